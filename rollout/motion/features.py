@@ -1,0 +1,124 @@
+"""Joints to HumanML3D's 263 motion features and back (Guo et al., CVPR 2022; pipeline and published quirks included).
+
+Frame t of the features: 0 half the yaw change to frame t+1 (rad); 1:3 root x, z displacement to t+1 in the facing frame
+of t+1 (m); 3 root height (m); 4:67 joints 1..21 relative to the root's ground point in the facing frame (m);
+67:193 their local rotations, 6D; 193:259 displacements of all 22 joints to t+1 in the facing frame (m);
+259:263 foot contacts (l_ankle, l_foot, r_ankle, r_foot), 0 or 1. So T frames of joints give T-1 frames of features.
+"""
+
+import numpy as np
+
+from rollout.errors import InputError
+from rollout.motion import quaternion
+from rollout.motion.skeleton import CHAINS, FEATURES, JOINTS, PARENTS, UNIT_OFFSETS, require_joints
+
+CONTACT_THRESHOLD = 0.002  # m^2, squared displacement of a foot joint in one frame
+CONTACT_JOINTS = (7, 10, 8, 11)
+L_HIP, R_HIP, L_SHOULDER, R_SHOULDER = 1, 2, 16, 17
+_SMOOTHING_SIGMA = 20.0  # frames
+_UP = np.array([0, 1, 0], dtype=np.float32)
+_FORWARD = np.array([0, 0, 1], dtype=np.float32)
+# The joint before each joint in its chain. Every chain restarts from the root's rotation, the arms' too, so the
+# collars (13, 14) are relative to the pelvis and not to spine3.
+_CHAIN_PARENTS = {joint: 0 if i == 0 else chain[i] for chain in CHAINS for i, joint in enumerate(chain[1:])}
+
+
+def joints_to_features(joints: np.ndarray) -> np.ndarray:
+    """Motion features float32 [T-1, 263] of joint positions [T, 22, 3] (metres, y up, 20 fps, target skeleton).
+
+    The official pipeline after retargeting: the clip is first put on the floor, at the origin and facing +z. A bone
+    exactly opposite to its rest direction gives NaN, as published: check before use. Raises InputError for a wrong shape.
+    """
+    joints = _canonical(require_joints(joints))
+    root_t = _root_rotations(joints)
+    now, then = root_t[:-1], root_t[1:]
+    steps = joints[1:] - joints[:-1]
+
+    # Clipped because float32 products can leave [-1, 1] by one unit in the last place.
+    half_yaw = np.arcsin(np.clip(quaternion.multiply(then, quaternion.inverse(now))[:, 2:3], -1, 1))
+    root_step = quaternion.rotate(then, steps[:, 0])[:, [0, 2]]
+    height = joints[:-1, 0, 1:2]
+    local = joints[:-1, 1:] - joints[:-1, :1] * np.array([1, 0, 1], dtype=np.float32)
+    positions = quaternion.rotate(now[:, None], local)
+    rotations = quaternion.matrix_columns(_local_rotations(joints, root_t)[:-1])
+    velocities = quaternion.rotate(now[:, None], steps)
+    contacts = (steps[:, CONTACT_JOINTS] ** 2).sum(-1) < CONTACT_THRESHOLD
+
+    frames = len(steps)
+    parts = [half_yaw, root_step, height, positions, rotations, velocities, contacts]
+    return np.concatenate([part.reshape(frames, -1).astype(np.float32) for part in parts], axis=1)
+
+
+def features_to_joints(features: np.ndarray) -> np.ndarray:
+    """Joint positions float32 [..., T, 22, 3] (metres) of raw features [..., T, 263]; `recover_from_ric`.
+
+    The root's heading and path are integrated from dims 0:3, the other joints placed from dims 4:67; dims 67:263 are
+    not read. Raises InputError for a wrong width.
+    """
+    features = np.asarray(features, dtype=np.float32)
+    if features.ndim < 2 or features.shape[-1] != FEATURES:
+        raise InputError(f"features: found shape {features.shape}, expected (..., frames, {FEATURES})")
+    facing = quaternion.inverse(_yaw(_shifted_sum(features[..., 0])))
+
+    step = np.zeros(features.shape[:-1] + (3,), dtype=np.float32)
+    step[..., 1:, [0, 2]] = features[..., :-1, 1:3]
+    root = np.cumsum(quaternion.rotate(facing, step), axis=-2, dtype=np.float64).astype(np.float32)
+    root[..., 1] = features[..., 3]
+
+    positions = features[..., 4 : 4 + (JOINTS - 1) * 3].reshape(features.shape[:-1] + (JOINTS - 1, 3))
+    ground = root[..., None, :] * np.array([1, 0, 1], dtype=np.float32)
+    others = quaternion.rotate(facing[..., None, :], positions) + ground
+    return np.concatenate([root[..., None, :], others], axis=-2)
+
+
+def _canonical(joints: np.ndarray) -> np.ndarray:
+    """The clip with its lowest point at y = 0, the first root at x = z = 0 and the first frame facing +z."""
+    joints = joints - _UP * joints[..., 1].min()
+    joints = joints - joints[0, 0] * np.array([1, 0, 1], dtype=np.float32)
+    hips = joints[:1, R_HIP] - joints[:1, L_HIP]
+    facing = _normalised(np.cross(_UP, hips + joints[:1, R_SHOULDER] - joints[:1, L_SHOULDER]))
+    return quaternion.rotate(quaternion.between(facing, _FORWARD)[:, None], joints)
+
+
+def _root_rotations(joints: np.ndarray) -> np.ndarray:
+    """The yaw [T, 4] that turns each frame's smoothed facing to +z; identity at frame 0."""
+    # The hips enter with the wrong sign: a published bug that the wider shoulders outweigh, and so part of the format.
+    across = joints[:, L_HIP] - joints[:, R_HIP] + joints[:, R_SHOULDER] - joints[:, L_SHOULDER]
+    facing = _normalised(_smoothed(np.cross(_UP, _normalised(across))))
+    root = quaternion.between(facing, _FORWARD)
+    root[0] = (1, 0, 0, 0)
+    return root
+
+
+def _local_rotations(joints: np.ndarray, root_t: np.ndarray) -> np.ndarray:
+    """Rotations [T, 21, 4] of joints 1..21 relative to the one before in their chain."""
+    bones = _normalised(joints[:, 1:] - joints[:, PARENTS[1:]])
+    world = np.concatenate([root_t[:, None], quaternion.between(UNIT_OFFSETS[1:], bones)], axis=1)
+    before = world[:, [_CHAIN_PARENTS[joint] for joint in range(1, JOINTS)]]
+    return quaternion.multiply(quaternion.inverse(before), world[:, 1:])
+
+
+def _smoothed(vectors: np.ndarray) -> np.ndarray:
+    """[T, 3] under a Gaussian along time, cut at 4 sigma, edges repeated."""
+    radius = int(4 * _SMOOTHING_SIGMA + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SMOOTHING_SIGMA) ** 2)
+    padded = np.pad(vectors.astype(np.float64), ((radius, radius), (0, 0)), mode="edge")
+    smooth = [np.convolve(padded[:, axis], kernel / kernel.sum(), mode="valid") for axis in range(3)]
+    return np.stack(smooth, axis=1).astype(np.float32)
+
+
+def _normalised(vectors: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _shifted_sum(values: np.ndarray) -> np.ndarray:
+    """Sum of all values before each frame, [..., T]."""
+    total = np.cumsum(values, axis=-1, dtype=np.float64)
+    return np.concatenate([np.zeros_like(total[..., :1]), total[..., :-1]], axis=-1)
+
+
+def _yaw(angle: np.ndarray) -> np.ndarray:
+    """Quaternions [..., 4] about +y by twice `angle`."""
+    zero = np.zeros_like(angle)
+    return np.stack([np.cos(angle), zero, np.sin(angle), zero], axis=-1).astype(np.float32)
