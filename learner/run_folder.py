@@ -1,0 +1,96 @@
+"""The folder that one run leaves behind. It belongs to that run alone.
+
+    config.yaml  metrics.jsonl  log.txt  summary.json  adapter/  rollouts/  (pictures)
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rollout.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's results, and the two files that are written while it goes on."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
+        """Claim `path` (None: a new `runs/<UTC time>-seed<seed>`) for one run; the result's path is absolute.
+
+        Raises InputError when it is a file, holds anything, cannot be made, or was claimed by another run meanwhile.
+        """
+        if path is None:
+            path = Path("runs") / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
+        folder = cls(Path(path).expanduser().resolve())
+        taken = f"run_dir: {folder.path} is not empty, expected a new or empty folder (a run never shares one)"
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if any(folder.path.iterdir()):
+                raise InputError(taken)
+            # Of two runs that both saw the folder empty, only one can make this file.
+            folder.metrics.touch(exist_ok=False)
+            folder.rollouts.mkdir()
+            folder.adapter.mkdir()
+        except FileExistsError:
+            raise InputError(f"run_dir: {folder.path} is a file" if folder.path.is_file() else taken) from None
+        except OSError as error:
+            raise InputError(f"run_dir: cannot write in {folder.path} ({error.strerror})") from None
+        return folder
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def append_metrics(self, iteration: int, metrics: Mapping[str, Any]) -> None:
+        """Add one JSON line `{"iteration": ..., name: number, ...}` to metrics.jsonl, on disk when this returns."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, **_strict(metrics)}, allow_nan=False) + "\n")
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace summary.json in one step: a reader or a crash sees the old file or the new one, never a part."""
+        aside = self.summary.with_suffix(".json.writing")
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(_strict(summary), file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self.summary)
+
+
+def _strict(value: Any) -> Any:
+    """`value` as JSON knows it: array scalars as numbers, and nan, inf, -inf (which JSON has not) as those words."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,188 @@
+"""Every setting of a training run: its default, its meaning and what values are refused.
+
+This is the only list of settings. The command line, the YAML file, `--help` and the tracked parameters are all read from it.
+"""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rollout.errors import InputError
+
+LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
+
+
+def option(default: Any, text: str, minimum: float | None = None, above: float | None = None, below: float | None = None):
+    """A dataclass field with its help text and the open or closed bounds a value must respect."""
+    return field(default=default, metadata={"help": text, "minimum": minimum, "above": above, "below": below})
+
+
+@dataclass(frozen=True)
+class Model:
+    """The motion diffusion model that is trained, and how it samples."""
+
+    path: str | None = option(None, "checkpoint of the base model; null = the model that ships with the project")
+    dataset: Literal["cmu", "humanml", "kit"] = option(
+        "cmu", "feature layout of the model and its prompts: cmu and humanml have 22 joints and 263 features, kit is not supported yet"
+    )
+    frames: int = option(40, "length of a sampled motion in frames, at 20 frames a second", minimum=2)
+    steps: str = option("10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them")
+    guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The low-rank adapter. Disabled, every weight of the model is trained."""
+
+    enabled: bool = option(True, "train an adapter; false = full fine-tuning")
+    r: int = option(16, "rank of the adapter's matrices", minimum=1)
+    alpha: float = option(32.0, "the adapter's output is scaled by alpha / r", above=0)
+    targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
+
+    prompts: str | None = option(None, "file of training prompts; null = the prompts that ship with the project")
+    prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1)
+    group_size: int = option(8, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
+    trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
+    shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a motion is scored by. The evaluator that is not the reward is the judge: it reports and never trains."""
+
+    type: Literal["tmr", "t2m"] = option("tmr", "tmr = TMR cosine, t2m (or mdm) = T2M matching score")
+    component: str = option("", "component of the reward that is maximised; empty = its total")
+    tmr_path: str | None = option(None, "TMR evaluator; null = the one that ships with the project")
+    t2m_path: str | None = option(None, "T2M evaluator; null = the one that ships with the project")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How scores become a loss."""
+
+    kind: Literal["grpo", "trajectory"] = option(
+        "grpo", "grpo = a ratio per denoising step against the policy that sampled; trajectory = the original's summed ratio against the reference"
+    )
+    ratio: Literal["ratio_norm", "raw"] = option("ratio_norm", "ratio_norm = the log-ratio brought to one scale at every step; raw = as it is")
+    step_weight: Literal["x0", "none"] = option("x0", "x0 = steps weighted so that their gradients on the predicted motion are equal; none = all 1")
+    clip_epsilon: float = option(1e-5, "the ratio is clipped to 1 +- this; inert at one update a rollout", above=0)
+    kl_penalty: float = option(0.0, "weight of the KL to the base model", minimum=0)
+    advantage_eps: float = option(1e-4, "added to a group's reward standard deviation before it divides", above=0)
+    advantage_clip: float = option(5.0, "advantages are clipped to +- this", above=0)
+    updates_per_rollout: int = option(1, "optimizer steps on the groups of one iteration", minimum=1)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW on the trained parameters."""
+
+    learning_rate: float = option(1e-4, "step size; around 1e-4 for an adapter, 1e-5 for full fine-tuning", above=0)
+    weight_decay: float = option(0.0, "decoupled weight decay", minimum=0)
+    grad_clip: float = option(1.0, "largest norm of the gradient; a larger one is scaled down to it", above=0)
+    ema_decay: float = option(0.0, "decay of a moving average of the trained parameters, used by evaluation; 0 = off", minimum=0, below=1)
+    use_checkpointing: bool = option(False, "recompute activations in the backward pass: less memory, more time")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The same prompts and noise, base model beside tuned. Always before and after training."""
+
+    every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
+    prompts: int = option(64, "held-out prompts, never trained on", minimum=1)
+    samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
+    heldout: str | None = option(None, "file of held-out prompts; null = those that ship with the project")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Ray actors and what each may use."""
+
+    samplers: int = option(2, "sampler actors", minimum=1)
+    sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler", minimum=1)
+    learner_cpus: int = option(2, "threads of the learner: it works while the samplers wait", minimum=1)
+    gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)
+    max_staleness: int = option(0, "adapter versions that a group may lag behind; 0 = exactly on-policy", minimum=0)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """MLflow."""
+
+    experiment: str = option("motion-grpo", "name of the experiment")
+    uri: str | None = option(None, "tracking store; null = MLFLOW_TRACKING_URI, else an sqlite file beside the run folder")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run. Building one checks every value and raises InputError for the first that is wrong."""
+
+    seed: int = option(0, "all noise and order of the run derive from it", minimum=0)
+    iterations: int = option(60, "rounds of sample, score, update, publish", minimum=1)
+    run_dir: str | None = option(None, "folder for the results, new or empty; null = runs/<UTC time>-seed<seed>")
+    dry_run: bool = option(False, "check everything, predict memory and time, start nothing")
+    model: Model = field(default_factory=Model)
+    lora: Lora = field(default_factory=Lora)
+    rollout: Rollout = field(default_factory=Rollout)
+    reward: Reward = field(default_factory=Reward)
+    objective: Objective = field(default_factory=Objective)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    cluster: Cluster = field(default_factory=Cluster)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self):
+        for section in dataclasses.fields(self):
+            value = getattr(self, section.name)
+            if dataclasses.is_dataclass(value):
+                for setting in dataclasses.fields(value):
+                    _check_bounds(f"{section.name}.{setting.name}", getattr(value, setting.name), setting.metadata)
+            else:
+                _check_bounds(section.name, value, section.metadata)
+        _check_meaning(self)
+
+
+def _refuse(key: str, found: Any, expected: str):
+    raise InputError(f"{key}: found {found!r}, expected {expected}")
+
+
+def _check_bounds(key: str, value: Any, metadata) -> None:
+    if value == "" and key not in ("model.steps", "reward.component"):
+        _refuse(key, value, "text that is not empty")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    minimum, above, below = metadata["minimum"], metadata["above"], metadata["below"]
+    if not math.isfinite(value):
+        _refuse(key, value, "a finite number")
+    if minimum is not None and value < minimum:
+        reason = " (a group of one has no baseline)" if key == "rollout.group_size" else ""
+        _refuse(key, value, f"at least {minimum}{reason}")
+    if above is not None and value <= above:
+        _refuse(key, value, f"a number above {above}")
+    if below is not None and value >= below:
+        _refuse(key, value, f"a number below {below}")
+
+
+def _check_meaning(config: Config) -> None:
+    if config.model.dataset == "kit":
+        _refuse("model.dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
+    if not re.fullmatch(r"(ddim)?[1-9]\d*|", config.model.steps):
+        _refuse("model.steps", config.model.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
+    if config.model.steps:
+        # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
+        available = max(0, int(config.model.steps.removeprefix("ddim")) - 3)
+        if config.rollout.trained_steps > available:
+            _refuse(
+                "rollout.trained_steps",
+                config.rollout.trained_steps,
+                f"at most {available} (of {config.model.steps} steps, 2 .. S-2 can be trained)",
+            )
+    targets = config.lora.targets
+    if not targets or len(set(targets)) < len(targets) or not set(targets) <= set(LORA_TARGETS):
+        _refuse("lora.targets", list(targets), f"one or more different names of {', '.join(LORA_TARGETS)}")
