@@ -1,0 +1,136 @@
+"""A person of 22 joints drawn with depth on a small canvas: camera, ground, shadow, trail and figure.
+
+Everything is in metres with y up; a `View` turns points into pixels. Left limbs are blue, right limbs are red.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from rollout.motion.skeleton import CHAINS
+
+LEFT, RIGHT, TRUNK = "#2478b5", "#d1443c", "#3b4252"
+PAPER, GROUND, GRID, SHADOW, TRAIL = "#ffffff", "#f1f3f6", "#dce1e8", "#c9cfd8", "#e8a317"
+SUPERSAMPLING = 2  # drawn larger and averaged down, which smooths the lines
+
+_TORSO_FILL = "#cdd3de"
+_LIMBS = tuple(
+    zip(CHAINS, (RIGHT, LEFT, TRUNK, RIGHT, LEFT), (0.045, 0.045, 0.05, 0.038, 0.038), strict=True)
+)  # joints, colour, radius in metres
+_CAMERA_DISTANCE = 6.0
+_CAMERA_AZIMUTH = np.radians(-45)  # someone walking along +z moves to the right
+_CAMERA_ELEVATION = np.radians(17)
+_GRID_STEP = 0.5
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera on `centre` [3]; a cell of `size` pixels, `pixels_per_metre` at the centre."""
+
+    size: tuple[int, int]
+    centre: np.ndarray
+    pixels_per_metre: float
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Supersampled pixels [..., 2] and distances from the camera [...] of points [..., 3]."""
+        sin_a, cos_a = np.sin(_CAMERA_AZIMUTH), np.cos(_CAMERA_AZIMUTH)
+        sin_e, cos_e = np.sin(_CAMERA_ELEVATION), np.cos(_CAMERA_ELEVATION)
+        towards = np.array([sin_a * cos_e, sin_e, cos_a * cos_e])
+        right = np.array([cos_a, 0, -sin_a])
+        relative = points - self.centre
+        depth = np.maximum(_CAMERA_DISTANCE - relative @ towards, 0.1)
+        scale = self.pixels_per_metre * SUPERSAMPLING * _CAMERA_DISTANCE / depth
+        across, above = relative @ right * scale, relative @ np.cross(towards, right) * scale
+        width, height = self.size
+        return np.stack([width * SUPERSAMPLING / 2 + across, height * SUPERSAMPLING / 2 - above], axis=-1), depth
+
+
+def scene(view: View, joints: np.ndarray, trail: np.ndarray, patch: np.ndarray) -> Image.Image:
+    """One figure [22, 3] on its ground, RGB of `view.size`.
+
+    `trail` [T, 3] is the path of the root to draw on the ground; `patch` [2, 2] holds the corners (x, z) of the
+    ground that is shown, whose grid of half metres stays fixed in the world.
+    """
+    width, height = view.size
+    image = Image.new("RGB", (width * SUPERSAMPLING, height * SUPERSAMPLING), PAPER)
+    draw = ImageDraw.Draw(image)
+    _draw_ground(draw, view, patch)
+    _draw_shadow(draw, view, joints)
+    if len(trail) > 1:
+        pixels, _ = view.project(trail * np.array([1, 0, 1]))
+        draw.line([tuple(p) for p in pixels], fill=TRAIL, width=2 * SUPERSAMPLING, joint="curve")
+    _draw_figure(draw, view, joints)
+    return image.reduce(SUPERSAMPLING)
+
+
+def _draw_ground(draw: ImageDraw.ImageDraw, view: View, patch: np.ndarray) -> None:
+    (x0, z0), (x1, z1) = patch
+
+    def on_ground(*points: tuple[float, float]) -> list[tuple]:
+        pixels, _ = view.project(np.array([(x, 0.0, z) for x, z in points]))
+        return [tuple(p) for p in pixels]
+
+    draw.polygon(on_ground((x0, z0), (x0, z1), (x1, z1), (x1, z0)), fill=GROUND)
+    for x in np.arange(np.ceil(x0 / _GRID_STEP), np.floor(x1 / _GRID_STEP) + 1) * _GRID_STEP:
+        draw.line(on_ground((x, z0), (x, z1)), fill=GRID, width=SUPERSAMPLING)
+    for z in np.arange(np.ceil(z0 / _GRID_STEP), np.floor(z1 / _GRID_STEP) + 1) * _GRID_STEP:
+        draw.line(on_ground((x0, z), (x1, z)), fill=GRID, width=SUPERSAMPLING)
+
+
+def _draw_shadow(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
+    pixels, depth = view.project(joints * np.array([1, 0, 1]))
+    for chain, _, radius in _LIMBS:
+        _draw_limb(draw, pixels[list(chain)], _radius_pixels(view, radius, depth[list(chain)].mean()), SHADOW)
+
+
+def _draw_figure(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
+    pixels, depth = view.project(joints)
+    parts = []
+    for chain, colour, radius in _LIMBS:
+        chain = list(chain)
+        near = depth[chain[2:]].mean()
+        parts.append((near, _limb_drawer(draw, pixels[chain], _radius_pixels(view, radius, near), colour)))
+    torso = [16, 17, 2, 1]
+    outline = [tuple(p) for p in pixels[torso]]
+    # Behind every limb that is not clearly behind it.
+    parts.append((depth[torso].mean() + 0.05, lambda: draw.polygon(outline, fill=_TORSO_FILL)))
+    parts += _head_parts(draw, view, joints)
+    for _, drawer in sorted(parts, key=lambda part: -part[0]):
+        drawer()
+
+
+def _head_parts(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> list[tuple]:
+    """The head as a disc, and a nose that shows where the shoulders face."""
+    neck = joints[15] - joints[12]
+    centre = joints[15] + 0.3 * neck
+    facing = np.cross([0, 1, 0], joints[17] - joints[16])
+    nose = centre + 0.125 * facing / max(float(np.linalg.norm(facing)), 1e-6)
+    parts = []
+    for point, size, colour in ((centre, 0.115, TRUNK), (nose, 0.04, TRAIL)):
+        pixel, depth = view.project(point)
+        parts.append((depth, _disc_drawer(draw, pixel, _radius_pixels(view, size, depth), colour)))
+    return parts
+
+
+def _limb_drawer(draw, pixels: np.ndarray, radius: float, colour: str):
+    def drawer():
+        _draw_limb(draw, pixels, radius + 1.2 * SUPERSAMPLING, PAPER)  # a rim, so that crossing limbs stay apart
+        _draw_limb(draw, pixels, radius, colour)
+
+    return drawer
+
+
+def _disc_drawer(draw, pixel: np.ndarray, radius: float, colour: str):
+    x, y = pixel
+    return lambda: draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+
+def _draw_limb(draw, pixels: np.ndarray, radius: float, colour: str) -> None:
+    draw.line([tuple(p) for p in pixels], fill=colour, width=max(1, round(2 * radius)))
+    for pixel in pixels:
+        _disc_drawer(draw, pixel, radius, colour)()
+
+
+def _radius_pixels(view: View, radius: float, depth: float) -> float:
+    return radius * view.pixels_per_metre * SUPERSAMPLING * _CAMERA_DISTANCE / float(depth)
