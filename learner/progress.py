@@ -1,0 +1,176 @@
+"""What a person sees while a run goes on: a live view in a terminal, otherwise one plain line per iteration."""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+STAGES = ("rollout", "reward", "update", "publish", "evaluate")
+TREND = 40  # iterations that the sparkline shows
+WINDOW = 10  # iterations whose seconds predict the rest
+LESS_IS_BETTER = ("fid", "foot_skate")
+
+
+class Progress:
+    """`with Progress(iterations) as progress:` around a run.
+
+    In a pipe, a file or a job's log nothing is drawn over and no escape codes are written. With `log`, a path, the
+    plain lines are appended to that file too, in a terminal as elsewhere.
+    """
+
+    def __init__(self, iterations: int, log: Path | None = None, console: Console | None = None):
+        self._iterations = iterations
+        self._log = log
+        self._console = console or Console()
+        self._stage = ""
+        self._spinner = Spinner("dots")
+        self._done = 0
+        self._shown: Mapping[str, float] = {}
+        self._rewards: list[float] = []
+        self._seconds: deque[float] = deque(maxlen=WINDOW)
+        terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4) if terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stage = ""
+        if self._live:
+            self._live.stop()
+
+    def stage(self, doing: str, done: int | None = None, total: int | None = None, line: bool = True) -> None:
+        """Say what happens now, such as "starting Ray ...", or with `done` of `total` samples.
+
+        A terminal shows it in place. Elsewhere the start and the end of a counted stage are lines of their own, unless
+        `line` is false: for what happens inside an iteration, which has its own line.
+        """
+        text = doing if total is None else f"{doing}: {done}/{total} samples"
+        changed, self._stage = doing != self._stage, doing
+        self._spinner.update(text=text)
+        if line and (changed or done == total):
+            self._write(text)
+
+    def note(self, text: str) -> None:
+        """A line that stays, such as a warning."""
+        self._write(text, in_terminal=True)
+
+    def iteration(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Iteration `number` (1 .. iterations) is done; `metrics` by the run's names, `seconds_<stage>` among them."""
+        if "mean_reward" in metrics:
+            self._rewards.append(float(metrics["mean_reward"]))
+        self._seconds.append(sum(float(metrics.get(f"seconds_{stage}", 0.0)) for stage in STAGES))
+        # Last, since the live view is drawn by another thread from all of them.
+        self._shown, self._done, self._stage = dict(metrics), number, ""
+        name = f"iteration {number:>{len(str(self._iterations))}}/{self._iterations}"
+        self._write("  ".join([name, self._reward(), *self._numbers(), self._spent(), f"{self._left()} left"]))
+
+    def summary(self, summary: Mapping[str, Any], folder: Path) -> None:
+        """The end: before, after and gain with their 95 % intervals, and where the results lie. Missing parts are skipped."""
+        if self._live:
+            self._live.stop()
+        status = f"run {summary.get('status', 'ended')}"
+        rows = _rows(summary)
+        table = Table("", "before", "after", "gain", "", title=status, box=SIMPLE)
+        for row in rows:
+            table.add_row(*row)
+        if self._live and rows:
+            self._console.print(table)
+        for name, before, after, gain, verdict in rows:
+            self._write(f"{name:<36} before {before:<12} after {after:<12} gain {gain:<13} {verdict}".rstrip())
+        facts = [f"{name} {summary[name]}" for name in ("iterations", "seed", "samplers", "max_log_prob_gap") if name in summary]
+        if "wall_seconds" in summary:
+            facts.append(_duration(summary["wall_seconds"]))
+        if summary.get("adapter_sha256"):
+            facts.append(f"adapter {summary['adapter_sha256'][:12]}")
+        self._write(f"{status}: {', '.join(facts)}", in_terminal=True)
+        kept = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+        names = " ".join(path.name + ("/" if path.is_dir() else "") for path in kept)
+        self._write(f"results in {folder}: {names}", in_terminal=True)
+
+    def _left(self) -> str:
+        """What the latest iterations predict for the rest; the evaluation at the end is not in it."""
+        return _duration(sum(self._seconds) / len(self._seconds) * (self._iterations - self._done)) if self._seconds else "?"
+
+    def _reward(self) -> str:
+        if "mean_reward" not in self._shown:
+            return "reward -"
+        return f"reward {self._rewards[-1]:.3f} ({self._rewards[-1] - self._rewards[0]:+.3f} since the first)"
+
+    def _numbers(self) -> list[str]:
+        names = {"mean_ratio": "ratio", "kl_penalty": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}
+        return [f"{short} {float(self._shown[name]):.4g}" for name, short in names.items() if name in self._shown]
+
+    def _spent(self) -> str:
+        spent = {stage: self._shown[f"seconds_{stage}"] for stage in STAGES if f"seconds_{stage}" in self._shown}
+        return "seconds: " + " ".join(f"{stage} {float(value):.1f}" for stage, value in spent.items())
+
+    def _view(self) -> Group:
+        bar = Table.grid(padding=(0, 1))
+        progress = ProgressBar(total=self._iterations, completed=self._done, width=40)
+        bar.add_row(f"iteration {self._done}/{self._iterations}", progress, f"{self._left()} left")
+        lines = [bar]
+        if self._done:
+            lines.append(Text.assemble(self._reward(), "  ", (sparkline(self._rewards[-TREND:]), "green")))
+            lines.append(Text("  ".join(self._numbers())))
+            lines.append(Text(self._spent(), style="dim"))
+        return Group(*lines, *([self._spinner] if self._stage else []))
+
+    def _write(self, text: str, in_terminal: bool = False) -> None:
+        if self._log:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+        if self._live is None:
+            # The encoding of a log may lack a sign such as ±, and a run must not die of that.
+            encoding = self._console.encoding
+            self._console.file.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            self._console.file.flush()
+        elif in_terminal:
+            self._console.print(Text(text))
+
+
+def sparkline(values: list[float]) -> str:
+    """One block a value, between the smallest and the largest; a value that is not finite is a space."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, spread = (min(finite), max(finite) - min(finite) or 1.0) if finite else (0.0, 1.0)
+    top = len(BLOCKS) - 1
+    return "".join(BLOCKS[round((value - low) / spread * top)] if math.isfinite(value) else " " for value in values)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(float(seconds)), 60)
+    return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Name, before, after, gain and verdict of everything in the summary that was measured before and after."""
+    places = {"held-out": summary.get("heldout"), "trained": summary.get("trained"), "": summary}
+    rows = []
+    for place, entries in places.items():
+        for name, entry in (entries or {}).items():
+            if isinstance(entry, Mapping) and "before" in entry and "after" in entry:
+                label = f"{place} {name}{' (less is better)' if name in LESS_IS_BETTER else ''}".strip()
+                rows.append((label, *_numbers_of(entry)))
+    return rows
+
+
+def _numbers_of(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    before, after = entry["before"], entry["after"]
+    if not isinstance(before, Mapping):
+        return f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", ""
+    mean, half = entry["gain"]["mean"], entry["gain"]["ci95"]
+    verdict = "up" if mean - half > 0 else "down" if mean + half < 0 else "not significant"
+    interval = "{mean:.3f}±{ci95:.3f}".format
+    return interval(**before), interval(**after), f"{mean:+.3f}±{half:.3f}", verdict
