@@ -23,7 +23,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, top_k: int = 3, pool: int 
     incomplete last pool is dropped, as in the official protocol. InputError when there is not one full pool.
     """
     if len(text) != len(motion) or len(text) < pool:
-        raise InputError(f"r_precision: {len(text)} texts and {len(motion)} motions, expected equal and at least {pool}")
+        raise InputError(f"r_precision: {len(text)} texts, {len(motion)} motions, expected equal and at least {pool}")
     ranks = []
     for start in range(0, len(text) - pool + 1, pool):
         order = distances(text[start : start + pool], motion[start : start + pool]).argsort(axis=1, kind="stable")

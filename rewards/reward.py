@@ -33,7 +33,7 @@ class Motions:
             raise InputError(f"motions: features have shape {shape}, expected [N, T, 263]")
         if len(self.prompts) != shape[0] or np.shape(self.lengths) != (shape[0],):
             raise InputError(
-                f"motions: {shape[0]} motions, {len(self.prompts)} prompts and lengths of shape {np.shape(self.lengths)}"
+                f"motions: {shape[0]} motions, {len(self.prompts)} prompts, lengths of shape {np.shape(self.lengths)}"
             )
         if shape[0] and not (np.min(self.lengths) >= 1 and np.max(self.lengths) <= shape[1]):
             raise InputError(f"motions: lengths {np.min(self.lengths)}..{np.max(self.lengths)}, expected 1..{shape[1]}")

@@ -17,6 +17,7 @@ from rollout.errors import InputError
 from rollout.motion.vocabulary import Vocabulary
 
 MAX_LENGTH = 5000
+DROPOUT = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -35,13 +36,13 @@ def valid_frames(length: int, lengths: Tensor) -> Tensor:
 class ActorEncoder(nn.Module):
     """A sequence to a Gaussian in latent space: two learned tokens in front read out its mean and log-variance."""
 
-    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int, dropout: float = 0.1):
+    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int):
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(2, latent_dim))
         self.projection = nn.Linear(nfeats, latent_dim)
-        layer = nn.TransformerEncoderLayer(latent_dim, num_heads, ff_size, dropout, "gelu", batch_first=True)
+        layer = nn.TransformerEncoderLayer(latent_dim, num_heads, ff_size, DROPOUT, "gelu", batch_first=True)
         self.seqTransEncoder = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(DROPOUT)
         self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
 
     def forward(self, x_blf: Tensor, mask_bl: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,12 +58,12 @@ class ActorEncoder(nn.Module):
 class ActorDecoder(nn.Module):
     """A latent to a sequence: position queries attend to the latent as a memory of one token. Used in training."""
 
-    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int, dropout: float = 0.1):
+    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int):
         super().__init__()
-        layer = nn.TransformerDecoderLayer(latent_dim, num_heads, ff_size, dropout, "gelu", batch_first=True)
+        layer = nn.TransformerDecoderLayer(latent_dim, num_heads, ff_size, DROPOUT, "gelu", batch_first=True)
         self.seqTransDecoder = nn.TransformerDecoder(layer, num_layers)
         self.final_layer = nn.Linear(latent_dim, nfeats)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(DROPOUT)
         self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
 
     def forward(self, latent_bd: Tensor, mask_bl: Tensor) -> Tensor:
@@ -85,11 +86,13 @@ def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
         "num_layers": 1 + max((int(match[1]) for match in found if match), default=0),
         "num_heads": config.get("num_heads", 4),  # no tensor tells the number of heads
     }
-    different = [f"{key} {config[key]}, not {widths[key]}" for key in widths if config.get(key, widths[key]) != widths[key]]
+    stated = {key: config.get(key, width) for key, width in widths.items()}
+    different = [f"{key} {stated[key]} (weights: {width})" for key, width in widths.items() if stated[key] != width]
     if different:
-        raise InputError(f"{source}: config.json says {'; '.join(different)} as the weights have")
-    if not isinstance(widths["num_heads"], int) or widths["num_heads"] < 1 or widths["latent_dim"] % widths["num_heads"]:
-        raise InputError(f"{source}: latent width {widths['latent_dim']} is not divisible by {widths['num_heads']} heads")
+        raise InputError(f"{source}: config.json does not fit the weights: {', '.join(different)}")
+    latent, heads = widths["latent_dim"], widths["num_heads"]
+    if type(heads) is not int or heads < 1 or latent % heads:
+        raise InputError(f"{source}: latent width {latent} is not divisible into {heads} heads")
     encoder = ActorEncoder(**widths)
     load_strict(encoder, state, source)
     return encoder
@@ -110,7 +113,7 @@ class TMRReward:
         word_embeddings: Tensor,
         device: str = "cpu",
     ):
-        """mean, std: [263] of raw features; word_embeddings: [len(vocabulary), text nfeats], row 1 for unknown words."""
+        """mean, std: [263] of raw features; word_embeddings: [len(vocabulary), nfeats], row 1 for unknown words."""
         self.device = torch.device(device)
         self.text_encoder = text_encoder.to(self.device).eval()
         self.motion_encoder = motion_encoder.to(self.device).eval()
@@ -132,7 +135,7 @@ class TMRReward:
         text_encoder, motion_encoder = encoders
         text_width, motion_width = text_encoder.tokens.shape[1], motion_encoder.tokens.shape[1]
         if text_width != motion_width:
-            raise InputError(f"{folder}/last_weights: text latent width {text_width}, motion latent width {motion_width}")
+            raise InputError(f"{folder}/last_weights: latent width {text_width} (text) and {motion_width} (motion)")
         nfeats = motion_encoder.projection.in_features
         mean, std = (
             as_tensor(read_torch(path), str(path), (nfeats,))

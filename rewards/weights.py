@@ -66,7 +66,7 @@ def size_of(state: dict, key: str, axis: int, default: int) -> int:
 
 
 def load_strict(module: nn.Module, state, source: str) -> None:
-    """Loads `state` into `module` when the names and shapes are exactly right and all values finite, else InputError."""
+    """Loads `state` into `module` when names and shapes are exactly right and all values finite, else InputError."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{source}: expected a dict of tensors, found {type(state).__name__}")
     expected = module.state_dict()
