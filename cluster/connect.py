@@ -1,0 +1,24 @@
+"""Starting a private Ray on this machine, or joining the cluster this process was submitted to."""
+
+import os
+from contextlib import contextmanager
+
+import ray
+
+
+@contextmanager
+def connected():
+    """Joins RAY_ADDRESS when it is set (as `ray job submit` does), else starts a private local Ray and stops it again.
+
+    Ray's own output stays quiet: an actor's errors reach the driver as exceptions.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = os.environ.get("RAY_ADDRESS")
+    ray.init(
+        address=address or "local", log_to_driver=False, logging_level="error", include_dashboard=False if not address else None,
+        configure_logging=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,112 @@
+"""`python -m learner.main`: teach a text-to-motion diffusion model from a reward.
+
+Samplers make groups of denoising trajectories, a reward actor scores them, the learner turns scores into a new adapter,
+and the adapter goes back to the samplers.
+"""
+
+import signal
+import sys
+import time
+
+from cluster.connect import connected
+from cluster.pool import Pool
+from learner.config import parse_config, write_config
+from learner.dry_run import predict
+from learner.evaluation import interval
+from learner.plan import Plan, policy_settings
+from learner.progress import Progress
+from learner.report import Report
+from learner.run_folder import RunFolder
+from learner.settings import Config
+from learner.tracking import Tracker
+from rollout.errors import InputError
+from rollout.motion.policy import MotionDiffusionPolicy
+
+EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "killed": 143}
+
+
+class Killed(BaseException):
+    """SIGTERM or Ctrl-C arrived."""
+
+
+def train(plan: Plan, pool: Pool, report: Report) -> None:
+    """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for."""
+    heldout, trained = plan.heldout_requests(), plan.trained_requests()
+
+    def examine(when: str):
+        return {
+            "heldout": pool.examine(heldout, report.counting(f"evaluating {when} training, held-out prompts", heldout)),
+            "trained": pool.examine(trained, report.counting(f"evaluating {when} training, training prompts", trained)),
+        }
+
+    pool.publish(pool.adapter())
+    report.before(**examine("before"))
+    for iteration in range(plan.config.iterations):
+        rollout = pool.score(plan.rollout_requests(iteration))
+        started = time.perf_counter()
+        update = pool.update(rollout)
+        updated = time.perf_counter()
+        pool.publish(update.adapter)
+        published = time.perf_counter()
+        metrics = {
+            "seconds_rollout": rollout.seconds, "seconds_reward": rollout.tail_seconds,
+            "seconds_update": updated - started, "seconds_publish": published - updated,
+        }  # fmt: skip
+        if plan.config.evaluate.every and (iteration + 1) % plan.config.evaluate.every == 0:
+            results = pool.examine(heldout).results
+            metrics["heldout_reward"] = interval([e.reward for e in results])["mean"]
+            metrics["heldout_judge"] = interval([e.judge for e in results])["mean"]
+        metrics["seconds_evaluate"] = time.perf_counter() - published
+        report.iteration(iteration, rollout, update, metrics)
+    tuned = pool.adapter(for_evaluation=True)
+    pool.publish(tuned)
+    pool.save_adapter(report.folder.adapter, tuned)
+    report.after(tuned, **examine("after"))
+
+
+def run(config: Config) -> str:
+    """Validates everything, starts or joins Ray, trains; returns the run's status."""
+    settings = policy_settings(config)
+    plan = Plan.make(config, MotionDiffusionPolicy(settings))
+    if config.dry_run:
+        print(predict(plan, settings))
+        return "finished"
+    status = "failed"
+    with Progress(config.iterations) as progress:
+        progress.stage("starting Ray")
+        with connected():
+            pool = Pool(config, settings)
+            folder = RunFolder.create(config.run_dir, config.seed)
+            write_config(config, folder.config)
+            report = Report(plan, folder, progress, Tracker.start(config, folder.path))
+            stop_on_signals()
+            try:
+                train(plan, pool, report)
+                status = "finished"
+            except (Killed, KeyboardInterrupt):
+                status = "killed"
+            finally:
+                report.close(status)
+    return status
+
+
+def stop_on_signals() -> None:
+    """SIGTERM and Ctrl-C end the run as killed. Installed after `ray.init`, which has handlers of its own."""
+
+    def stop(signum, frame):
+        raise Killed
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def main(argv: list[str]) -> int:
+    try:
+        return EXIT_CODES[run(parse_config(argv))]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["bad input"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""What a run tells and keeps: progress, metrics, rollouts, pictures, summary, MLflow."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from learner.evaluation import compare, quality
+from learner.learner import Update
+from learner.pictures import Change, before_after_gif, before_after_png, reward_curve_png
+from learner.plan import ASSETS, Plan
+from learner.progress import Progress
+from learner.run_folder import RunFolder
+from learner.tracking import Tracker
+from rollout.adapter import Adapter
+from rollout.motion.features import features_to_joints
+from rollout.policy import Request, Rollout
+from rollout.record import write_rollout
+
+PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
+
+
+class Report:
+    """Collects one run. Every method writes at once what it was given, so that a killed run leaves all it did."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress, tracker: Tracker):
+        self.plan, self.folder, self.progress, self.tracker = plan, folder, progress, tracker
+        self.started, self.history, self.max_gap = time.time(), [], 0.0
+        self.results: dict = {}
+        self._before: dict[str, Rollout] = {}
+
+    def counting(self, doing: str, requests: list[Request]) -> Callable[[int], None]:
+        """A callback for finished groups that shows samples."""
+        size, total = requests[0].group_size, sum(request.group_size for request in requests)
+        return lambda groups: self.progress.stage(doing, groups * size, total)
+
+    def before(self, **rollouts: Rollout) -> None:
+        """`heldout` and `trained`, examined under the base model."""
+        self._before = rollouts
+
+    def iteration(self, iteration: int, rollout: Rollout, update: Update, metrics: dict[str, float]) -> None:
+        self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
+        metrics = update.metrics | metrics
+        write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", list(_rows(iteration, rollout, update)))
+        self.folder.append_metrics(iteration, metrics)
+        self.tracker.log(iteration, metrics)
+        self.history.append({"iteration": iteration, **metrics})
+        self.progress.iteration(iteration + 1, metrics)
+
+    def after(self, adapter: Adapter, **rollouts: Rollout) -> None:
+        """The same under the tuned model: gains, pictures. `adapter` is what was evaluated."""
+        self.results = {"adapter_sha256": adapter.sha256}
+        for name, rollout in rollouts.items():
+            self.results[name] = compare(self._before[name].results, rollout.results)
+        real = self._real_motion()
+        runs = {"before": quality(self._before["heldout"].results, *real), "after": quality(rollouts["heldout"].results, *real)}
+        self.results["heldout"] |= {name: {when: runs[when][name] for when in runs} for name in runs["before"]}
+        self.progress.stage("drawing pictures")
+        changes = _changes(self._before["heldout"], rollouts["heldout"])
+        before_after_png(self.folder.path / "before_after.png", changes)
+        before_after_gif(self.folder.path / "before_after.gif", changes)
+        reward_curve_png(self.folder.path / "reward.png", self.history)
+
+    def close(self, status: str) -> None:
+        """Writes the summary, sends everything to MLflow and shows the table. `status`: finished, failed or killed."""
+        config = self.plan.config
+        summary = {
+            "status": status, "iterations": len(self.history), "seed": config.seed, "samplers": config.cluster.samplers,
+            "wall_seconds": time.time() - self.started, "max_log_prob_gap": self.max_gap, **self.results,
+        }  # fmt: skip
+        self.folder.write_summary(summary)
+        for path in sorted(self.folder.path.iterdir()):
+            if path.name != "rollouts":
+                self.tracker.artifact(path)
+        self.tracker.finish(status.upper())
+        self.progress.summary(summary, self.folder.path)
+
+    def _real_motion(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""
+        reward = self.plan.config.reward
+        judge, custom = ("t2m", reward.t2m_path) if reward.type == "tmr" else ("tmr", reward.tmr_path)
+        if custom:
+            return None, None
+        with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as real:
+            return real[f"{judge}_mean"], real[f"{judge}_cov"]
+
+
+def _rows(iteration: int, rollout: Rollout, update: Update):
+    """One row a sample for the rollout's Parquet file."""
+    for i, (group, scores, advantages) in enumerate(zip(rollout.groups, rollout.results, update.advantages)):
+        for sample in range(len(group)):
+            length = int(group.lengths[sample])
+            yield {
+                "iteration": iteration, "group": i, "sample": sample, "prompt": group.conditioning.prompt.text,
+                "seed": ",".join(map(str, group.seed)), "length": length, "adapter_version": group.adapter_version,
+                "adapter_sha256": group.adapter_sha256, "advantage": float(advantages[sample]),
+                "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores.items()},
+                "log_probs": group.log_probs[sample], "timesteps": group.actions["t"][sample],
+                "motion": group.outputs[sample, :length],
+            }  # fmt: skip
+
+
+def _changes(before: Rollout, after: Rollout) -> list[Change]:
+    """The held-out samples at fixed quantiles of the gain, so that a picture shows typical motions and not the best ones."""
+    old, new = (np.stack([e.reward for e in rollout.results]) for rollout in (before, after))
+    order = np.argsort((new - old).ravel())
+    changes = []
+    for quantile in PICTURED_GAINS:
+        i, g = np.unravel_index(order[int(quantile * (len(order) - 1))], old.shape)
+        group = before.groups[i]
+        length = group.lengths[g]
+        joints = [features_to_joints(rollout.groups[i].outputs[g, :length]) for rollout in (before, after)]
+        changes.append(Change(group.conditioning.prompt.text, *joints, float(old[i, g]), float(new[i, g])))
+    return changes
