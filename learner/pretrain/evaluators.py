@@ -149,7 +149,8 @@ def train_t2m(
         false_bn = ~alike_bn & ~torch.eye(*squared_bn.shape, dtype=torch.bool)
         short_bn = (MARGIN - (squared_bn + 1e-6).sqrt()).clamp(min=0).square() * false_bn
         # Averaged over the pairs that are still too close: the many easy ones would drown them.
-        return {"positive": squared_bn.diagonal().mean(), "negative": short_bn.sum() / (short_bn > 0).sum().clamp(min=1)}
+        close = (short_bn > 0).sum().clamp(min=1)
+        return {"positive": squared_bn.diagonal().mean(), "negative": short_bn.sum() / close}
 
     embed = judge(model).embed_normalised
     best, report = optimise(model, loss, {"positive": 1.0, "negative": 1.0}, judge, clips, features, steps, "t2m")
