@@ -6,7 +6,7 @@ from scipy import linalg
 
 from rewards.metrics import distances, diversity, fid, matching_score, r_precision, statistics
 from rollout.errors import InputError
-from tests.rewards.conftest import parity_cases
+from tests.parity import parity_cases
 
 DRAW = np.random.default_rng(5)
 

@@ -10,17 +10,12 @@ from rewards.t2m import T2MReward, build_networks
 from rewards.tmr import ActorDecoder, build_encoder, valid_frames
 from rewards.weights import load_strict, read_torch
 from rollout.motion.vocabulary import Vocabulary
-from tests.rewards.conftest import parity_cases
+from tests.parity import parameters
 
 FORWARD = 5e-6
 
 
-def cases(pattern: str) -> list:
-    skip = pytest.mark.skip(reason=f"no fixture with {pattern}: set PARITY_FIXTURES or provide ../shared/fixtures")
-    return [pytest.param(path, id=path.name) for path in parity_cases(pattern)] or [pytest.param(None, marks=skip)]
-
-
-@pytest.mark.parametrize("folder", cases("last_weights"))
+@pytest.mark.parametrize("folder", parameters("last_weights"))
 @torch.no_grad()
 def test_parity_tmr(folder):
     recorded = {key: torch.from_numpy(value) for key, value in np.load(folder / "fixtures.npz").items()}
@@ -42,7 +37,7 @@ def test_parity_tmr(folder):
         torch.testing.assert_close(decoded, recorded[f"decode_from_{part}"], atol=FORWARD, rtol=0)
 
 
-@pytest.mark.parametrize("folder", cases("t2m"))
+@pytest.mark.parametrize("folder", parameters("t2m"))
 @torch.no_grad()
 def test_parity_t2m(folder):
     recorded = np.load(folder / "fixtures.npz")

@@ -1,0 +1,143 @@
+"""Tiny random models in the layouts that the loaders read, tiny prompt files, and a run config of them.
+
+A network of random weights of ordinary scale separates right from wrong as well as a trained one, in milliseconds.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from rewards.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
+from rewards.tmr import ActorEncoder
+from rewards.words import EOS, SOS
+from rollout.adapter import Adapter
+from rollout.motion.checkpoint import Checkpoint, save_checkpoint
+from rollout.motion.mdm import MDM, MDMShape
+from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.text import VocabularyTextEncoder
+from rollout.motion.vocabulary import Vocabulary
+from rollout.policy import Group, Request
+from rollout.prompts import Prompt
+
+WORDS = ["a", "person", "walks", "forward", "jumps", "left"]
+TRAINING = ["a person walks forward", "a person walks left", "a person jumps forward", "jumps left"]
+HELDOUT = ["a person jumps left", "walks forward"]
+FRAMES = 12
+SHAPE = MDMShape(features=263, latent=32, feedforward=48, layers=2, text=16, max_positions=100)
+ARGS = {
+    "arch": "trans_enc", "dataset": "humanml", "latent_dim": 32, "layers": 2, "diffusion_steps": 50, "noise_schedule": "cosine",
+    "sigma_small": True, "mask_frames": False, "cond_mask_prob": 0.1, "text_encoder_type": "vocabulary", "use_ema": False,
+    "pos_embed_max_len": 100, "unconstrained": False, "emb_trans_dec": False,
+}  # fmt: skip
+
+
+def randomise(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Weights that keep activations of order 1: matrices N(0, 1/fan_in), gains near 1, biases near 0."""
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.from_numpy(rng.standard_normal(tuple(parameter.shape), dtype=np.float32))
+            if parameter.ndim > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.05 * noise + ("norm" in name and name.endswith("weight")))
+    return module
+
+
+def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path:
+    """An official-format MDM folder with text encoder and normalisation; `args` override those of its args.json."""
+    rng = np.random.default_rng(seed)
+    text_encoder = VocabularyTextEncoder(Vocabulary(WORDS), text_width // 2, text_width // 4)
+    denoiser = randomise(MDM(dataclasses.replace(SHAPE, text=text_width)), seed)
+    mean, std = rng.normal(size=263).astype(np.float32), rng.uniform(0.5, 1.5, 263).astype(np.float32)
+    save_checkpoint(folder, 123, Checkpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))
+    return folder
+
+
+def make_policy(folder: Path, **settings) -> MotionDiffusionPolicy:
+    """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
+    return MotionDiffusionPolicy(MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings}))
+
+
+def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:
+    """What the policy holds, with noise on every trainable tensor: far enough from the base to show in every number."""
+    rng = np.random.default_rng(seed)
+    state = {name: value + scale * rng.standard_normal(value.shape, dtype=np.float32) for name, value in policy.adapter_state().items()}
+    return Adapter.pack(version, state)
+
+
+def sample_group(
+    policy: MotionDiffusionPolicy, size: int = 4, trained_steps: int = 3, seed: tuple[int, ...] = (0, 0, 0, 0),
+    text: str = TRAINING[0], length: int = FRAMES,
+) -> Group:  # fmt: skip
+    (conditioning,) = policy.prepare([Prompt(text, length)])
+    return policy.sample(Request(conditioning, size, seed, trained_steps))
+
+
+def write_tmr(folder: Path) -> Path:
+    """A TMR evaluator of 16 latent dims, as `TMRReward.load` reads it."""
+    torch.manual_seed(1)
+    (folder / "last_weights").mkdir(parents=True)
+    (folder / "stats").mkdir()
+    shape = {"latent_dim": 16, "ff_size": 24, "num_layers": 2, "num_heads": 4}
+    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": 263, **shape}}
+    for part, widths in shapes.items():
+        torch.save(ActorEncoder(**widths).state_dict(), folder / "last_weights" / f"{part}.pt")
+    torch.save(torch.randn(263), folder / "stats" / "mean.pt")
+    torch.save(torch.rand(263) + 0.5, folder / "stats" / "std.pt")
+    torch.save(torch.randn(len(WORDS) + 2, 12), folder / "word_embeddings.pt")
+    Vocabulary(WORDS).save(folder / "vocabulary.json")
+    (folder / "config.json").write_text(json.dumps({"model": shapes}))
+    return folder
+
+
+def write_t2m(folder: Path) -> Path:
+    """A T2M evaluator of 8 co-embedding dims, as `T2MReward.load` reads it."""
+    torch.manual_seed(2)
+    folder.mkdir(parents=True)
+    networks = {
+        "text_encoder": TextEncoder(10, 15, 12, 8),
+        "movement_encoder": MovementEncoder(259, 14, 9),
+        "motion_encoder": BiGRUEncoder(9, 16, 8),
+    }
+    torch.save({part: network.state_dict() for part, network in networks.items()}, folder / "finest.tar")
+    draw = np.random.default_rng(3)
+    np.save(folder / "mean.npy", draw.normal(size=263))
+    np.save(folder / "std.npy", draw.uniform(0.5, 1.5, 263))
+    np.save(folder / "word_vectors.npy", draw.normal(size=(len(WORDS) + 4, 10)).astype(np.float32))
+    Vocabulary([SOS, EOS, *WORDS]).save(folder / "vocabulary.json")
+    return folder
+
+
+def write_prompts(path: Path, texts: list[str]) -> Path:
+    """A prompt file of one text a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+def write_run_config(folder: Path, **sections) -> Path:
+    """The YAML of a complete run of seconds, with every model and prompt file it names; `sections` override it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "iterations": 2,
+        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True)), "frames": FRAMES, "steps": "10"},
+        "lora": {"r": 4, "alpha": 8.0},
+        "rollout": {
+            "prompts": str(write_prompts(folder / "training.txt", TRAINING)),
+            "prompts_per_iteration": 2, "group_size": 4, "trained_steps": 3,
+        },
+        "reward": {"tmr_path": str(write_tmr(folder / "tmr")), "t2m_path": str(write_t2m(folder / "t2m"))},
+        "optimizer": {"learning_rate": 1e-3},
+        "evaluate": {"heldout": str(write_prompts(folder / "heldout.txt", HELDOUT)), "prompts": 2, "samples_per_prompt": 2},
+        "cluster": {"samplers": 1, "learner_cpus": 1},
+    }  # fmt: skip
+    for name, value in sections.items():
+        config[name] = {**config.get(name, {}), **value} if isinstance(value, dict) else value
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
