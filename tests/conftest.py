@@ -1,27 +1,35 @@
-"""Tiny models that tests of every room may use. Those written anew for each test may be damaged by it."""
+"""Tiny models that tests of every room may use. They are imported on use: half the tests need no torch.
+
+The folders of a session are read only; those written anew for each test may be damaged by it.
+"""
 
 import pytest
 
-from tests import tiny
+
+@pytest.fixture(scope="session")
+def tiny():
+    from tests import tiny
+
+    return tiny
 
 
 @pytest.fixture(scope="session")
-def mdm_folder(tmp_path_factory):
+def mdm_folder(tiny, tmp_path_factory):
     """Trained without `mask_frames`: it sees its padding. Read only."""
     return tiny.write_mdm(tmp_path_factory.mktemp("mdm"))
 
 
 @pytest.fixture(scope="session")
-def masked_mdm_folder(tmp_path_factory):
+def masked_mdm_folder(tiny, tmp_path_factory):
     """Trained with `mask_frames`: it never sees padding. Read only."""
     return tiny.write_mdm(tmp_path_factory.mktemp("masked_mdm"), mask_frames=True)
 
 
 @pytest.fixture
-def tmr_folder(tmp_path):
+def tmr_folder(tiny, tmp_path):
     return tiny.write_tmr(tmp_path / "tmr")
 
 
 @pytest.fixture
-def t2m_folder(tmp_path):
+def t2m_folder(tiny, tmp_path):
     return tiny.write_t2m(tmp_path / "t2m")
