@@ -1,0 +1,86 @@
+"""What a body on a floor cannot do: sliding feet, sinking, hovering, shaking. Measures; lower is more physical.
+
+Every function takes joints float32 [N, T, 22, 3] (metres, y up, floor at y = 0, 20 fps) and lengths int [N] in 1..T,
+and returns float32 [N]. Frames at or past a sample's length never count, whatever they hold. A number that is not
+finite inside the length makes that sample NaN and no other; a sample with nothing to measure (no stance, too few
+frames) is 0. InputError for shapes or lengths that do not fit.
+
+All are 0 for a body that stands still, so none is a reward by itself: compare with real motion or with the base model.
+Clips recorded on uneven ground have no common floor; their users leave them out of foot statistics.
+"""
+
+import numpy as np
+
+from rollout.errors import InputError
+from rollout.motion.skeleton import FPS, JOINTS
+
+TOES, ANKLES = (10, 11), (7, 8)
+TOE_HEIGHT, ANKLE_HEIGHT = 0.05, 0.08  # m; a foot stands below both
+FLOOR_TOLERANCE = 0.005  # m
+
+
+def foot_skate(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean horizontal speed of a toe while its foot stands, m/s.
+
+    A foot stands between two frames when in both its toe is below 5 cm (the contact height of the foot skating ratio of
+    Guided Motion Diffusion, Karunratanakul et al., ICCV 2023) and its ankle below 8 cm: in mid-swing the toe alone is
+    low too, and would triple the value of real walking (0.41 for 0.12 m/s).
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    toes = joints[:, :, TOES]
+    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=1), axis=-1) * FPS  # [N, T-1, 2]
+    low = (toes[..., 1] < TOE_HEIGHT) & (joints[:, :, ANKLES, 1] < ANKLE_HEIGHT) & valid[:, :, None]
+    return _mean(speed, low[:, 1:] & low[:, :-1], finite)
+
+
+def ground_penetration(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean depth of the lowest joint below the floor, m; depths within 5 mm are 0.
+
+    PhysDiff's Penetrate (Yuan et al., ICCV 2023) on joints instead of the body's surface.
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    depth = -joints[..., 1].min(axis=2)
+    return _mean(np.where(depth > FLOOR_TOLERANCE, depth, 0), valid, finite)
+
+
+def floating(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean height of the lowest joint above the floor, m; heights within 5 mm are 0.
+
+    PhysDiff's Float (Yuan et al., ICCV 2023) on joints instead of the body's surface. A real jump floats too.
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    height = joints[..., 1].min(axis=2)
+    return _mean(np.where(height > FLOOR_TOLERANCE, height, 0), valid, finite)
+
+
+def jerk(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean size of the third derivative of a joint's position, m/s^3, over all joints; finite differences.
+
+    The smoothness measure of Flash and Hogan (1985), as reported for motion capture by TransPose (Yi et al., 2021).
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    size = np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * FPS**3  # [N, T-3, 22]
+    return _mean(size, np.broadcast_to(valid[:, 3:, None], size.shape), finite)
+
+
+def _checked(joints: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints in float64 with 0 past each length, which frames are valid [N, T], which samples are finite [N]."""
+    joints, lengths = np.asarray(joints), np.asarray(lengths)
+    if joints.ndim != 4 or joints.shape[2:] != (JOINTS, 3) or lengths.shape != joints.shape[:1]:
+        raise InputError(
+            f"physics: joints of shape {joints.shape} and lengths of shape {lengths.shape}, "
+            f"expected (N, T, {JOINTS}, 3) and (N,)"
+        )
+    if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= joints.shape[1]):
+        raise InputError(f"physics: lengths {lengths.min()}..{lengths.max()}, expected 1..{joints.shape[1]}")
+    valid = np.arange(joints.shape[1]) < lengths[:, None]
+    joints = np.where(valid[:, :, None, None], joints, 0).astype(np.float64)
+    finite = np.isfinite(joints).all(axis=(1, 2, 3))
+    return np.where(finite[:, None, None, None], joints, 0), valid, finite
+
+
+def _mean(values: np.ndarray, counted: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """Mean of each sample's counted values; 0 where there are none, NaN where the sample is not finite."""
+    axes = tuple(range(1, values.ndim))
+    mean = np.where(counted, values, 0).sum(axis=axes) / np.maximum(counted.sum(axis=axes), 1)
+    return np.where(finite, mean, np.nan).astype(np.float32)
