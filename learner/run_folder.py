@@ -35,8 +35,7 @@ class RunFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             if any(folder.path.iterdir()):
                 raise InputError(taken)
-            # Of two runs that both saw the folder empty, only one can make this file.
-            folder.metrics.touch(exist_ok=False)
+            # Of two runs that both saw the folder empty, only one can make this.
             folder.rollouts.mkdir()
             folder.adapter.mkdir()
         except FileExistsError:

@@ -76,11 +76,7 @@ class Tracker:
 
     def artifact(self, path: Path) -> None:
         """Store a file, or a folder under its own name."""
-        path = Path(path)
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), artifact_path=path.name)
-        else:
-            self._client.log_artifact(self.run_id, str(path))
+        self._client.log_artifact(self.run_id, str(path))
 
     def finish(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED (in any case)."""

@@ -1,0 +1,30 @@
+# Two commands: `make demo` trains the shipped model, `make test` runs the tests. Both make .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch>=2.6,<2.14
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	$(BIN)/python -m learner.main
+
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv *.egg-info .pytest_cache
+
+# torch goes first and bounded: asked for by another package, pip may take another build of it than the one configured here.
+.venv/torch:
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 13) else "Python 3.10, 3.11 or 3.12 is needed, found " + sys.version.split()[0] + "; try: make PYTHON=python3.11 demo")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@

@@ -1,0 +1,136 @@
+"""The directions of the arrows between the rooms, and what no file may do.
+
+`learner.main -> cluster -> {learner's maths, rewards, rollout}`; `learner, rewards -> rollout`; `rollout -> nothing`.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("rollout", "rewards", "learner", "cluster")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MAIN_LINES = 200
+
+
+def imports(tree):
+    """Dotted names that a file imports, at the top or inside a function; `from a import b` gives a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative imports hide which room they reach"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from (argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+
+
+def forbidden(module, imported):
+    """Whether `module` (such as learner.objective) may not import the dotted name `imported`."""
+    room, target = module.split(".")[0], imported.split(".")[0]
+    if target == "ray":
+        return room != "cluster"
+    if target not in ROOMS or target == room:
+        return False
+    if room == "cluster":
+        return imported.startswith("learner.main")
+    if room == "learner":
+        return target == "cluster" and module != "learner.main"
+    return room == "rollout" or target != "rollout"
+
+
+def unsafe(tree):
+    """Calls and imports that run code out of a file that is only meant to hold data."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
+            if any(name and name.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib", "marshal") for name in names):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if function == "torch.load" and given.get("weights_only") != "True":
+                yield f"line {node.lineno}: torch.load without weights_only=True"
+            if function in ("np.load", "numpy.load") and given.get("allow_pickle", "False") != "False":
+                yield f"line {node.lineno}: np.load that may unpickle"
+            if function in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
+                yield f"line {node.lineno}: {function} instead of yaml.safe_load"
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def names(paths):
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def test_the_rooms_are_found():
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+def test_imports_follow_the_arrows(path):
+    module = module_of(path)
+    against = [name for name in imports(ast.parse(path.read_text())) if forbidden(module, name)]
+    assert against == [], f"{module} imports against the arrows"
+
+
+@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+def test_no_file_of_data_can_run_code(path):
+    assert list(unsafe(ast.parse(path.read_text()))) == []
+
+
+def test_the_loop_stays_readable():
+    main = ROOT / "learner" / "main.py"
+    if not main.exists():
+        pytest.skip("learner/main.py is not there yet")
+    assert len(main.read_text().splitlines()) <= MAIN_LINES
+
+
+@pytest.mark.parametrize(
+    "module, source, against",
+    [
+        ("rollout.policy", "import ray", True),
+        ("learner.main", "from ray.util import metrics", True),
+        ("learner.objective", "def f():\n    import ray", True),
+        ("rewards.tmr", "import importlib\nimportlib.import_module('ray')", True),
+        ("cluster.actors", "import ray", False),
+        ("rollout.policy", "from learner.config import Config", True),
+        ("rollout.policy", "import rewards.tmr", True),
+        ("rollout.policy", "from rollout.errors import InputError", False),
+        ("rewards.tmr", "from learner import objective", True),
+        ("rewards.tmr", "from cluster import actors", True),
+        ("rewards.tmr", "from rollout.motion import features", False),
+        ("cluster.actors", "from learner.main import run", True),
+        ("cluster.actors", "from learner import main", True),
+        ("cluster.actors", "from learner.objective import grpo_loss", False),
+        ("learner.objective", "from cluster.pool import Pool", True),
+        ("learner.pretrain.__main__", "import cluster", True),
+        ("learner.main", "from cluster.pool import Pool", False),
+        ("learner.evaluation", "from rewards.metrics import fid", False),
+        ("rollout.motion.mdm", "import rayleigh", False),
+    ],
+)
+def test_what_counts_as_against_the_arrows(module, source, against):
+    assert any(forbidden(module, name) for name in imports(ast.parse(source))) is against
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("torch.load(path)", True),
+        ("torch.load(path, weights_only=False)", True),
+        ("torch.load(path, map_location='cpu', weights_only=True)", False),
+        ("import pickle", True),
+        ("from pickle import loads", True),
+        ("np.load(path, allow_pickle=True)", True),
+        ("np.load(path, allow_pickle=False)", False),
+        ("yaml.load(text, Loader=L)", True),
+        ("yaml.safe_load(text)", False),
+    ],
+)
+def test_what_counts_as_running_code(source, found):
+    assert bool(list(unsafe(ast.parse(source)))) is found
