@@ -24,13 +24,14 @@ LESS_IS_BETTER = ("fid", "foot_skate")
 class Progress:
     """`with Progress(iterations) as progress:` around a run.
 
-    In a pipe, a file or a job's log nothing is drawn over and no escape codes are written. With `log`, a path, the
-    plain lines are appended to that file too, in a terminal as elsewhere.
+    In a pipe, a file or a job's log nothing is drawn over and no escape codes are written. `log_to` keeps the plain
+    lines in a file too, in a terminal as elsewhere.
     """
 
-    def __init__(self, iterations: int, log: Path | None = None, console: Console | None = None):
+    def __init__(self, iterations: int, console: Console | None = None):
         self._iterations = iterations
-        self._log = log
+        self._log: Path | None = None
+        self._lines: list[str] = []
         self._console = console or Console()
         self._stage = ""
         self._spinner = Spinner("dots")
@@ -50,6 +51,11 @@ class Progress:
         self._stage = ""
         if self._live:
             self._live.stop()
+
+    def log_to(self, path: Path) -> None:
+        """Append every line to `path` from now on, and those so far: the run folder is made after the first stages."""
+        self._log = path
+        self._append(self._lines)
 
     def stage(self, doing: str, done: int | None = None, total: int | None = None, line: bool = True) -> None:
         """Say what happens now, such as "starting Ray ...", or with `done` of `total` samples.
@@ -129,9 +135,9 @@ class Progress:
         return Group(*lines, *([self._spinner] if self._stage else []))
 
     def _write(self, text: str, in_terminal: bool = False) -> None:
+        self._lines.append(text)
         if self._log:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            self._append([text])
         if self._live is None:
             # The encoding of a log may lack a sign such as ±, and a run must not die of that.
             encoding = self._console.encoding
@@ -139,6 +145,10 @@ class Progress:
             self._console.file.flush()
         elif in_terminal:
             self._console.print(Text(text))
+
+    def _append(self, lines: list[str]) -> None:
+        with self._log.open("a", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
 
 
 def sparkline(values: list[float]) -> str:
@@ -168,6 +178,8 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
 
 def _numbers_of(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
     before, after = entry["before"], entry["after"]
+    if before is None or after is None:
+        return "-", "-", "-", "not measured"
     if not isinstance(before, Mapping):
         return f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", ""
     mean, half = entry["gain"]["mean"], entry["gain"]["ci95"]

@@ -108,7 +108,7 @@ class Cluster:
     sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler", minimum=1)
     learner_cpus: int = option(2, "threads of the learner: it works while the samplers wait", minimum=1)
     gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)
-    max_staleness: int = option(0, "adapter versions that a group may lag behind; 0 = exactly on-policy", minimum=0)
+    max_staleness: int = option(0, "adapter versions that a group may lag behind; only 0, exactly on-policy, so far", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def _check_bounds(key: str, value: Any, metadata) -> None:
 def _check_meaning(config: Config) -> None:
     if config.model.dataset == "kit":
         _refuse("model.dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
+    if config.cluster.max_staleness:
+        _refuse("cluster.max_staleness", config.cluster.max_staleness, "0 (rollouts ahead of the update are not supported yet)")
     if not re.fullmatch(r"(ddim)?[1-9]\d*|", config.model.steps):
         _refuse("model.steps", config.model.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
     if config.model.steps:

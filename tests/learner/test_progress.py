@@ -18,6 +18,7 @@ SUMMARY = {
         "reward": {"before": {"mean": 0.5, "ci95": 0.02}, "after": {"mean": 0.6, "ci95": 0.02}, "gain": {"mean": 0.1, "ci95": 0.03}},
         "judge": {"before": {"mean": 0.4, "ci95": 0.02}, "after": {"mean": 0.41, "ci95": 0.02}, "gain": {"mean": 0.01, "ci95": 0.03}},
         "fid": {"before": 1.5, "after": 1.25},
+        "foot_skate": {"before": None, "after": None},
     },
     "trained": {
         "reward": {"before": {"mean": 0.5, "ci95": 0.02}, "after": {"mean": 0.4, "ci95": 0.02}, "gain": {"mean": -0.1, "ci95": 0.03}},
@@ -105,6 +106,7 @@ def test_the_summary_says_what_rose_what_fell_and_what_cannot_be_told(tmp_path):
         "held-out reward before 0.500±0.020 after 0.600±0.020 gain +0.100±0.030 up",
         "held-out judge before 0.400±0.020 after 0.410±0.020 gain +0.010±0.030 not significant",
         "held-out fid (less is better) before 1.500 after 1.250 gain -0.250",
+        "held-out foot_skate (less is better) before - after - gain - not measured",
         "trained reward before 0.500±0.020 after 0.400±0.020 gain -0.100±0.030 down",
         "run finished: iterations 3, seed 7, samplers 2, max_log_prob_gap 0.0, 12m34s, adapter abababababab",
         f"results in {tmp_path}: adapter/ reward.png",
@@ -139,8 +141,9 @@ def test_an_error_passes_through_and_gives_the_terminal_back(make):
 
 def test_the_log_keeps_plain_lines_of_a_live_view_too(tmp_path):
     console, _ = terminal()
-    with Progress(3, log=tmp_path / "log.txt", console=console) as progress:
+    with Progress(3, console=console) as progress:
         progress.stage("starting Ray ...")
+        progress.log_to(tmp_path / "log.txt")
         progress.iteration(1, METRICS)
         progress.summary(SUMMARY, tmp_path)
     log = (tmp_path / "log.txt").read_text()
