@@ -5,6 +5,7 @@ blew up still gets its picture.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +16,6 @@ from learner.stick_figures import LEFT, PAPER, RIGHT, TRAIL, View, scene
 from rollout.motion.skeleton import FPS
 
 Motion = tuple[str, np.ndarray]  # caption, joints
-Change = tuple[str, np.ndarray, np.ndarray, float, float]  # caption, joints and rewards: before, after
 
 INK, FAINT = "#1f2430", "#7b8494"
 FIGURES = 8
@@ -23,6 +23,16 @@ _CELL = (140, 200)
 _PLAN = 170
 _MARGIN = 18
 _GIF_CELL = (250, 250)
+
+
+class Change(NamedTuple):
+    """One prompt's motion under the base model and under the tuned one."""
+
+    caption: str
+    before: np.ndarray
+    after: np.ndarray
+    reward_before: float
+    reward_after: float
 
 
 def contact_sheet(path: Path | str, rows: list[Motion]) -> None:

@@ -1,0 +1,98 @@
+"""Where prompts come from: a text file, a JSON list, or the captions of a Parquet file of motions."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rollout.errors import InputError
+
+MAX_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What to generate, and its length in frames."""
+
+    text: str
+    length: int
+
+
+def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
+    """All prompts of a file, in its order; the suffix tells the format.
+
+    * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`
+    * .parquet: columns captions (list of strings) and n_frames; one prompt a caption
+    * anything else is UTF-8 text, one prompt a line, optionally followed by a tab and its length in frames; lines that
+      are blank or start with # are skipped
+
+    Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
+    empty or overlong caption and for a length that is no positive whole number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: prompt file not found")
+    formats = {".json": _from_json, ".parquet": _from_parquet}
+    try:
+        found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected one prompt a line") from None
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror or error})") from None
+    if not found:
+        raise InputError(f"no prompts in {path}")
+    return [_checked(where, text, length) for where, text, length in found]
+
+
+def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            text, tab, length = line.strip(" \r").partition("\t")
+            yield f"{path}, line {number}", text, _whole_number(length) if tab else default_length
+
+
+def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: found a JSON {type(entries).__name__}, expected a list of prompts")
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}, prompt {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
+            raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
+        yield where, entry["caption"], entry.get("length", default_length)
+
+
+def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
+    types = {"captions": pa.list_(pa.string()), "n_frames": pa.int64()}
+    try:
+        names = pq.read_schema(path).names
+        if missing := [name for name in types if name not in names]:
+            raise InputError(f"{path}: no column {missing[0]!r}, expected captions and n_frames")
+        table = pq.read_table(path, columns=list(types)).cast(pa.schema(types))
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not a Parquet file of captions ({str(error).splitlines()[0][:120]})") from None
+    for number, row in enumerate(table.to_pylist()):
+        for caption in row["captions"] or []:
+            yield f"{path}, row {number}", caption or "", row["n_frames"]
+
+
+def _whole_number(text: str) -> int | str:
+    """The number, or what stood there instead, for the check to name."""
+    return int(text) if text.strip().isascii() and text.strip().isdigit() else text
+
+
+def _checked(where: str, text: str, length: object) -> Prompt:
+    text = text.strip()
+    if not text:
+        raise InputError(f"{where}: the prompt is empty")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{where}: the prompt has {len(text)} characters, expected at most {MAX_CHARACTERS}")
+    if type(length) is not int or length < 1:
+        raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
+    return Prompt(text, length)

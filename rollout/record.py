@@ -1,0 +1,91 @@
+"""The record of a rollout on disk: one Parquet row a sample, with all that explains its reward."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rollout.errors import InputError
+from rollout.motion.skeleton import FEATURES
+
+SCHEMA = pa.schema(
+    [
+        ("iteration", pa.int32()),
+        ("group", pa.int32()),
+        ("sample", pa.int32()),
+        ("prompt", pa.string()),
+        ("seed", pa.string()),
+        ("length", pa.int32()),  # valid frames
+        ("adapter_version", pa.int32()),
+        ("adapter_sha256", pa.string()),
+        ("advantage", pa.float32()),
+        ("reward", pa.float32()),  # the total the advantage was made of
+        ("components", pa.map_(pa.string(), pa.float32())),  # every part of the reward, raw
+        ("log_probs", pa.list_(pa.float32())),  # [K] of the trained steps, under the policy that sampled
+        ("timesteps", pa.list_(pa.int32())),  # [K] of the same steps
+        ("motion", pa.list_(pa.float32())),  # [length * 263] raw features of the valid frames, C order
+    ]
+)
+
+
+def write_rollout(path: Path | str, rows: list[dict]) -> None:
+    """Writes samples as Parquet (zstd), all or nothing: a file of that name is always whole.
+
+    A row holds every column of `SCHEMA`; `motion` is an array [length, 263], `components` a dict, `log_probs` and
+    `timesteps` arrays [K]. Raises ValueError for a row that is not so.
+    """
+    path = Path(path)
+    for i, row in enumerate(rows):
+        if row.keys() != set(SCHEMA.names):
+            raise ValueError(f"row {i}: columns {sorted(row.keys() ^ set(SCHEMA.names))} missing or unknown")
+        if np.shape(row["motion"]) != (row["length"], FEATURES):
+            raise ValueError(
+                f"row {i}: motion of shape {np.shape(row['motion'])}, expected ({row['length']}, {FEATURES})"
+            )
+        if np.shape(row["log_probs"]) != np.shape(row["timesteps"]):
+            raise ValueError(f"row {i}: {len(row['log_probs'])} log-probs for {len(row['timesteps'])} timesteps")
+    columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
+    columns["components"] = [list(components.items()) for components in columns["components"]]
+    columns["motion"] = [np.asarray(motion, dtype=np.float32).ravel() for motion in columns["motion"]]
+    table = pa.Table.from_pydict(columns, schema=SCHEMA)
+
+    # Beside the target, so that the rename stays inside one file system.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_rollout(path: Path | str) -> list[dict]:
+    """The rows as they were written: `motion` float32 [length, 263], `log_probs` and `timesteps` arrays [K].
+
+    Raises InputError for a file that is missing, not Parquet, or no rollout.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: rollout file not found")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0][:120]})") from None
+    if not table.schema.equals(SCHEMA):
+        raise InputError(f"{path}: its columns are not those of a rollout ({', '.join(SCHEMA.names)})")
+    arrays = {name: table.column(name) for name in ("log_probs", "timesteps", "motion")}
+    rows = table.drop_columns(list(arrays)).to_pylist()
+    for i, row in enumerate(rows):
+        row["components"] = dict(row["components"])
+        for name, column in arrays.items():
+            row[name] = column[i].values.to_numpy()
+        if row["motion"].size != row["length"] * FEATURES:
+            raise InputError(
+                f"{path}: row {i} holds {row['motion'].size} motion numbers, expected {row['length']} x {FEATURES}"
+            )
+        row["motion"] = row["motion"].reshape(-1, FEATURES)
+    return rows

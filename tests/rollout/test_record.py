@@ -1,0 +1,108 @@
+"""The rollout record: what is written is read, and a file is whole or absent."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rollout.errors import InputError
+from rollout.record import SCHEMA, read_rollout, write_rollout
+
+
+def rows(count: int = 3) -> list[dict]:
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "iteration": 4,
+            "group": i // 2,
+            "sample": i % 2,
+            "prompt": "a person walks",
+            "seed": f"7,4,{i}",
+            "length": 20 + i,
+            "adapter_version": 3,
+            "adapter_sha256": "ab" * 32,
+            "advantage": 0.5 - i,
+            "reward": 0.25 * i,
+            "components": {"tmr": 0.25 * i, "total": 0.25 * i},
+            "log_probs": rng.normal(size=5).astype(np.float32),
+            "timesteps": np.array([9, 7, 5, 3, 2], dtype=np.int64),
+            "motion": rng.normal(size=(20 + i, 263)).astype(np.float32),
+        }
+        for i in range(count)
+    ]
+
+
+def test_rows_come_back_as_written(tmp_path):
+    write_rollout(tmp_path / "r.parquet", rows())
+    found = read_rollout(tmp_path / "r.parquet")
+    assert len(found) == 3
+    for row, back in zip(rows(), found):
+        assert back.keys() == row.keys()
+        assert back["motion"].dtype == np.float32 and back["motion"].shape == (row["length"], 263)
+        for name, value in row.items():
+            assert np.array_equal(back[name], value), name
+
+
+def test_the_file_has_the_schema_and_is_compressed(tmp_path):
+    write_rollout(tmp_path / "r.parquet", rows())
+    file = pq.ParquetFile(tmp_path / "r.parquet")
+    assert file.schema_arrow.equals(SCHEMA)
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_sample_without_trained_steps_is_kept(tmp_path):
+    row = rows(1)[0] | {"log_probs": np.zeros(0, np.float32), "timesteps": np.zeros(0, np.int32), "components": {}}
+    write_rollout(tmp_path / "r.parquet", [row])
+    back = read_rollout(tmp_path / "r.parquet")[0]
+    assert back["log_probs"].shape == back["timesteps"].shape == (0,) and back["components"] == {}
+
+
+def test_nan_rewards_are_kept_as_they_are(tmp_path):
+    nan = float("nan")
+    write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"reward": nan, "components": {"total": nan}}])
+    back = read_rollout(tmp_path / "r.parquet")[0]
+    assert np.isnan(back["reward"]) and np.isnan(back["components"]["total"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_rollout(tmp_path / "r.parquet", rows())
+    before = (tmp_path / "r.parquet").read_bytes()
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(OSError):
+        write_rollout(tmp_path / "folder.parquet", rows())
+    with pytest.raises(pa.ArrowException):
+        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"iteration": "four"}])
+    assert (tmp_path / "r.parquet").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.parquet", "r.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 19}, "motion of shape .20, 263., expected .19, 263."),
+        ({"motion": np.zeros((20, 251))}, "motion of shape .20, 251."),
+        ({"timesteps": np.arange(4)}, "5 log-probs for 4 timesteps"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | change])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_rollout_is_refused(tmp_path):
+    with pytest.raises(InputError, match="rollout file not found"):
+        read_rollout(tmp_path / "nowhere.parquet")
+    (tmp_path / "text.parquet").write_text("walk\n")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        read_rollout(tmp_path / "text.parquet")
+    pq.write_table(pa.Table.from_pylist([{"prompt": "walk"}]), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="columns are not those of a rollout"):
+        read_rollout(tmp_path / "other.parquet")
+    write_rollout(tmp_path / "r.parquet", rows(1))
+    table = pq.read_table(tmp_path / "r.parquet")
+    longer = table.set_column(5, "length", pa.array([21], pa.int32()))
+    pq.write_table(longer, tmp_path / "longer.parquet")
+    with pytest.raises(InputError, match="row 0 holds 5260 motion numbers, expected 21 x 263"):
+        read_rollout(tmp_path / "longer.parquet")
