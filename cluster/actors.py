@@ -10,6 +10,7 @@ from learner.learner import Learner, ScoredGroup, SyncError, Update
 from learner.settings import Config
 from rewards.pair import load_reward_and_judge
 from rollout.adapter import Adapter
+from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Group, Request
 
@@ -79,7 +80,7 @@ class LearnerActor:
         """Writes `adapter` to `folder` in PEFT's format; the weights being trained are put back afterwards."""
         current = Adapter.pack(adapter.version, self.policy.adapter_state())
         self.policy.load_adapter(adapter)
-        self.policy.save_adapter(folder)
+        save_adapter(self.policy, folder)
         self.policy.load_adapter(current)
 
     def base_digest(self) -> str:

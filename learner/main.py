@@ -67,9 +67,10 @@ def train(plan: Plan, pool: Pool, report: Report) -> None:
 def run(config: Config) -> str:
     """Validates everything, starts or joins Ray, trains; returns the run's status."""
     settings = policy_settings(config)
-    plan = Plan.make(config, MotionDiffusionPolicy(settings))
+    policy = MotionDiffusionPolicy(settings)
+    plan = Plan.make(config, policy)
     if config.dry_run:
-        print(predict(plan, settings))
+        print(predict(plan, policy))
         return "finished"
     status = "failed"
     with Progress(config.iterations) as progress:

@@ -68,33 +68,34 @@ class CaptionedCrops:
         self.alike_nn = alike_clips(clips)
         self.jittered = [jittered(clip.joints, self.draw.uniform(0.015, 0.04), self.draw) for clip in clips]
 
-    def batch(self, size: int, spoilt: int, noise: float) -> tuple[Tensor, Tensor, list[str], Tensor]:
-        """Normalised crops [size + spoilt, 60, 263] (zero-padded) with lengths, `size` captions, and which of the
-        pairs [size, size + spoilt] must not count as negatives.
+    def batch(self, size: int, spoilt: list[str], noise: float) -> tuple[Tensor, Tensor, list[str], Tensor]:
+        """Normalised crops [size + len(spoilt), 60, 263] (zero-padded) with lengths, `size` captions, and which of the
+        pairs [size, size + len(spoilt)] must not count as negatives.
 
-        The last `spoilt` motions are crops of the batch's first clips, frozen, shuffled or jittered in turn: no caption
-        of the batch fits them. `noise` is the standard deviation of the noise on the others, in normalised units.
+        Motion size + i is another crop of clip i of the batch, spoilt: "frozen", "jittered", "shuffled" (frames) or
+        "swapped" (halves). No caption of the batch fits it. `noise` is the standard deviation of the noise on the others, in normalised units.
         """
         rows = self.draw.choice(len(self.clips), size, p=self.weights_n)
         motions = [crop(self.features[row], self.draw) for row in rows]
         captions = [self.clips[row].captions[self.draw.integers(len(self.clips[row].captions))] for row in rows]
-        for i, row in enumerate(rows[:spoilt]):
+        for kind, row in zip(spoilt, rows):
             motion = crop(self.features[row], self.draw)
-            if i % 3 == 0:
-                motion = frozen(motion, int(self.draw.integers(len(motion))))
-            elif i % 3 == 1:
-                motion = self.draw.permutation(motion)
-            else:
-                motion = crop(self.jittered[row], self.draw)
-            motions.append(motion)
+            motions.append(self._spoil(kind, motion, row))
         x_ntf = np.zeros((len(motions), MAX_FRAMES, motions[0].shape[1]), np.float32)
         for row, motion in enumerate(motions):
             x_ntf[row, : len(motion)] = (motion - self.mean) / self.std
             x_ntf[row, : len(motion)] += self.draw.normal(0, noise, motion.shape)
-        alike = np.concatenate([self.alike_nn[np.ix_(rows, rows)], np.zeros((size, spoilt), bool)], axis=1)
+        alike = np.concatenate([self.alike_nn[np.ix_(rows, rows)], np.zeros((size, len(spoilt)), bool)], axis=1)
         np.fill_diagonal(alike, False)
         lengths = torch.tensor([len(motion) for motion in motions])
         return torch.from_numpy(x_ntf), lengths, captions, torch.from_numpy(alike)
+
+    def _spoil(self, kind: str, motion: np.ndarray, row: int) -> np.ndarray:
+        if kind == "frozen":
+            return frozen(motion, int(self.draw.integers(len(motion))))
+        if kind == "jittered":
+            return crop(self.jittered[row], self.draw)
+        return self.draw.permutation(motion) if kind == "shuffled" else np.roll(motion, len(motion) // 2, axis=0)
 
     def forget_words(self, indices: list[int], probability: float) -> list[int]:
         """Some words replaced by the unknown word, so that its vector is trained too."""

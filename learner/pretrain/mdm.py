@@ -26,7 +26,8 @@ STD_GROUPS = ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263)
 class MDMTraining:
     """Hyper-parameters; the defaults made the shipped model."""
 
-    steps: int = 9000
+    steps: int = 8000  # length of the cosine learning-rate schedule
+    stop: int = 5000  # where it is cut: the average is good by then, and rewards have room to rise
     batch_size: int = 64
     min_frames: int = 40
     max_frames: int = 60
@@ -116,7 +117,7 @@ def train_mdm(
         return Checkpoint(average["denoiser"], args, average["text"], mean, std)
 
     curve, started, running = [], time.time(), 0.0
-    for step in range(1, options.steps + 1):
+    for step in range(1, options.stop + 1):
         warm = min(1.0, step / options.warmup_steps)
         decay = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / options.steps))
         optimizer.param_groups[0]["lr"] = options.learning_rate * warm * decay
@@ -136,14 +137,14 @@ def train_mdm(
         running += loss.item() / 100
         if step % 100 == 0:
             point = {"step": step, "train_loss": running, "seconds": time.time() - started}
-            if step % 500 == 0 or step == options.steps:
+            if step % 500 == 0 or step == options.stop:
                 point["val_loss"] = validation_loss(average, schedule, validation, seed)
                 save_checkpoint(out, step, checkpoint())
                 for old in sorted(out.glob("model*.pt"))[:-1]:
                     old.unlink()
             curve.append(point)
-            left = point["seconds"] / step * (options.steps - step)
-            report(f"mdm step {step}/{options.steps} " + " ".join(f"{k} {v:.4f}" for k, v in point.items() if "loss" in k) + f" left {left:.0f} s")
+            left = point["seconds"] / step * (options.stop - step)
+            report(f"mdm step {step}/{options.stop} " + " ".join(f"{k} {v:.4f}" for k, v in point.items() if "loss" in k) + f" left {left:.0f} s")
             running = 0.0
     return {"curve": curve, "seconds": time.time() - started, "parameters": sum(p.numel() for p in model.parameters())}
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import save_file
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from rollout.adapter import Adapter
@@ -258,14 +257,6 @@ class MotionDiffusionPolicy:
         held = Adapter.pack(adapter.version, self.adapter_state()).sha256
         self.loaded = (adapter.version, held)
         return held
-
-    def save_adapter(self, folder: Path) -> None:
-        """PEFT's format (`PeftModel.from_pretrained` reads it); with lora_rank 0, `denoiser.safetensors` under our names."""
-        if isinstance(self.denoiser, PeftModel):
-            self.denoiser.save_pretrained(str(folder))
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file({name: p.detach().contiguous() for name, p in self._trainable.items()}, folder / "denoiser.safetensors")
 
     def base_digest(self) -> str:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
