@@ -25,7 +25,7 @@ def rows(count: int = 3) -> list[dict]:
             "reward": 0.25 * i,
             "components": {"tmr": 0.25 * i, "total": 0.25 * i},
             "log_probs": rng.normal(size=5).astype(np.float32),
-            "timesteps": np.array([9, 7, 5, 3, 2], dtype=np.int64),
+            "timesteps": np.array([979, 700, 50, 3, 2], dtype=np.int64),
             "motion": rng.normal(size=(20 + i, 263)).astype(np.float32),
         }
         for i in range(count)
