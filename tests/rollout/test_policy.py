@@ -1,0 +1,357 @@
+"""Sampling and recompute of the motion policy: the invariants that make the ratio mean something."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rollout.errors import InputError
+from rollout.motion.checkpoint import load_checkpoint
+from rollout.policy import Group, Request
+from rollout.prompts import Prompt
+from tests.tiny import FRAMES, make_policy, noisy_adapter, sample_group
+
+
+@pytest.fixture
+def policy(mdm_folder):
+    """A policy under a noisy adapter, on a model that sees its padding."""
+    policy = make_policy(mdm_folder)
+    policy.load_adapter(noisy_adapter(policy))
+    return policy
+
+
+def scores(policy, group: Group, reference: bool = False) -> list:
+    return [policy.score_step(group, k, reference) for k in range(group.log_probs.shape[1])]
+
+
+def with_actions(group: Group, **arrays: np.ndarray) -> Group:
+    return dataclasses.replace(group, actions={**group.actions, **arrays})
+
+
+@pytest.mark.parametrize(
+    "size, settings",
+    [
+        (4, {}),
+        (8, {}),
+        (4, {"respacing": "", "frames": 8}),
+        (8, {"respacing": "ddim10", "guidance": 1.0}),
+        (4, {"respacing": "5", "guidance": 7.5, "activation_checkpointing": True}),
+        (4, {"lora_rank": 0, "shared_initial_noise": False}),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_invariant_01_and_02_ratio_is_exactly_one_and_the_recompute_exact(mdm_folder, masked_mdm_folder, masked, size, settings):
+    sampler, learner = (make_policy(masked_mdm_folder if masked else mdm_folder, **settings) for _ in range(2))
+    adapter = noisy_adapter(sampler)
+    sampler.load_adapter(adapter)
+    learner.load_adapter(adapter)
+    steps = min(3, len(sampler.schedule.trainable_steps))
+    group = sample_group(sampler, size, steps, length=7)
+    assert group.log_probs.shape == (size, steps)
+    for k, score in enumerate(scores(learner, group, reference=True)):
+        assert score.log_prob.requires_grad
+        assert torch.equal(score.log_ratio.exp(), torch.ones(size)) and torch.equal(score.log_ratio, torch.zeros(size))
+        np.testing.assert_array_equal(score.log_prob.detach(), group.log_probs[:, k])
+        assert (score.log_prob_ref != score.log_prob).all()  # the adapter does something
+
+
+def test_invariant_02_log_prob_is_that_of_the_guided_posterior(mdm_folder):
+    policy, base = make_policy(mdm_folder), load_checkpoint(mdm_folder)
+    policy.load_adapter(noisy_adapter(policy, scale=0))
+    group = sample_group(policy, trained_steps=5, length=7)
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(len(group), -1)
+    schedule = policy.schedule
+    for k in range(5):
+        t, x_t, x_prev = (torch.tensor(group.actions[name][:, k]) for name in ("t", "x_t", "x_prev"))
+        c1, c2, sigma = (torch.tensor(values)[t][:, None, None] for values in (schedule.c1, schedule.c2, schedule.sigma))
+        with torch.no_grad():
+            model_t = torch.tensor(schedule.timestep_map)[t]
+            conditional, unconditional = (base.denoiser(x_t, model_t, e).double() for e in (text, torch.zeros_like(text)))
+        mean = c1 * (unconditional + 2.5 * (conditional - unconditional)) + c2 * x_t.double()
+        log_prob = torch.distributions.Normal(mean, sigma).log_prob(x_prev.double())[:, :7].mean(dim=(1, 2))
+        np.testing.assert_allclose(group.log_probs[:, k], log_prob, atol=1e-5)
+        np.testing.assert_allclose(group.actions["mean"][:, k], mean, atol=1e-5)
+
+
+def test_invariant_02_log_prob_meets_its_expectation(policy):
+    steps = len(policy.schedule.trainable_steps)
+    group = sample_group(policy, 8, steps, length=FRAMES)
+    expected = -0.5 - np.log(policy.schedule.sigma[1:]) - 0.5 * math.log(2 * math.pi)
+    surplus = group.log_probs - expected[group.actions["t"] - 1]
+    dims = FRAMES * 263
+    # Each is a mean of (1 - eps^2) / 2 over `dims`, whose standard error is (2 dims)^-1/2.
+    np.testing.assert_allclose(surplus, 0, atol=5 / math.sqrt(2 * dims))
+    assert abs(surplus.mean()) < 4 / math.sqrt(2 * dims * surplus.size)
+
+
+@pytest.mark.parametrize("respacing, frames", [("10", FRAMES), ("", 4)])
+def test_invariant_03_the_ends_of_the_chain_are_never_recorded(mdm_folder, respacing, frames):
+    policy = make_policy(mdm_folder, respacing=respacing, frames=frames)
+    recorded = {
+        int(t) for seed in range(12) for t in policy._recorded_steps((seed,), 8, 4).ravel()
+    } | {int(t) for t in sample_group(policy, 2, 4).actions["t"].ravel()}  # fmt: skip
+    last = len(policy.schedule) - 1
+    assert recorded == set(range(2, last))
+
+
+def test_recorded_steps_are_stratified_per_sample(policy):
+    t_GK = policy._recorded_steps((3, 1), 64, 3)
+    assert [sorted(set(column)) for column in t_GK.T] == [[2, 3, 4], [5, 6], [7, 8]]
+    assert len({tuple(row) for row in t_GK}) > 6
+    np.testing.assert_array_equal(np.sort(policy._recorded_steps((3, 1), 4, 7), axis=1), [[2, 3, 4, 5, 6, 7, 8]] * 4)
+
+
+def test_more_trained_steps_than_the_chain_has_are_refused(policy):
+    with pytest.raises(InputError, match="trained_steps: found 8.* 7 trainable"):
+        sample_group(policy, trained_steps=8)
+
+
+def test_nothing_is_recorded_when_nothing_is_trained(policy):
+    group = sample_group(policy, trained_steps=0)
+    assert group.log_probs.shape == (4, 0) and group.actions["x_t"].size == 0
+    np.testing.assert_array_equal(group.outputs, sample_group(policy, trained_steps=3).outputs)
+
+
+def test_invariant_04_any_module_in_train_mode_raises(policy):
+    group = sample_group(policy)
+    modules = [name for name, module in policy.denoiser.named_modules() if name.endswith(("dropout", "layers.1.q", "pose_out"))]
+    assert len(modules) > 4
+    for name in modules:
+        module = policy.denoiser.get_submodule(name)
+        module.train()
+        with pytest.raises(RuntimeError, match="train mode"):
+            sample_group(policy)
+        with pytest.raises(RuntimeError, match="train mode"):
+            policy.score_step(group, 0, reference=False)
+        module.eval()
+    sample_group(policy)
+
+
+@pytest.mark.parametrize("lora_rank", [4, 0])
+def test_invariant_05_padded_frames_are_invisible(mdm_folder, lora_rank):
+    policy = make_policy(mdm_folder, lora_rank=lora_rank)
+    policy.load_adapter(noisy_adapter(policy))
+    length = 5
+    group = sample_group(policy, length=length)
+    assert group.outputs.shape[1] == group.actions["x_t"].shape[2] == FRAMES and (group.lengths == length).all()
+    spoilt = {name: group.actions[name].copy() for name in ("x_prev", "mean")}
+    for array in spoilt.values():
+        array[:, :, length:] += 100.0
+    moved = noisy_adapter(policy, version=2, seed=5, scale=0.01)
+    policy.load_adapter(moved)
+    for k in range(3):
+        clean, padded = (policy.score_step(g, k, reference=True) for g in (group, with_actions(group, **spoilt)))
+        for name in ("log_prob", "log_ratio", "kl", "log_prob_ref"):
+            assert torch.equal(getattr(clean, name), getattr(padded, name)), name
+        assert clean.log_ratio.abs().min() > 0
+    # A change of the last valid frame does show.
+    spoilt["x_prev"][:, :, length - 1] += 1.0
+    assert (policy.score_step(with_actions(group, **spoilt), 2, True).log_prob - clean.log_prob).abs().min() > 0.01
+
+
+def test_a_model_trained_with_masks_samples_only_the_valid_frames(masked_mdm_folder):
+    policy = make_policy(masked_mdm_folder)
+    assert sample_group(policy, length=5).outputs.shape == (4, 5, 263)
+
+
+def test_invariant_07_closed_form_kl_is_the_monte_carlo_kl(policy):
+    group = sample_group(policy, 4, 4)
+    rng = np.random.default_rng(0)
+    draws = 64
+    for k in range(4):
+        for g in range(2):
+            # Many draws of x_{t-1} from the current policy at one x_t.
+            t, mean = group.actions["t"][g, k], group.actions["mean"][g, k]
+            sigma = policy.schedule.sigma[t]
+            x_prev = mean + sigma * rng.standard_normal((draws, 1, *mean.shape))
+            same = {name: np.broadcast_to(group.actions[name][g, k], (draws, 1, *mean.shape)) for name in ("x_t", "mean")}
+            repeated = with_actions(group, **same, x_prev=x_prev.astype(np.float32), t=np.full((draws, 1), t))
+            score = policy.score_step(repeated, 0, reference=True)
+            weight = 0.5 * (policy.schedule.c1[t] / sigma) ** 2
+            closed = weight * score.kl[0].item()
+            lead = (score.log_prob - score.log_prob_ref).detach().double()
+            # Per dim the lead is kl + eps dmu / sigma: its standard error over draws and dims is (2 kl / dims)^1/2.
+            error = math.sqrt(2 * closed / mean.size / draws)
+            assert closed > 8 * error and lead.mean().item() == pytest.approx(closed, abs=5 * error)
+            assert (score.kl >= 0).all()
+
+
+def test_invariant_07_kl_and_its_gradient_vanish_at_a_zero_adapter(mdm_folder):
+    policy = make_policy(mdm_folder)
+    group = sample_group(policy)
+    for score in scores(policy, group, reference=True):
+        assert torch.equal(score.kl, torch.zeros(4)) and torch.equal(score.log_prob, score.log_prob_ref)
+        assert not any(gradient.any() for gradient in torch.autograd.grad(score.kl.sum(), policy.parameters()))
+
+
+def test_kl_is_absent_unless_asked_for(policy):
+    score = policy.score_step(sample_group(policy), 0, reference=False)
+    assert score.kl is None and score.log_prob_ref is None
+
+
+def test_invariant_08_ratio_norm_has_zero_mean_and_one_spread_at_every_step(policy):
+    """Under a synthetic change dx0 of the prediction; the raw log-ratio of the same change spreads over decades."""
+    steps, size = len(policy.schedule.trainable_steps), 48
+    group = sample_group(policy, size, steps)
+    rng = np.random.default_rng(1)
+    shape = group.actions["mean"][:, 0].shape
+    noise, change = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    expected = (noise * change).mean(axis=(1, 2))
+    raw_spread = []
+    for k in range(steps):
+        t = group.actions["t"][0, k]
+        c1, sigma = policy.schedule.c1[t], policy.schedule.sigma[t]
+        # The policy predicts x0; the behaviour policy predicted x0 - dx0.
+        old_mean = group.actions["mean"][:, k] - c1 * change
+        arrays = {"mean": old_mean, "x_prev": old_mean + sigma * noise, "x_t": group.actions["x_t"][:, k]}
+        arrays = {name: array.astype(np.float32)[:, None] for name, array in arrays.items()}
+        score = policy.score_step(with_actions(group, **arrays, t=np.full((size, 1), t)), 0, reference=False)
+        np.testing.assert_allclose(score.log_ratio.detach(), expected, atol=1e-4)
+        old_log_prob = -(noise**2).mean(axis=(1, 2)) / 2 - np.log(sigma) - 0.5 * math.log(2 * math.pi)
+        raw_spread.append((score.log_prob.detach().numpy() - old_log_prob).std())
+    spread = 1 / math.sqrt(change[0].size)
+    assert abs(expected.mean()) < 4 * spread / math.sqrt(size) and expected.std() == pytest.approx(spread, rel=0.4)
+    assert max(raw_spread) > 10 * min(raw_spread)
+
+
+def test_ratio_norm_is_the_published_combination_of_log_probs(mdm_folder):
+    policy = make_policy(mdm_folder)
+    group = sample_group(policy, 4, 7, length=8)
+    policy.load_adapter(noisy_adapter(policy))
+    for k, score in enumerate(scores(policy, group, reference=True)):
+        c1, sigma = (torch.tensor(values)[group.actions["t"][:, k]] for values in (policy.schedule.c1, policy.schedule.sigma))
+        # Sampled under a zero adapter, the reference is the behaviour policy: mean(d mu^2) = c1^2 kl.
+        change = score.log_prob - torch.tensor(group.log_probs[:, k])
+        expected = sigma / c1 * (change + c1**2 * score.kl / (2 * sigma**2))
+        assert score.log_ratio.abs().min() > 1e-4
+        torch.testing.assert_close(score.log_ratio.double(), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_x0_weight_is_sigma_over_c1_with_mean_one(policy):
+    schedule, steps = policy.schedule, len(policy.schedule.trainable_steps)
+    group = sample_group(policy, 2, steps)
+    found = np.stack([score.x0_weight.numpy() for score in scores(policy, group)], axis=1)
+    weights = schedule.sigma[2:-1] / schedule.c1[2:-1]
+    np.testing.assert_allclose(found, [weights / weights.mean()] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guidance):
+    policy = make_policy(mdm_folder, guidance=guidance)
+    policy.load_adapter(noisy_adapter(policy))
+    group = sample_group(policy, trained_steps=1)
+    found = torch.autograd.grad(policy.score_step(group, 0, False).log_prob.sum(), policy.parameters())
+    t, x_t, x_prev = (torch.tensor(group.actions[name][:, 0]) for name in ("t", "x_t", "x_prev"))
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(4, -1)
+    c1, c2, sigma = (
+        torch.tensor(values, dtype=torch.float32)[t][:, None, None]
+        for values in (policy.schedule.c1, policy.schedule.c2, policy.schedule.sigma)
+    )
+    model_t = torch.tensor(policy.schedule.timestep_map)[t]
+
+    def gradient(detach):
+        conditional, unconditional = (policy.denoiser(x_t, model_t, e) for e in (text, torch.zeros_like(text)))
+        u = unconditional.detach() if detach else unconditional
+        mean = c1 * (u + guidance * (conditional - u)) + c2 * x_t
+        log_prob = -(((x_prev - mean) / sigma) ** 2 / 2).mean(dim=(1, 2))
+        return torch.autograd.grad(log_prob.sum(), policy.parameters(), allow_unused=True)
+
+    for one, two in zip(found, gradient(detach=True)):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+    if guidance != 1:
+        assert any(not torch.allclose(one, two, rtol=1e-2, atol=1e-4) for one, two in zip(found, gradient(detach=False)))
+
+
+def test_invariant_09_guidance_one_is_the_conditional_model(mdm_folder):
+    policy, base = make_policy(mdm_folder, guidance=1.0), load_checkpoint(mdm_folder)
+    group = sample_group(policy, 2, 7)
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(2, -1)
+    with torch.no_grad():
+        x_t = torch.tensor(group.actions["x_t"][:, 0])
+        conditional = base.denoiser(x_t, torch.full((2,), policy.schedule.timestep_map[2]), text)
+    mean = policy.schedule.c1[2] * conditional + policy.schedule.c2[2] * x_t
+    np.testing.assert_allclose(group.actions["mean"][:, 0], mean, atol=1e-6)
+    assert not np.allclose(sample_group(make_policy(mdm_folder), 2, 7).outputs, group.outputs, atol=0.01)
+
+
+def test_invariant_18_a_group_depends_on_its_request_and_nothing_else(mdm_folder):
+    first, second = (make_policy(mdm_folder) for _ in range(2))
+    adapter = noisy_adapter(first)
+    groups = {}
+    for policy, order in ((first, (0, 1, 2)), (second, (2, 0))):
+        policy.load_adapter(adapter)
+        torch.manual_seed(len(order))  # the global generator must not matter
+        for i in order:
+            groups.setdefault(i, []).append(sample_group(policy, seed=(7, 0, 0, i)))
+    for i in (0, 2):
+        one, two = groups[i]
+        assert one.digest == two.digest
+        np.testing.assert_array_equal(one.log_probs, two.log_probs)
+    assert len({group[0].digest for group in groups.values()}) == 3
+
+
+def test_noise_belongs_to_seed_and_sample(mdm_folder):
+    alone, shared = (make_policy(mdm_folder, shared_initial_noise=value) for value in (False, True))
+    noise = [alone._noise((1, 2, 3, 4), sample, FRAMES) for sample in range(3)]
+    assert noise[0].shape == (11, FRAMES, 263) and abs(noise[0].mean()) < 0.03 and abs(noise[0].std() - 1) < 0.03
+    assert torch.equal(noise[1], alone._noise((1, 2, 3, 4), 1, FRAMES))
+    different = [*noise, alone._noise((1, 2, 3, 5), 0, FRAMES), alone._noise((1, 2, 4, 4), 0, FRAMES)]
+    for i, one in enumerate(different):
+        assert all((one[step] != two[step]).float().mean() > 0.99 for two in different[:i] for step in (0, 5))
+    together = [shared._noise((1, 2, 3, 4), sample, FRAMES) for sample in range(2)]
+    assert torch.equal(together[0][0], together[1][0]) and not torch.equal(together[0][1], together[1][1])
+    assert not torch.equal(together[0][0], shared._noise((1, 2, 3, 5), 0, FRAMES)[0])
+    assert all(torch.equal(one[1:], two[1:]) for one, two in zip(noise, together))
+
+
+def test_the_samples_of_a_group_differ(policy):
+    outputs = sample_group(policy).outputs
+    assert all(np.abs(outputs[i] - outputs[j]).max() > 0.1 for i in range(4) for j in range(i))
+
+
+def test_outputs_are_raw_features(policy):
+    group = sample_group(policy, 2, 7)
+    # The last recorded transition leaves the chain at step 1; from there on only the model and the noise act.
+    normalised = (group.outputs - policy.mean) / policy.std
+    assert np.abs(normalised).max() < 20 and group.outputs.dtype == np.float32
+    other = copy.copy(policy)
+    other.mean, other.std = np.zeros(263, np.float32), np.ones(263, np.float32)
+    np.testing.assert_allclose(sample_group(other, 2, 7).outputs, normalised, atol=1e-5)
+
+
+def test_prepare_caps_lengths_and_encodes_each_prompt_alone(policy):
+    texts = ["a person walks", "walks", "a PERSON, walks!"]
+    together = policy.prepare([Prompt(text, 400) for text in texts])
+    assert [conditioning.prompt.length for conditioning in together] == [FRAMES] * 3
+    (alone,) = policy.prepare([Prompt("walks", 400)])
+    assert alone.digest == together[1].digest and alone.arrays["text"].shape == (16,) and alone.arrays["text"].dtype == np.float32
+    np.testing.assert_array_equal(together[0].arrays["text"], together[2].arrays["text"])
+    assert not np.allclose(together[0].arrays["text"], together[1].arrays["text"], atol=0.01)
+    assert len({c.digest for c in [*together, *policy.prepare([Prompt("walks", 5)])]}) == 4
+
+
+def test_a_prompt_of_unknown_words_is_refused(policy):
+    with pytest.raises(InputError, match="'xyzzy quux'"):
+        policy.prepare([Prompt("xyzzy quux", 10)])
+
+
+def test_a_group_of_one_can_be_sampled(policy):
+    conditioning = policy.prepare([Prompt("walks", 9)])[0]
+    assert len(policy.sample(Request(conditioning, 1, (0,), 0))) == 1
+
+
+def test_settings_that_the_model_cannot_serve_are_refused(mdm_folder, tmp_path, tiny):
+    with pytest.raises(InputError, match="frames: found 100"):
+        make_policy(mdm_folder, frames=100)
+    with pytest.raises(InputError, match="lora targets"):
+        make_policy(mdm_folder, lora_targets=("no_such_linear",))
+    undropped = tiny.write_mdm(tmp_path / "mdm", cond_mask_prob=0)
+    with pytest.raises(InputError, match="guidance: found 2.5"):
+        make_policy(undropped)
+    make_policy(undropped, guidance=1.0)
+    (undropped / "text_encoder.pt").unlink()
+    with pytest.raises(InputError, match="text_encoder.pt"):
+        make_policy(undropped, guidance=1.0)
