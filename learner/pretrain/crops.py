@@ -72,8 +72,9 @@ class CaptionedCrops:
         """Normalised crops [size + len(spoilt), 60, 263] (zero-padded) with lengths, `size` captions, and which of the
         pairs [size, size + len(spoilt)] must not count as negatives.
 
-        Motion size + i is another crop of clip i of the batch, spoilt: "frozen", "jittered", "shuffled" (frames) or
-        "swapped" (halves). No caption of the batch fits it. `noise` is the standard deviation of the noise on the others, in normalised units.
+        Motion size + i is another crop of clip i of the batch, spoilt: "frozen", "jittered" (joints) or
+        "shuffled" (frames); no caption of the batch fits it. `noise` is the standard deviation of the noise added to
+        every motion, in normalised units.
         """
         rows = self.draw.choice(len(self.clips), size, p=self.weights_n)
         motions = [crop(self.features[row], self.draw) for row in rows]
@@ -95,7 +96,7 @@ class CaptionedCrops:
             return frozen(motion, int(self.draw.integers(len(motion))))
         if kind == "jittered":
             return crop(self.jittered[row], self.draw)
-        return self.draw.permutation(motion) if kind == "shuffled" else np.roll(motion, len(motion) // 2, axis=0)
+        return self.draw.permutation(motion)
 
     def forget_words(self, indices: list[int], probability: float) -> list[int]:
         """Some words replaced by the unknown word, so that its vector is trained too."""
