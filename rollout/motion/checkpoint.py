@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from rollout.errors import InputError
-from rollout.motion.mdm import MDM, MDMShape
+from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.schedule import Schedule
+from rollout.motion.skeleton import FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 
@@ -48,7 +49,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     path = Path(path)
     file = path if path.suffix == ".pt" else _newest_model(path)
-    args = {**MISSING_ARGS, **_read_args(file.parent / "args.json")}
+    args = _read_args(file.parent / "args.json")
     denoiser = build_denoiser(read_tensors(file), args, file)
     return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *_load_normalisation(file.parent))
 
@@ -57,10 +58,13 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
     """An MDM holding exactly the official tensors of `state`, in eval mode; every key must be used."""
     if args["arch"] != "trans_enc":
         raise InputError(f"{source}: arch is {args['arch']!r}; supported here: 'trans_enc'")
-    if args.get("use_ema") and "model_avg" in state:
-        state = state["model_avg"]
-    state = state.get("model", state)
+    state = state["model_avg"] if args.get("use_ema") and "model_avg" in state else state.get("model", state)
+    if not isinstance(state, dict):
+        raise InputError(f"{source}: expected a dictionary of tensors, found {type(state).__name__}")
     state = {k: v for k, v in state.items() if not k.startswith("clip_model.") and k not in RECOMPUTED}
+    for key, value in state.items():
+        if not isinstance(value, Tensor) or value.ndim == 0:
+            raise InputError(f"{source}: {key} is of type {type(value).__name__}, expected a tensor with a shape")
     ours = from_official(state)
     try:
         shape = MDMShape(
@@ -70,6 +74,13 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
         )  # fmt: skip
     except KeyError as key:
         raise InputError(f"{source}: not an MDM checkpoint: tensor {key} is missing") from None
+    except IndexError:
+        raise InputError(f"{source}: not an MDM checkpoint: a weight of its first linears has no matrix shape") from None
+    if shape.features != FEATURES or shape.latent % HEADS:
+        raise InputError(
+            f"{source}: {shape.features} motion features, latent width {shape.latent}; "
+            f"expected {FEATURES} features and a width for {HEADS} heads"
+        )
     denoiser = MDM(shape)
     expected = denoiser.state_dict()
     for problem, keys in (("missing", expected.keys() - ours.keys()), ("unexpected", ours.keys() - expected.keys())):
@@ -151,12 +162,20 @@ def _newest_model(folder: Path) -> Path:
 
 
 def _read_args(file: Path) -> dict:
+    """All options, with their old meaning where the file lacks them."""
     try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
+        found = json.loads(file.read_text())
+    except OSError:
         raise InputError(f"{file}: not found; an MDM checkpoint has its options beside the weights") from None
     except ValueError:
         raise InputError(f"{file}: not valid JSON") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: expected a JSON object of options, found {type(found).__name__}")
+    args = {**MISSING_ARGS, **found}
+    for name in ("layers", "diffusion_steps", "pos_embed_max_len"):
+        if type(args[name]) is not int or args[name] < 1:
+            raise InputError(f"{file}: {name} is {args[name]!r}, expected a positive whole number")
+    return args
 
 
 def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | None:
@@ -167,8 +186,11 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
     try:
         encoder = VocabularyTextEncoder(vocabulary, state["word_vectors.weight"].shape[1], state["gru.weight_hh_l0"].shape[1])
         encoder.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise InputError(f"{folder / 'text_encoder.pt'}: does not fit {folder / 'vocabulary.json'}: {str(error)[:160]!r}") from None
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{folder / 'text_encoder.pt'}: tensor {key} contains NaN or infinity")
     if encoder.width != denoiser.shape.text:
         raise InputError(f"{folder / 'text_encoder.pt'}: embeds text in {encoder.width} numbers, the model takes {denoiser.shape.text}")
     return encoder.eval()
@@ -181,9 +203,11 @@ def _load_normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             array = np.load(folder / name, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f"{folder / name}: not found; the feature normalisation belongs beside the weights") from None
-        except ValueError:
+        except (OSError, EOFError, ValueError):
             raise InputError(f"{folder / name}: not a NumPy array file") from None
-        if array.shape != (263,) or not np.isfinite(array).all():
-            raise InputError(f"{folder / name}: expected 263 finite numbers, found shape {array.shape}")
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != (FEATURES,) or not np.isfinite(array).all():
+            raise InputError(f"{folder / name}: expected {FEATURES} finite numbers, found shape {getattr(array, 'shape', 'of an archive')}")
         arrays.append(array.astype(np.float32))
+    if not (arrays[1] > 0).all():
+        raise InputError(f"{folder / 'Std.npy'}: holds values that are not positive")
     return arrays[0], arrays[1]

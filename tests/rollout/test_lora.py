@@ -159,10 +159,10 @@ def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, d
 
 def test_an_adapter_of_another_model_is_refused(mdm_folder, policy, tmp_path, tiny):
     save_adapter(policy, tmp_path / "adapter")
-    wide = tiny.write_mdm(tmp_path / "mdm")
-    state = torch.load(wide / "model000000123.pt", weights_only=True)
+    shallow = tiny.write_mdm(tmp_path / "mdm")
+    state = torch.load(shallow / "model000000123.pt", weights_only=True)
     state = {key: value for key, value in state.items() if ".layers.1." not in key}
-    torch.save(state, wide / "model000000123.pt")
-    (wide / "args.json").write_text((wide / "args.json").read_text().replace('"layers": 2', '"layers": 1'))
+    torch.save(state, shallow / "model000000123.pt")
+    (shallow / "args.json").write_text((shallow / "args.json").read_text().replace('"layers": 2', '"layers": 1'))
     with pytest.raises(InputError, match="do not match the policy's 12"):
-        load_policy(make_policy(wide).settings, tmp_path / "adapter")
+        load_policy(make_policy(shallow).settings, tmp_path / "adapter")
