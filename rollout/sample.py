@@ -11,7 +11,7 @@ from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.features import features_to_joints
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-from rollout.motion.stick_figures import motions_gif
+from rollout.motion.pictures import motions_gif
 from rollout.policy import Request
 from rollout.prompts import read_prompts
 

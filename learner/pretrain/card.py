@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from learner.evaluation import examine
-from learner.pictures import contact_sheet
 from learner.pretrain.retrieval import embeddings, stack
 from rewards.metrics import diversity, fid, r_precision, statistics
 from rewards.pair import load_reward_and_judge
@@ -18,6 +17,7 @@ from rewards.physics import foot_skate
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
 from rollout.motion.features import features_to_joints
+from rollout.motion.pictures import contact_sheet
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Request
 from rollout.prompts import read_prompts

@@ -2,77 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image
 
-from learner.pictures import before_after_gif, before_after_png, contact_sheet, reward_curve_png
-from learner.stick_figures import LEFT, RIGHT, SUPERSAMPLING, TRAIL, TRUNK, View, scene
-from rollout.motion.skeleton import BONE_LENGTHS, JOINTS, PARENTS, UNIT_OFFSETS
-
-PATCH = np.array([[-0.6, -0.6], [0.6, 0.6]])
-
-
-def walker(frames: int = 20, speed: float = 0.05) -> np.ndarray:
-    """A rest pose standing on the ground that swings its legs and glides along +z, [frames, 22, 3]."""
-    pose = np.zeros((JOINTS, 3), dtype=np.float32)
-    for joint in range(1, JOINTS):
-        pose[joint] = pose[PARENTS[joint]] + UNIT_OFFSETS[joint] * BONE_LENGTHS[joint]
-    joints = np.repeat(pose[None] - [0, pose[:, 1].min(), 0], frames, axis=0)
-    swing = 0.2 * np.sin(np.arange(frames) / 3)[:, None] * (speed > 0)
-    joints[:, [4, 7, 10], 2] += swing
-    joints[:, [5, 8, 11], 2] -= swing
-    joints[..., 2] += speed * np.arange(frames)[:, None]
-    return joints
-
-
-def pixels(image: Image.Image, colour: str) -> np.ndarray:
-    """Rows and columns [n, 2] of the pixels of exactly that colour."""
-    return np.argwhere((np.asarray(image.convert("RGB")) == ImageColor.getrgb(colour)).all(axis=-1))
-
-
-def view() -> View:
-    return View((150, 200), np.array([0, 0.85, 0]), 80)
-
-
-def test_projection_keeps_up_up_forward_right_and_near_large():
-    points, depth = view().project(np.array([[0, 0.85, 0], [0, 1.85, 0], [0, 0.85, 1], [-1, 0.85, 1], [1, 0.85, -1]]))
-    centre, above, ahead, near, far = points
-    assert tuple(centre) == (75 * SUPERSAMPLING, 100 * SUPERSAMPLING)
-    assert above[1] < centre[1] and above[0] == pytest.approx(centre[0])
-    assert ahead[0] > centre[0]
-    assert depth[3] < depth[0] < depth[4]
-    assert abs(near[1] - centre[1]) > abs(far[1] - centre[1])
-
-
-def test_left_and_right_have_their_colours_and_sides():
-    """The camera stands to the right of someone who looks along +z, so the right limbs are lower in the picture."""
-    image = scene(view(), walker(1)[0], np.zeros((1, 3)), PATCH)
-    assert pixels(image, RIGHT)[:, 0].max() > pixels(image, LEFT)[:, 0].max()
-    mirrored = walker(1)[0] * [-1, 1, 1]
-    image = scene(view(), mirrored, np.zeros((1, 3)), PATCH)
-    assert pixels(image, LEFT)[:, 0].max() > pixels(image, RIGHT)[:, 0].max()
-
-
-def test_a_raised_arm_reaches_above_the_head():
-    joints = walker(1)[0]
-    for order, joint in enumerate((18, 20)):
-        joints[joint] = joints[16] + [0, 0.35 * (order + 1), 0]
-    image = scene(view(), joints, np.zeros((1, 3)), PATCH)
-    assert pixels(image, LEFT)[:, 0].min() < pixels(image, TRUNK)[:, 0].min()
-
-
-def test_the_trail_is_drawn_where_the_root_went():
-    trail = np.array([[0, 0.9, -0.5], [0, 0.9, 0.0]])
-    with_trail = scene(view(), walker(1)[0], trail, PATCH)
-    without = scene(view(), walker(1)[0], trail[:1], PATCH)
-    assert len(pixels(with_trail, TRAIL)) > len(pixels(without, TRAIL))
-
-
-def test_contact_sheet_grows_by_rows_and_not_by_captions(tmp_path):
-    contact_sheet(tmp_path / "one.png", [("a person walks", walker())])
-    contact_sheet(tmp_path / "two.png", [("a person walks", walker()), ("on and on " * 80, walker(35))])
-    one, two = Image.open(tmp_path / "one.png"), Image.open(tmp_path / "two.png")
-    assert two.width == one.width and two.height > 1.7 * one.height
-    assert min(len(pixels(two, colour)) for colour in (LEFT, RIGHT, TRUNK)) > 1000
+from learner.pictures import before_after_gif, before_after_png, reward_curve_png
+from rollout.motion.stick_figures import LEFT, RIGHT, TRAIL
+from tests.figures import pixels, walker
 
 
 def test_before_and_after_are_different_strips(tmp_path):
@@ -108,9 +42,7 @@ def test_a_motion_that_blew_up_still_has_its_pictures(tmp_path):
     broken = walker(12)
     broken[3:] *= 1e30
     broken[5, 4] = np.nan
-    contact_sheet(tmp_path / "sheet.png", [("broken", broken), ("one frame", walker(1))])
     before_after_gif(tmp_path / "motion.gif", [("broken", walker(12), broken, 0.4, float("nan"))])
-    assert Image.open(tmp_path / "sheet.png").size[1] > 300
     assert Image.open(tmp_path / "motion.gif").n_frames > 1
 
 
