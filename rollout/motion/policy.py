@@ -7,6 +7,7 @@ fp32, so that on a CPU the recomputed log-probs equal the sampled ones bit for b
 """
 
 import copy
+import logging
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from rollout.motion.checkpoint import load_checkpoint
 from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
 from rollout.prompts import Prompt
 
+log = logging.getLogger(__name__)
 SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 
 
@@ -96,10 +98,15 @@ class MotionDiffusionPolicy:
     # --- prompts -------------------------------------------------------------------------------------------------
 
     def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
-        """One conditioning each; `arrays` holds the text embedding [E] fp32. Lengths are capped at `frames`."""
+        """One conditioning each; `arrays` holds the text embedding [E] fp32. Lengths are capped at `frames`.
+
+        Words the text encoder does not know are reported; a prompt of nothing else raises InputError.
+        """
         conditionings = []
         for prompt in prompts:
             embedding = self.text_encoder.encode(prompt.text).numpy()
+            if unknown := self.text_encoder.vocabulary.unknown_words(prompt.text):
+                log.warning("prompt %r: the model does not know %s", prompt.text, ", ".join(unknown))
             length = min(prompt.length, self.settings.frames)
             conditionings.append(Conditioning(Prompt(prompt.text, length), {"text": embedding}))
         return conditionings
