@@ -33,20 +33,28 @@ def examine(group: Group, reward: Reward, judge: Reward) -> Examination:
     )  # fmt: skip
 
 
-def interval(values_PG: np.ndarray) -> dict[str, float]:
-    """Mean and 95 % half-width. Samples of one prompt are not independent draws of a prompt, so the interval is over
-    prompt means: 1.96 sd / sqrt(P)."""
-    prompt_means = np.asarray(values_PG, np.float64).mean(axis=1)
-    spread = prompt_means.std(ddof=1) if len(prompt_means) > 1 else np.nan
-    return {"mean": float(prompt_means.mean()), "ci95": float(1.96 * spread / np.sqrt(len(prompt_means)))}
+def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
+    """Mean and 95 % half-width (1.96 standard errors) of P prompts x G samples.
+
+    Held-out prompts stand for all prompts of their kind, so their interval is over prompt means, sd / sqrt(P). Training
+    prompts are a fixed set and only the noise is random: sqrt(sum of each prompt's variance / G) / P.
+    """
+    values_PG = np.asarray(values_PG, np.float64)
+    prompts, samples = values_PG.shape
+    if fixed_prompts:
+        error = np.sqrt((values_PG.var(axis=1, ddof=1) / samples).sum()) / prompts if samples > 1 else np.nan
+    else:
+        error = values_PG.mean(axis=1).std(ddof=1) / np.sqrt(prompts) if prompts > 1 else np.nan
+    return {"mean": float(values_PG.mean()), "ci95": float(1.96 * error)}
 
 
-def compare(before: list[Examination], after: list[Examination]) -> dict[str, dict]:
+def compare(before: list[Examination], after: list[Examination], fixed_prompts: bool) -> dict[str, dict]:
     """`reward` and `judge`, each with before, after and gain; the gain is paired by prompt and noise."""
     result = {}
     for name in ("reward", "judge"):
-        old_PG, new_PG = (np.stack([getattr(e, name) for e in run]) for run in (before, after))
-        result[name] = {"before": interval(old_PG), "after": interval(new_PG), "gain": interval(new_PG - old_PG)}
+        old, new = (np.stack([getattr(e, name) for e in run]) for run in (before, after))
+        parts = {"before": old, "after": new, "gain": new - old}
+        result[name] = {part: interval(values_PG, fixed_prompts) for part, values_PG in parts.items()}
     return result
 
 

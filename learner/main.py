@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 
+import numpy as np
+
 from cluster.connect import connected
 from cluster.pool import Pool
 from learner.config import parse_config, write_config
 from learner.dry_run import predict
-from learner.evaluation import interval
 from learner.plan import Plan, policy_settings
 from learner.progress import Progress
 from learner.report import Report
@@ -54,8 +55,8 @@ def train(plan: Plan, pool: Pool, report: Report) -> None:
         }  # fmt: skip
         if plan.config.evaluate.every and (iteration + 1) % plan.config.evaluate.every == 0:
             results = pool.examine(heldout).results
-            metrics["heldout_reward"] = interval([e.reward for e in results])["mean"]
-            metrics["heldout_judge"] = interval([e.judge for e in results])["mean"]
+            metrics["heldout_reward"] = float(np.mean([e.reward for e in results]))
+            metrics["heldout_judge"] = float(np.mean([e.judge for e in results]))
         metrics["seconds_evaluate"] = time.perf_counter() - published
         report.iteration(iteration, rollout, update, metrics)
     tuned = pool.adapter(for_evaluation=True)

@@ -51,7 +51,7 @@ class Report:
         """The same under the tuned model: gains, pictures. `adapter` is what was evaluated."""
         self.results = {"adapter_sha256": adapter.sha256}
         for name, rollout in rollouts.items():
-            self.results[name] = compare(self._before[name].results, rollout.results)
+            self.results[name] = compare(self._before[name].results, rollout.results, fixed_prompts=name == "trained")
         real = self._real_motion()
         runs = {"before": quality(self._before["heldout"].results, *real), "after": quality(rollouts["heldout"].results, *real)}
         self.results["heldout"] |= {name: {when: runs[when][name] for when in runs} for name in runs["before"]}
