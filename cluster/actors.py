@@ -1,4 +1,7 @@
-"""The three kinds of Ray actor. Each wraps one object of another room and adds nothing to its maths."""
+"""The three kinds of Ray actor. Each wraps one object of another room and adds nothing to its maths.
+
+Each is built by `start`, since an error in a constructor reaches the driver as text and not as an exception.
+"""
 
 from pathlib import Path
 
@@ -25,7 +28,7 @@ def own_device(threads: int) -> str:
 class SamplerActor:
     """Samples groups. Holds no state but the adapter, which it must be given before it may sample."""
 
-    def __init__(self, settings: MotionPolicySettings, threads: int):
+    def start(self, settings: MotionPolicySettings, threads: int) -> None:
         self.policy = MotionDiffusionPolicy(settings, own_device(threads))
 
     def load_adapter(self, adapter: Adapter) -> str:
@@ -43,7 +46,7 @@ class SamplerActor:
 class RewardActor:
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def __init__(self, config: Config, threads: int):
+    def start(self, config: Config, threads: int) -> None:
         kind, device = config.reward, own_device(threads)
         self.reward, self.judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, device)
 
@@ -59,7 +62,7 @@ class RewardActor:
 class LearnerActor:
     """Owns the trainable weights and the optimizer."""
 
-    def __init__(self, config: Config, settings: MotionPolicySettings, threads: int):
+    def start(self, config: Config, settings: MotionPolicySettings, threads: int) -> None:
         self.component = config.reward.component or "total"
         self.policy = MotionDiffusionPolicy(settings, own_device(threads))
         self.learner = Learner(self.policy, config.objective, config.optimizer)

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import ray
 
+from rollout.errors import InputError
+
 
 @contextmanager
 def connected():
@@ -14,11 +16,12 @@ def connected():
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        address=address or "local", log_to_driver=False, logging_level="error", include_dashboard=False if not address else None,
-        configure_logging=True,
-    )  # fmt: skip
+    dashboard = None if address else False
     try:
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level="error", include_dashboard=dashboard)
+        except ConnectionError as error:
+            raise InputError(f"RAY_ADDRESS: cannot join {address} ({' '.join(str(error).split())[:200]})") from None
         yield
     finally:
         ray.shutdown()

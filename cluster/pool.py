@@ -31,30 +31,32 @@ class Pool:
         self.config, self.settings = config, settings
         self._gpus = gpus_per_actor(config)
         cluster = config.cluster
+        self._restarts_left = RESTARTS_PER_SAMPLER * cluster.samplers
+        self._adapter_ref, self._adapter = None, None
+        self._starting: list[ray.ObjectRef] = []
         self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
         self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config)
         self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
-        self._restarts_left = RESTARTS_PER_SAMPLER * cluster.samplers
-        self._adapter_ref, self._adapter = None, None
-        actors = [self.learner, self.reward, *self.samplers]
-        for actor in actors:
-            try:
-                get(actor.__ray_ready__.remote(), START_DEADLINE_S)
-            except GetTimeoutError:
-                offer = ray.cluster_resources()
-                raise RuntimeError(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
-            except RayActorError as death:
-                raise getattr(death, "cause", None) or death from None
+        self._await_starts()
 
     def _start(self, kind, cpus: int, threads: int, *arguments) -> ActorHandle:
         # An idle OpenMP pool that spins would take the core from the actor that works.
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-        options = kind.options(num_cpus=cpus, num_gpus=self._gpus, runtime_env={"env_vars": environment})
-        return options.remote(*arguments, threads)
+        actor = kind.options(num_cpus=cpus, num_gpus=self._gpus, runtime_env={"env_vars": environment}).remote()
+        self._starting.append(actor.start.remote(*arguments, threads))
+        return actor
 
     def _start_sampler(self) -> ActorHandle:
         cpus = self.config.cluster.sampler_cpus
         return self._start(SamplerActor, cpus, cpus, self.settings)
+
+    def _await_starts(self) -> None:
+        while self._starting:
+            try:
+                get(self._starting.pop(0), START_DEADLINE_S)
+            except GetTimeoutError:
+                offer = ray.cluster_resources()
+                raise RuntimeError(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
 
     def publish(self, adapter: Adapter) -> None:
         """One `ray.put`; every sampler loads it and acknowledges the digest of what it then holds.
@@ -80,7 +82,9 @@ class Pool:
         if self._restarts_left == 0:
             raise RuntimeError(f"samplers keep dying ({RESTARTS_PER_SAMPLER} restarts each are used up): {death}")
         self._restarts_left -= 1
+        ray.kill(self.samplers[i])  # it may only have been unreachable, and would keep its CPUs
         self.samplers[i] = self._start_sampler()
+        self._await_starts()
         self._verify(get(self.samplers[i].load_adapter.remote(self._adapter_ref), START_DEADLINE_S))
 
     def score(self, requests: list[Request]) -> Rollout:

@@ -51,7 +51,7 @@ examples:
   python -m learner.main --config my.yaml --seed 3 --optimizer.learning_rate 3e-4
   python -m learner.main --dry_run                    what would run, and what it would need
 
-exit status: 0 finished, 2 bad input (one line says which), 1 anything else."""
+exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM or Ctrl-C, 1 anything else."""
 
 
 def parse_config(argv: list[str]) -> Config:

@@ -66,36 +66,56 @@ def train(plan: Plan, pool: Pool, report: Report) -> None:
 
 
 def run(config: Config) -> str:
-    """Validates everything, starts or joins Ray, trains; returns the run's status."""
+    """Validates everything, starts or joins Ray, trains; returns the run's status.
+
+    The run folder is claimed first. A run that ends before it began training leaves nothing of it behind.
+    """
     settings = policy_settings(config)
     policy = MotionDiffusionPolicy(settings)
     plan = Plan.make(config, policy)
     if config.dry_run:
         print(predict(plan, policy))
         return "finished"
+    del policy  # the actors have their own
+    report = None
+    stop_on_signals()
+    folder = RunFolder.create(config.run_dir, config.seed)
+    try:
+        write_config(config, folder.config)
+        with Progress(config.iterations) as progress:
+            progress.log_to(folder.log)
+            progress.stage("starting Ray")
+            with connected():
+                stop_on_signals()  # again: `ray.init` has handlers of its own
+                pool = Pool(config, settings)
+                report = Report(plan, folder, progress, Tracker.start(config, folder.path))
+                return supervise(plan, pool, report)
+    except (Killed, KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
+        return "killed"
+    finally:
+        if report is None:
+            folder.discard()
+
+
+def supervise(plan: Plan, pool: Pool, report: Report) -> str:
+    """Trains; however that ends, the report is closed with it."""
     status = "failed"
-    with Progress(config.iterations) as progress:
-        progress.stage("starting Ray")
-        with connected():
-            pool = Pool(config, settings)
-            folder = RunFolder.create(config.run_dir, config.seed)
-            write_config(config, folder.config)
-            report = Report(plan, folder, progress, Tracker.start(config, folder.path))
-            stop_on_signals()
-            try:
-                train(plan, pool, report)
-                status = "finished"
-            except (Killed, KeyboardInterrupt):
-                status = "killed"
-            finally:
-                report.close(status)
+    try:
+        train(plan, pool, report)
+        status = "finished"
+    except (Killed, KeyboardInterrupt):
+        status = "killed"
+    finally:
+        report.close(status)
     return status
 
 
 def stop_on_signals() -> None:
-    """SIGTERM and Ctrl-C end the run as killed. Installed after `ray.init`, which has handlers of its own."""
+    """SIGTERM and Ctrl-C end the run as killed; a second SIGTERM does not disturb that, a second Ctrl-C does."""
 
     def stop(signum, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         raise Killed
 
     signal.signal(signal.SIGTERM, stop)
@@ -108,6 +128,8 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["bad input"]
+    except (Killed, KeyboardInterrupt):
+        return EXIT_CODES["killed"]
 
 
 if __name__ == "__main__":

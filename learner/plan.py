@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from learner.settings import Config
+from rewards.pair import load_reward_and_judge
+from rewards.reward import Motions
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning, Request
 from rollout.prompts import read_prompts
 
@@ -43,6 +46,7 @@ class Plan:
         shared = {c.prompt.text for c in training} & {c.prompt.text for c in heldout}
         if shared:
             raise InputError(f"evaluate.heldout: {heldout_file} holds {len(shared)} training prompts, such as {sorted(shared)[0]!r}")
+        check_evaluators(config, [c.prompt.text for c in training + heldout])
         return cls(config, training, heldout)
 
     def rollout_requests(self, iteration: int) -> list[Request]:
@@ -68,3 +72,14 @@ class Plan:
 
     def _evaluation(self, conditionings: list[Conditioning], purpose: int, samples: int) -> list[Request]:
         return [Request(c, samples, (self.config.seed, purpose, i), 0) for i, c in enumerate(conditionings)]
+
+
+def check_evaluators(config: Config, texts: list[str]) -> None:
+    """Raises InputError when reward or judge cannot be loaded, cannot read a prompt or has not the chosen component."""
+    kind, frames = config.reward, config.model.frames
+    reward, judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu")
+    still = Motions(np.zeros((len(texts), frames, FEATURES), np.float32), np.full(len(texts), frames), texts)
+    judge(still)
+    components = sorted(reward(still))
+    if kind.component and kind.component not in components:
+        raise InputError(f"reward.component: found {kind.component!r}, {kind.type} has {', '.join(components)}")

@@ -6,6 +6,7 @@
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ class RunFolder:
     """Paths of a run's results, and the two files that are written while it goes on."""
 
     path: Path
+    made: bool = True  # or was it there, empty
 
     @classmethod
     def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
@@ -29,7 +31,8 @@ class RunFolder:
         """
         if path is None:
             path = Path("runs") / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
-        folder = cls(Path(path).expanduser().resolve())
+        path = Path(path).expanduser().resolve()
+        folder = cls(path, made=not path.exists())
         taken = f"run_dir: {folder.path} is not empty, expected a new or empty folder (a run never shares one)"
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -43,6 +46,15 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"run_dir: cannot write in {folder.path} ({error.strerror})") from None
         return folder
+
+    def discard(self) -> None:
+        """Leaves things as they were before `create`, for a run that ended before it began."""
+        for path in (self.rollouts, self.adapter):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (self.config, self.log):
+            path.unlink(missing_ok=True)
+        if self.made:
+            self.path.rmdir()
 
     @property
     def config(self) -> Path:
