@@ -1,0 +1,125 @@
+"""What a run will do is fixed before it starts: settings, prompts in their turn, seeds that never meet."""
+
+from pathlib import Path
+
+import pytest
+
+from learner.config import parse_config
+from learner.plan import Plan, policy_settings
+from rollout.errors import InputError
+from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
+from tests.tiny import FRAMES, HELDOUT, TRAINING, write_prompts, write_run_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    write_run_config(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def policy(folder):
+    return MotionDiffusionPolicy(policy_settings(parse_config(["--config", str(folder / "run.yaml")])))
+
+
+def plan(folder, policy, *flags) -> Plan:
+    return Plan.make(parse_config(["--config", str(folder / "run.yaml"), *flags]), policy)
+
+
+def texts(requests) -> list[str]:
+    return [request.conditioning.prompt.text for request in requests]
+
+
+def test_the_policy_is_set_up_as_the_config_says(folder):
+    flags = (
+        "--model.guidance 3 --model.steps ddim10 --lora_r 3 --lora_alpha 5 --lora.targets q,v --seed 9 --use_checkpointing"
+        " --rollout.shared_initial_noise false"
+    )
+    found = policy_settings(parse_config(["--config", str(folder / "run.yaml"), *flags.split()]))
+    assert found == MotionPolicySettings(
+        path=folder / "mdm", frames=FRAMES, respacing="ddim10", guidance=3.0, shared_initial_noise=False, lora_rank=3, lora_alpha=5.0,
+        lora_targets=("q", "v"), adapter_seed=9, activation_checkpointing=True,
+    )  # fmt: skip
+
+
+def test_without_lora_every_weight_is_trained():
+    assert policy_settings(parse_config(["--lora", "false"])).lora_rank == 0
+
+
+def test_without_a_model_the_shipped_one_is_taken():
+    assert policy_settings(parse_config([])).path == SHIPPED_MODEL and isinstance(SHIPPED_MODEL, Path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+def test_the_deck_deals_every_prompt_before_any_twice(folder, policy, size):
+    made = plan(folder, policy, "--rollout.prompts_per_iteration", str(size))
+    dealt = [text for iteration in range(12) for text in texts(made.rollout_requests(iteration))]
+    assert len(dealt) == 12 * size
+    rounds = [dealt[start : start + 4] for start in range(0, len(dealt) - 3, 4)]
+    assert all(sorted(deck) == sorted(TRAINING) for deck in rounds)
+    assert size == 1 or len({tuple(deck) for deck in rounds}) > 1  # reshuffled
+
+
+def test_every_request_is_a_whole_group(folder, policy):
+    for request in plan(folder, policy).rollout_requests(5):
+        assert (request.group_size, request.trained_steps, request.conditioning.prompt.length) == (4, 3, FRAMES)
+
+
+def test_invariant_18_requests_depend_on_seed_and_iteration_alone(folder, policy):
+    first, again, samplers, other = (
+        plan(folder, policy, *flags.split())
+        for flags in ("--seed 3", "--seed 3", "--seed 3 --cluster.samplers 4 --iterations 50", "--seed 4")
+    )
+    first.rollout_requests(0)
+    for iteration in (1, 0):
+        wanted = [(r.seed, r.conditioning.digest) for r in first.rollout_requests(iteration)]
+        for same in (again, samplers):
+            assert [(r.seed, r.conditioning.digest) for r in same.rollout_requests(iteration)] == wanted
+        assert not {r.seed for r in other.rollout_requests(iteration)} & {seed for seed, _ in wanted}
+
+
+def test_no_two_groups_of_a_run_share_their_noise(folder, policy):
+    made = plan(folder, policy, "--rollout.prompts_per_iteration", "5")
+    requests = [r for iteration in range(20) for r in made.rollout_requests(iteration)] + made.heldout_requests() + made.trained_requests()
+    assert len({request.seed for request in requests}) == len(requests)
+
+
+def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder, policy):
+    made = plan(folder, policy)
+    for requests in (made.heldout_requests, made.trained_requests):
+        assert [(r.seed, r.group_size, r.conditioning.digest) for r in requests()] == [
+            (r.seed, r.group_size, r.conditioning.digest) for r in requests()
+        ]
+        assert all(request.trained_steps == 0 for request in requests())
+    assert texts(made.heldout_requests()) == HELDOUT and texts(made.trained_requests()) == TRAINING
+    assert {request.group_size for request in made.heldout_requests()} == {2}
+
+
+@pytest.mark.parametrize("samples, expected", [(2, 2), (8, 4), (9, 5)])
+def test_training_prompts_are_examined_on_at_least_as_many_samples(folder, policy, samples, expected):
+    made = plan(folder, policy, "--evaluate.samples_per_prompt", str(samples))
+    assert [request.group_size for request in made.trained_requests()] == [expected] * 4
+    assert 4 * expected >= 2 * samples
+
+
+def test_no_more_held_out_prompts_than_asked_for(folder, policy):
+    assert texts(plan(folder, policy, "--evaluate.prompts", "1").heldout_requests()) == HELDOUT[:1]
+
+
+def test_a_held_out_prompt_that_is_trained_on_is_refused(folder, policy, tmp_path):
+    overlap = write_prompts(tmp_path / "heldout.txt", [HELDOUT[0], TRAINING[2]])
+    with pytest.raises(InputError) as caught:
+        plan(folder, policy, "--evaluate.heldout", str(overlap))
+    assert "1 training prompts" in str(caught.value) and repr(TRAINING[2]) in str(caught.value) and str(overlap) in str(caught.value)
+
+
+def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, policy, tmp_path):
+    unknown = write_prompts(tmp_path / "training.txt", [TRAINING[0], "xyzzy quux"])
+    with pytest.raises(InputError, match="'xyzzy quux'"):
+        plan(folder, policy, "--rollout.prompts", str(unknown))
+
+
+def test_an_empty_prompt_file_is_refused(folder, policy, tmp_path):
+    with pytest.raises(InputError, match="no prompts in .*training.txt"):
+        plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "training.txt", [])))
