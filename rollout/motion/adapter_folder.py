@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
@@ -19,7 +18,7 @@ CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", "den
 
 def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
     """Writes what `policy` holds; `PeftModel.from_pretrained(denoiser, folder)` reads an adapter back."""
-    if isinstance(policy.denoiser, PeftModel):
+    if policy.settings.lora_rank:
         policy.denoiser.save_pretrained(str(folder))
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from rollout.adapter import Adapter
@@ -82,6 +81,8 @@ class MotionDiffusionPolicy:
         if settings.lora_rank == 0:
             self._frozen, self.denoiser = copy.deepcopy(base), base.requires_grad_(True)
         else:
+            from peft import LoraConfig, get_peft_model  # seconds and 380 MB, for processes that hold an adapter only
+
             config = LoraConfig(
                 r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=list(settings.lora_targets), lora_dropout=0.0
             )  # fmt: skip
