@@ -38,7 +38,8 @@ class SamplerActor:
     def sample(self, request: Request, sha256: str) -> Group:
         """One group under the adapter `sha256`; refuses to sample under any other (a fresh actor holds none)."""
         if self.policy.loaded[1] != sha256:
-            raise SyncError(f"a sampler holds adapter {self.policy.loaded[1][:12]} and was asked to sample under {sha256[:12]}")
+            held = self.policy.loaded[1]
+            raise SyncError(f"a sampler with adapter {held[:14]} was asked to sample under {sha256[:14]}")
         return self.policy.sample(request)
 
 

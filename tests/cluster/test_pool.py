@@ -1,0 +1,223 @@
+"""Samplers, reward and learner as real Ray actors: one small local cluster, tiny models."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+
+import numpy as np
+import pytest
+import ray
+
+from cluster.actors import RewardActor, SamplerActor
+from cluster.pool import Pool, get
+from learner.config import parse_config
+from learner.evaluation import as_motions
+from learner.learner import SyncError
+from learner.plan import Plan, policy_settings
+from rewards.tmr import TMRReward
+from rollout.adapter import Adapter
+from rollout.errors import InputError
+from rollout.motion.adapter_folder import load_policy
+from rollout.motion.policy import MotionDiffusionPolicy
+from tests.tiny import noisy_adapter, write_run_config
+
+SIZES = (9, 2, 3, 2, 5, 2)  # samples a group: the first is the slowest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cpus():
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a long path breaks Ray's sockets
+    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(address="local", _temp_dir=folder, **options)
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = write_run_config(tmp_path_factory.mktemp("run"), cluster={"samplers": 2})
+    return parse_config(["--config", str(path)])
+
+
+@pytest.fixture(scope="module")
+def policy(config):
+    return MotionDiffusionPolicy(policy_settings(config))
+
+
+@pytest.fixture(scope="module")
+def requests(config, policy):
+    """Three iterations' groups, of different sizes."""
+    plan = Plan.make(config, policy)
+    found = [request for iteration in range(3) for request in plan.rollout_requests(iteration)]
+    return [dataclasses.replace(request, group_size=size) for request, size in zip(found, SIZES, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def tuned(policy):
+    return noisy_adapter(policy, version=5)
+
+
+@pytest.fixture(scope="module")
+def pool(config):
+    return Pool(config, policy_settings(config))
+
+
+@pytest.fixture
+def published(pool, tuned):
+    pool.publish(tuned)
+    return pool
+
+
+def pids(pool) -> list[int]:
+    return [get(sampler.__ray_call__.remote(lambda actor: os.getpid())) for sampler in pool.samplers]
+
+
+def held(pool) -> list[tuple[int, str]]:
+    """Version and digest of the weights in every sampler, read from its parameters."""
+
+    def read(actor):
+        return actor.policy.loaded[0], Adapter.pack(0, actor.policy.adapter_state()).sha256
+
+    return [get(sampler.__ray_call__.remote(read)) for sampler in pool.samplers]
+
+
+def assert_same(rollout, expected) -> None:
+    assert [group.digest for group in rollout.groups] == [group.digest for group in expected.groups]
+    for group, other in zip(rollout.groups, expected.groups):
+        np.testing.assert_array_equal(group.log_probs, other.log_probs)
+    for result, other in zip(rollout.results, expected.results, strict=True):
+        for name, values in other.items():
+            np.testing.assert_array_equal(result[name], values)
+
+
+def test_every_sampler_holds_what_was_published(pool, policy, tuned):
+    for adapter in (noisy_adapter(policy, version=4, seed=3), tuned):
+        pool.publish(adapter)
+        assert held(pool) == [(adapter.version, adapter.sha256)] * 2
+
+
+def test_an_adapter_damaged_on_its_way_is_acknowledged_by_none(published, tuned):
+    buffer = tuned.buffer.copy()
+    buffer[7] += 1
+    with pytest.raises(InputError, match="adapter version 5: content has sha256"):
+        published.publish(dataclasses.replace(tuned, buffer=buffer))
+    assert held(published) == [(5, tuned.sha256)] * 2
+
+
+def test_a_sampler_samples_under_no_other_adapter_than_the_one_asked_for(published, requests, tuned, policy):
+    other = noisy_adapter(policy, seed=9).sha256
+    for sampler in published.samplers:
+        with pytest.raises(SyncError, match=f"with adapter {tuned.sha256[:14]} was asked to sample under {other[:14]}"):
+            get(sampler.sample.remote(requests[0], other))
+        assert get(sampler.sample.remote(requests[1], tuned.sha256)).adapter_sha256 == tuned.sha256
+
+
+def test_a_group_is_the_same_whichever_sampler_made_it(published, requests, tuned):
+    for request in requests[:3]:
+        one, two = (get(sampler.sample.remote(request, tuned.sha256)) for sampler in published.samplers)
+        assert one.digest == two.digest
+        np.testing.assert_array_equal(one.log_probs, two.log_probs)
+
+
+def test_groups_and_results_come_in_the_order_of_their_requests(published, requests, config):
+    reward = TMRReward.load(config.reward.tmr_path)
+    rollout = published.score(requests)
+    assert [len(group) for group in rollout.groups] == list(SIZES)
+    assert [group.seed for group in rollout.groups] == [request.seed for request in requests]
+    assert [group.conditioning.digest for group in rollout.groups] == [request.conditioning.digest for request in requests]
+    for group, result in zip(rollout.groups, rollout.results, strict=True):
+        np.testing.assert_allclose(result["total"], reward(as_motions(group))["total"], rtol=1e-5)
+    assert len({group.digest for group in rollout.groups}) == len(requests)
+
+
+def test_examining_says_how_many_groups_are_in(published, requests):
+    arrived = []
+    rollout = published.examine(requests, arrived.append)
+    assert arrived == [1, 2, 3, 4, 5, 6]
+    assert [(len(result.reward), len(result.judge)) for result in rollout.results] == [(size, size) for size in SIZES]
+
+
+def test_the_learner_takes_each_rollout_once(pool, requests):
+    """After an update the same groups are another policy's; the pool says so before any weight changes."""
+    pool.publish(pool.adapter())
+    rollout = pool.score(requests[1:3])
+    update = pool.update(rollout)
+    assert update.adapter.version == rollout.groups[0].adapter_version + 1
+    assert update.adapter.sha256 == pool.adapter().sha256 != rollout.groups[0].adapter_sha256
+    with pytest.raises(SyncError, match="a group was sampled under adapter version"):
+        pool.update(rollout)
+    assert pool.adapter().sha256 == update.adapter.sha256
+
+
+def test_saving_an_adapter_leaves_the_learner_with_its_own(pool, tuned, config, tmp_path):
+    before = pool.adapter().sha256
+    pool.save_adapter(tmp_path, tuned)
+    learner = pool.learner.__ray_call__.remote(lambda actor: Adapter.pack(0, actor.policy.adapter_state()).sha256)
+    assert get(learner) == before != tuned.sha256
+    assert load_policy(policy_settings(config), tmp_path).loaded[1] == tuned.sha256
+
+
+def test_killed_samplers_are_replaced_and_the_result_is_unchanged(published, requests, tuned):
+    expected, killed = published.score(requests), pids(published)
+
+    def kill_all(arrived: int) -> None:
+        if arrived == 1:
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    rollout = published._rollout(requests, published.reward.score, kill_all)
+    assert not set(pids(published)) & set(killed)
+    assert held(published) == [(5, tuned.sha256)] * 2
+    assert_same(rollout, expected)
+
+
+def test_a_sampler_that_died_before_an_adapter_came_gets_it(published, policy, requests):
+    killed = pids(published)
+    os.kill(killed[1], signal.SIGKILL)
+    adapter = noisy_adapter(policy, version=6, seed=4)
+    published.publish(adapter)
+    assert held(published) == [(6, adapter.sha256)] * 2
+    assert pids(published)[0] == killed[0] and pids(published)[1] != killed[1]
+
+
+def test_samplers_that_keep_dying_end_the_run(published, requests):
+    published._restarts_left = 0
+    ray.kill(published.samplers[0])
+    with pytest.raises(RuntimeError, match="samplers keep dying"):
+        published.score(requests)
+
+
+def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
+    sampler = SamplerActor.options(num_cpus=0).remote()
+    get(sampler.start.remote(policy_settings(config), 1))
+    with pytest.raises(SyncError, match="with adapter nothing loaded was asked"):
+        get(sampler.sample.remote(requests[0], tuned.sha256))
+
+
+def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
+    """On another node, say; on the driver's it is found before."""
+    folder = tmp_path / "tmr"
+    shutil.copytree(config.reward.tmr_path, folder)
+    (folder / "word_embeddings.pt").write_bytes(b"")
+    broken = dataclasses.replace(config, reward=dataclasses.replace(config.reward, tmr_path=str(folder)))
+    with pytest.raises(InputError, match="word_embeddings.pt: not a readable weights file") as caught:
+        get(RewardActor.remote().start.remote(broken, 1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "resources, message",
+    [
+        ({"samplers": 3}, "cluster.samplers: 3 of 1 CPU each need 3 CPUs, the cluster has 2"),
+        ({"sampler_cpus": 2}, "cluster.samplers: 2 of 2 CPU each need 4 CPUs, the cluster has 2"),
+        ({"gpus_per_actor": 0.5}, "cluster.gpus_per_actor: 4 actors of 0.5 GPU each need 2 GPUs, the cluster has 0"),
+    ],
+)
+def test_more_than_the_cluster_has_is_one_line(config, resources, message):
+    asked = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **resources))
+    with pytest.raises(InputError) as caught:
+        Pool(asked, policy_settings(asked))
+    assert str(caught.value) == message
