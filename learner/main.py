@@ -78,9 +78,9 @@ def run(config: Config) -> str:
         return "finished"
     del policy  # the actors have their own
     report = None
-    stop_on_signals()
     folder = RunFolder.create(config.run_dir, config.seed)
     try:
+        stop_on_signals()
         write_config(config, folder.config)
         with Progress(config.iterations) as progress:
             progress.log_to(folder.log)

@@ -56,14 +56,14 @@ def _labelled(image: Image.Image, colour: str, lines: list[str]) -> Image.Image:
 def reward_curve_png(path: Path | str, history: list[dict[str, float]]) -> None:
     """Writes a PNG of a run: the reward of its samples by iteration, and how calm its updates were.
 
-    Each entry holds `iteration` and any of mean_reward, std_reward, heldout_reward, heldout_judge, kl_penalty,
+    Each entry holds `iteration` and any of mean_reward, std_reward, heldout_reward, heldout_judge, kl,
     mean_ratio, grad_norm and the stages' seconds (keys that start with "seconds"); what is absent is left out.
     """
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 4, height_ratios=(2.2, 1))
     _draw_rewards(figure.add_subplot(grid[0, :]), history)
-    for column, key in enumerate(("kl_penalty", "mean_ratio", "grad_norm")):
+    for column, key in enumerate(("kl", "mean_ratio", "grad_norm")):
         axes = figure.add_subplot(grid[1, column])
         axes.plot(*_series(history, key), color=LEFT, linewidth=1.2)
         _dress(axes, key.replace("_", " "))

@@ -116,7 +116,7 @@ class Progress:
         return f"reward {self._rewards[-1]:.3f} ({self._rewards[-1] - self._rewards[0]:+.3f} since the first)"
 
     def _numbers(self) -> list[str]:
-        names = {"mean_ratio": "ratio", "kl_penalty": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}
+        names = {"mean_ratio": "ratio", "kl": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}
         return [f"{short} {float(self._shown[name]):.4g}" for name, short in names.items() if name in self._shown]
 
     def _spent(self) -> str:

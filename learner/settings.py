@@ -47,7 +47,7 @@ class Rollout:
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
     prompts: str | None = option(None, "file of training prompts; null = the prompts that ship with the project")
-    prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1)
+    prompts_per_iteration: int = option(24, "groups an iteration, each of one prompt", minimum=1)
     group_size: int = option(8, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
     shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
@@ -83,7 +83,7 @@ class Objective:
 class Optimizer:
     """AdamW on the trained parameters."""
 
-    learning_rate: float = option(1e-4, "step size; around 1e-4 for an adapter, 1e-5 for full fine-tuning", above=0)
+    learning_rate: float = option(3e-4, "step size; 1e-4 to 3e-4 for an adapter, 1e-5 for full fine-tuning", above=0)
     weight_decay: float = option(0.0, "decoupled weight decay", minimum=0)
     grad_clip: float = option(1.0, "largest norm of the gradient; a larger one is scaled down to it", above=0)
     ema_decay: float = option(0.0, "decay of a moving average of the trained parameters, used by evaluation; 0 = off", minimum=0, below=1)

@@ -48,7 +48,7 @@ def test_a_motion_that_blew_up_still_has_its_pictures(tmp_path):
 
 def history(heldout: bool) -> list[dict]:
     entries = [
-        {"iteration": i, "mean_reward": 0.5 + 0.01 * i, "std_reward": 0.1, "kl_penalty": 1e-4 * i, "mean_ratio": 1.0,
+        {"iteration": i, "mean_reward": 0.5 + 0.01 * i, "std_reward": 0.1, "kl": 1e-4 * i, "mean_ratio": 1.0,
          "grad_norm": 0.3, "seconds_rollout": 4.0, "seconds_update": 6.0}
         for i in range(12)
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from rich.console import Console
 from learner.progress import Progress, sparkline
 
 METRICS = {
-    "mean_reward": 0.5, "mean_ratio": 1.0, "kl_penalty": 0.25, "log_prob_gap": 0.0, "grad_norm": 0.125,
+    "mean_reward": 0.5, "mean_ratio": 1.0, "kl": 0.25, "log_prob_gap": 0.0, "grad_norm": 0.125,
     "seconds_rollout": 2.0, "seconds_reward": 0.25, "seconds_update": 1.5, "seconds_publish": 0.25,
 }  # fmt: skip
 SUMMARY = {
