@@ -1,0 +1,152 @@
+"""Whole runs of the training command on tiny models. What several tests read is run once; every process has a deadline.
+
+Runs share one folder and so one MLflow store. Ray's own files lie in a folder of the session, with a short name: a long
+path breaks its sockets.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rollout.record import read_rollout
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 240
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that ended."""
+
+    folder: Path
+    done: subprocess.CompletedProcess
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    @property
+    def metrics(self) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+    @property
+    def rollouts(self) -> list[list[dict]]:
+        return [read_rollout(path) for path in sorted((self.folder / "rollouts").iterdir())]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster of two CPUs on loopback, and the environment of those who may use it."""
+
+    address: str
+    environment: dict[str, str]
+    temporary: Path
+
+
+@pytest.fixture(scope="session")
+def ray_folder():
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def environment(ray_folder):
+    """That of a fresh shell: nothing about Ray or MLflow from outside, one thread to a process."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    binaries = f"{Path(sys.executable).parent}:{outside.get('PATH', '')}"
+    return {**outside, "PATH": binaries, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TMPDIR": str(ray_folder)}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def config_file(tiny, tmp_path_factory):
+    return tiny.write_run_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="session")
+def command(config_file):
+    """The command of a run; the flags come last and win."""
+    return lambda *flags: [sys.executable, "-m", "learner.main", "--config", str(config_file), *map(str, flags)]
+
+
+@pytest.fixture(scope="session")
+def train(command, runs, environment):
+    """Runs to the end, in a private Ray or in that of `head`."""
+
+    def train(name: str, *flags, head: Head | None = None) -> Run:
+        full = {**environment, **head.environment, "RAY_ADDRESS": head.address} if head else environment
+        words = command("--run_dir", runs / name, *flags)
+        return Run(runs / name, subprocess.run(words, cwd=ROOT, env=full, capture_output=True, text=True, timeout=DEADLINE_S))
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def first(train):
+    """Seed 7 with one sampler, on a Ray of its own, evaluated in between too."""
+    return train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
+
+
+@pytest.fixture(scope="session")
+def head(ray_folder, environment):
+    port, client, dashboard, agent = free_ports(4)
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
+    temporary = ray_folder / "head"
+    words = [
+        "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0", f"--port={port}", "--node-ip-address=127.0.0.1",
+        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--disable-usage-stats",
+    ]  # fmt: skip
+    log = (ray_folder / "head.log").open("w+")
+    process = subprocess.Popen(words, cwd=ray_folder, env={**environment, **secret}, stdout=log, stderr=subprocess.STDOUT)
+    api = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    try:
+        wait_for(lambda: process.poll() is not None or "Ray runtime started" in (ray_folder / "head.log").read_text())
+        assert process.poll() is None, (ray_folder / "head.log").read_text()
+        yield Head(f"127.0.0.1:{port}", {**secret, **api}, temporary)
+    finally:
+        process.terminate()  # and not `ray stop`, which stops every cluster of the machine
+        process.wait(60)
+        log.close()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def wait_for(condition, deadline_s: float = 60) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "the deadline passed"
+        time.sleep(0.1)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the living processes that name `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_text().replace("\0", " ").strip()
+        except OSError:  # it ended meanwhile
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found

@@ -1,0 +1,37 @@
+"""How the samples are made does not change what is learned; what is asked for does. Runs on a cluster that is there."""
+
+import math
+
+import pytest
+
+from learner.config import parse_config
+from learner.plan import policy_settings
+from rollout.motion.adapter_folder import load_policy
+from rollout.policy import arrays_digest
+
+
+def digests(run) -> list[str]:
+    """Of all motions and their log-probs, iteration by iteration."""
+    return [arrays_digest({f"{i}-{k}": row[k] for i, row in enumerate(rows) for k in ("motion", "log_probs")}) for rows in run.rollouts]
+
+
+def test_two_samplers_on_a_cluster_learn_what_one_learned_alone(first, train, head):
+    second = train("second", "--seed", 7, "--cluster.samplers", 2, head=head)
+    assert (second.done.returncode, second.done.stderr) == (0, "")
+    assert second.summary["samplers"] == 2 and second.summary["max_log_prob_gap"] == 0
+    assert second.summary["adapter_sha256"] == first.summary["adapter_sha256"]
+    assert digests(second) == digests(first)
+    assert all(second.summary[place] == first.summary[place] for place in ("heldout", "trained"))
+
+
+@pytest.mark.parametrize("name, flags", [("full", ["--lora.enabled", "false"]), ("trajectory", ["--objective.kind", "trajectory"])])
+def test_every_kind_of_training_goes_the_same_way(train, head, name, flags):
+    run = train(name, "--iterations", 1, "--evaluate.prompts", 1, *flags, head=head)
+    assert (run.done.returncode, run.done.stderr) == (0, "")
+    assert run.summary["status"] == "finished" and run.summary["max_log_prob_gap"] == 0
+    (metrics,) = run.metrics
+    assert metrics["grad_norm"] > 0 and all(math.isfinite(value) for value in metrics.values())
+    kept = sorted(path.name for path in (run.folder / "adapter").iterdir())
+    assert ("denoiser.safetensors" in kept, "adapter_config.json" in kept) == (name == "full", name != "full")
+    settings = policy_settings(parse_config(["--config", str(run.folder / "config.yaml")]))
+    assert load_policy(settings, run.folder / "adapter").loaded[1] == run.summary["adapter_sha256"] != run.rollouts[0][0]["adapter_sha256"]

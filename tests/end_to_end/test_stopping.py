@@ -1,0 +1,65 @@
+"""SIGTERM: what is there is kept, nothing runs on, and the record says what happened."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.end_to_end.conftest import ROOT, processes_of, wait_for
+
+
+@pytest.fixture
+def start(command, runs, environment, ray_folder):
+    """Starts a run that would last for hours."""
+    started = []
+
+    def start(name: str):
+        mine = ray_folder / name
+        mine.mkdir()
+        words = command("--run_dir", runs / name, "--iterations", 100_000, "--cluster.samplers", 1)
+        full = {**environment, "RAY_TMPDIR": str(mine), "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(words, cwd=ROOT, env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, runs / name, mine
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def stop(process) -> tuple[int, str]:
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def test_a_run_that_is_stopped_keeps_what_it_did(start, runs):
+    process, folder, ray_files = start("stopped")
+    for line in process.stdout:
+        if line.startswith("iteration") and "     3/100000" in line:
+            break
+    assert stop(process) == (143, "")
+    wait_for(lambda: not processes_of(ray_files))
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = (folder / "metrics.jsonl").read_text().splitlines()
+    assert summary["status"] == "killed" and summary["iterations"] == len(kept) >= 3
+    assert len(list((folder / "rollouts").iterdir())) - len(kept) in (0, 1)
+    assert "run killed" in (folder / "log.txt").read_text()
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("motion-grpo").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="attributes.run_name = 'stopped'")
+    assert run.info.status == "KILLED"
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"summary.json", "metrics.jsonl"}
+
+
+def test_a_run_that_is_stopped_while_ray_starts_leaves_nothing(start, runs):
+    process, folder, ray_files = start("early")
+    wait_for(lambda: any("gcs_server" in line for line in processes_of(ray_files)))
+    assert folder.exists()
+    assert stop(process) == (143, "")
+    wait_for(lambda: not processes_of(ray_files))
+    assert not folder.exists()
