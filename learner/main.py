@@ -26,10 +26,6 @@ from rollout.motion.policy import MotionDiffusionPolicy
 EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "killed": 143}
 
 
-class Killed(BaseException):
-    """SIGTERM or Ctrl-C arrived."""
-
-
 def train(plan: Plan, pool: Pool, report: Report) -> None:
     """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for."""
     heldout, trained = plan.heldout_requests(), plan.trained_requests()
@@ -80,17 +76,17 @@ def run(config: Config) -> str:
     report = None
     folder = RunFolder.create(config.run_dir, config.seed)
     try:
-        stop_on_signals()
+        stop_on_sigterm()
         write_config(config, folder.config)
         with Progress(config.iterations) as progress:
             progress.log_to(folder.log)
             progress.stage("starting Ray")
             with connected():
-                stop_on_signals()  # again: `ray.init` has handlers of its own
+                stop_on_sigterm()  # again: `ray.init` has a handler of its own
                 pool = Pool(config, settings)
                 report = Report(plan, folder, progress, Tracker.start(config, folder.path))
                 return supervise(plan, pool, report)
-    except (Killed, KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
+    except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
         return "killed"
     finally:
         if report is None:
@@ -103,23 +99,21 @@ def supervise(plan: Plan, pool: Pool, report: Report) -> str:
     try:
         train(plan, pool, report)
         status = "finished"
-    except (Killed, KeyboardInterrupt):
+    except KeyboardInterrupt:
         status = "killed"
     finally:
         report.close(status)
     return status
 
 
-def stop_on_signals() -> None:
-    """SIGTERM and Ctrl-C end the run as killed; a second SIGTERM does not disturb that, a second Ctrl-C does."""
+def stop_on_sigterm() -> None:
+    """SIGTERM ends the run as Ctrl-C does; a second one does not disturb the end."""
 
     def stop(signum, frame):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise Killed
+        raise KeyboardInterrupt  # of any other exception, Ray's waits make a SystemError
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 def main(argv: list[str]) -> int:
@@ -128,7 +122,7 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["bad input"]
-    except (Killed, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return EXIT_CODES["killed"]
 
 

@@ -45,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Head:
-    """A cluster of two CPUs on loopback, and the environment of those who may use it."""
+    """A cluster of three CPUs on loopback, and the environment of those who may use it."""
 
     address: str
     environment: dict[str, str]
@@ -107,7 +107,7 @@ def head(ray_folder, environment):
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
     temporary = ray_folder / "head"
     words = [
-        "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0", f"--port={port}", "--node-ip-address=127.0.0.1",
+        "ray", "start", "--head", "--block", "--num-cpus=3", "--num-gpus=0", f"--port={port}", "--node-ip-address=127.0.0.1",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
         f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--disable-usage-stats",
     ]  # fmt: skip

@@ -77,8 +77,8 @@ def test_the_command_itself_says_it_too(train, tmp_path):
 
 
 def test_more_samplers_than_the_cluster_has_cpus(train, head):
-    run = train("crowd", "--cluster.samplers", 3, head=head)
-    assert_one_line(run, "cluster.samplers: 3 of 1 CPU each need 3 CPUs, the cluster has 2")
+    run = train("crowd", "--cluster.samplers", 4, head=head)
+    assert_one_line(run, "cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3")
     assert run.done.stdout == "starting Ray\n"
 
 

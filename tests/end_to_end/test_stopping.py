@@ -11,13 +11,13 @@ from tests.end_to_end.conftest import ROOT, processes_of, wait_for
 
 @pytest.fixture
 def start(command, runs, environment, ray_folder):
-    """Starts a run that would last for hours."""
+    """Starts a run that would last for days, most of it waiting for actors."""
     started = []
 
     def start(name: str):
         mine = ray_folder / name
         mine.mkdir()
-        words = command("--run_dir", runs / name, "--iterations", 100_000, "--cluster.samplers", 1)
+        words = command("--run_dir", runs / name, "--iterations", 100_000, "--cluster.samplers", 1, "--group_size", 96)
         full = {**environment, "RAY_TMPDIR": str(mine), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(words, cwd=ROOT, env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)

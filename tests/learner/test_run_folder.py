@@ -92,3 +92,15 @@ def test_the_summary_is_replaced_whole(tmp_path):
     folder.write_summary({"status": "finished"})
     assert json.loads(folder.summary.read_text()) == {"status": "finished"}
     assert not list(folder.path.glob("*.writing"))
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_discarded_folder_is_as_before(tmp_path, was_there):
+    if was_there:
+        (tmp_path / "run").mkdir()
+    folder = RunFolder.create(tmp_path / "run")
+    folder.config.write_text("seed: 1")
+    folder.log.write_text("starting Ray")
+    folder.discard()
+    assert (tmp_path / "run").exists() == was_there
+    assert not was_there or not list((tmp_path / "run").iterdir())
