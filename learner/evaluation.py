@@ -7,7 +7,7 @@ import numpy as np
 from rewards.metrics import diversity, fid, statistics
 from rewards.physics import foot_skate
 from rewards.reward import Motions, Reward
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import features_to_joints, rederived
 from rollout.policy import Group
 
 
@@ -22,7 +22,12 @@ class Examination:
 
 
 def as_motions(group: Group) -> Motions:
-    return Motions(group.outputs, group.lengths, [group.conditioning.prompt.text] * len(group))
+    """A group as rewards read it: one frame shorter, its features re-derived from the recovered skeleton, so that a
+    score is earned by what a person would see and not by dims that no joint follows."""
+    features = np.zeros_like(group.outputs[:, 1:])
+    for row, motion, length in zip(features, group.outputs, group.lengths):
+        row[: length - 1] = rederived(motion[:length])
+    return Motions(features, group.lengths - 1, [group.conditioning.prompt.text] * len(group))
 
 
 def examine(group: Group, reward: Reward, judge: Reward) -> Examination:

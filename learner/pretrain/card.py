@@ -9,14 +9,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from learner.evaluation import examine
+from learner.evaluation import as_motions, examine
 from learner.pretrain.retrieval import embeddings, stack
 from rewards.metrics import diversity, fid, r_precision, statistics
 from rewards.pair import load_reward_and_judge
 from rewards.physics import foot_skate
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import features_to_joints, rederived
 from rollout.motion.pictures import contact_sheet
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Request
@@ -54,7 +54,7 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
 
 def real_row(clips, features, frames: int, tmr, t2m, root: Path) -> dict:
     """Held-out clips of real motion through the same measurements, cut to the length that is generated."""
-    held = [(clip, motion[:frames]) for clip, motion in zip(clips, features) if clip.split != "train"]
+    held = [(clip, rederived(motion[:frames])) for clip, motion in zip(clips, features) if clip.split != "train"]
     motions, lengths = stack([motion for _, motion in held])
     rng = np.random.default_rng(0)
     captions = [str(rng.choice(clip.captions)) for clip, _ in held]
@@ -65,7 +65,7 @@ def real_row(clips, features, frames: int, tmr, t2m, root: Path) -> dict:
 def generated_row(policy: MotionDiffusionPolicy, prompts, tmr, t2m, root: Path) -> dict:
     groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(policy.prepare(prompts))]
     examined = [examine(group, tmr, t2m) for group in groups]
-    motions, lengths = stack([motion for group in groups for motion in group.outputs])
+    motions, lengths = stack([motion for group in groups for motion in as_motions(group).features])
     captions = [group.conditioning.prompt.text for group in groups for _ in range(SAMPLES)]
     skate = np.concatenate([e.foot_skate for e in examined])
     steps = len(policy.schedule)

@@ -9,6 +9,7 @@ from learner.pretrain.retrieval import stack
 from rewards.metrics import statistics
 from rewards.pair import load_reward_and_judge
 from rollout.motion.dataset import Clip
+from rollout.motion.features import rederived
 
 # Training and held-out prompts per action. Kinds that a person recognises in two seconds without a prop come first.
 SHARES = {
@@ -55,14 +56,14 @@ def write_prompts(folder: Path, prompts: dict[str, list]) -> None:
 def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], frames: int) -> None:
     """Mean and covariance of real held-out motion in both evaluators' embeddings: what FID compares with.
 
-    Two crops of at most `frames` frames of every val and test clip, as long as the motions that are judged.
+    Two crops of at most `frames` frames of every val and test clip, as long as the motions that are judged and re-derived like them.
     """
     rng = np.random.default_rng(0)
     crops = []
     for clip, motion in zip(clips, features):
         if clip.split != "train":
             for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
-                crops.append(motion[start : start + frames])
+                crops.append(rederived(motion[start : start + frames]))
     tmr, t2m = load_reward_and_judge("tmr", str(root / "rewards/assets/tmr"), str(root / "rewards/assets/t2m"), "cpu")
     arrays = {}
     for evaluator in (tmr, t2m):

@@ -6,7 +6,7 @@ from learner.pretrain.crops import MAX_FRAMES, frozen, jittered
 from rewards.metrics import distances, r_precision
 from rewards.reward import Motions
 from rollout.motion.dataset import Clip
-from rollout.motion.features import features_to_joints, joints_to_features
+from rollout.motion.features import features_to_joints, joints_to_features, rederived
 
 POOL = 32
 
@@ -73,7 +73,7 @@ def robustness(reward, clips: list[Clip], features: list[np.ndarray], seed: int 
     joints = [clip.joints[: MAX_FRAMES + 1] for clip in clips]
     cases = {
         "own": (windows, captions),
-        "re_derived": ([joints_to_features(features_to_joints(window)) for window in windows], captions),
+        "re_derived": ([rederived(window) for window in windows], captions),
         "wrong_caption": (windows, [other[draw.integers(len(other))] for other in others]),
         "frozen": ([frozen(window, len(window) // 2) for window in windows], captions),
         "shuffled": ([draw.permutation(window) for window in windows], captions),

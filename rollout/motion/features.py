@@ -49,6 +49,17 @@ def joints_to_features(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([part.reshape(frames, -1).astype(np.float32) for part in parts], axis=1)
 
 
+def rederived(features: np.ndarray) -> np.ndarray:
+    """What the skeleton of one motion [T, 263] really does: features [T-1, 263] computed anew from its recovered joints.
+
+    Only dims 0:67 determine the skeleton; a model could make the other 196 (rotations, velocities, contacts) say anything.
+    All NaN where the motion is not finite.
+    """
+    if not np.isfinite(features).all():
+        return np.full((len(features) - 1, FEATURES), np.nan, np.float32)
+    return joints_to_features(features_to_joints(features))
+
+
 def features_to_joints(features: np.ndarray) -> np.ndarray:
     """Joint positions float32 [..., T, 22, 3] (metres) of raw features [..., T, 263]; `recover_from_ric`.
 

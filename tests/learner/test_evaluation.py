@@ -10,7 +10,7 @@ from rewards.metrics import fid, statistics
 from rewards.physics import foot_skate
 from rewards.t2m import T2MReward
 from rewards.tmr import TMRReward
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import features_to_joints, rederived
 from tests.tiny import TRAINING, make_policy, sample_group
 
 DRAW = np.random.default_rng(0)
@@ -30,9 +30,24 @@ def reordered(group, order):
     return dataclasses.replace(group, outputs=group.outputs[order], lengths=group.lengths[order])
 
 
-def test_a_group_is_scored_on_its_raw_features_lengths_and_prompt(group):
+def test_a_group_is_scored_on_what_its_skeleton_does(group):
     motions = as_motions(group)
-    assert motions.features is group.outputs and motions.lengths is group.lengths and motions.prompts == [TRAINING[1]] * 6
+    np.testing.assert_array_equal(motions.lengths, group.lengths - 1)
+    assert motions.prompts == [TRAINING[1]] * 6
+    for features, motion in zip(motions.features, group.outputs):
+        np.testing.assert_array_equal(features[:8], rederived(motion[:9]))
+    lying = group.outputs.copy()
+    lying[..., 67:] += 1.0  # rotations, velocities and contacts that no joint follows
+    np.testing.assert_array_equal(as_motions(dataclasses.replace(group, outputs=lying)).features, motions.features)
+
+
+def test_a_motion_that_is_not_finite_spoils_only_its_own_score(group, evaluators):
+    broken = group.outputs.copy()
+    broken[2, 3, 5] = np.nan
+    found = evaluators[0](as_motions(dataclasses.replace(group, outputs=broken)))["total"]
+    plain = evaluators[0](as_motions(group))["total"]
+    assert np.isnan(found[2]) and np.isfinite(found[[0, 1, 3, 4, 5]]).all()
+    np.testing.assert_allclose(found[[0, 1, 3, 4, 5]], plain[[0, 1, 3, 4, 5]], atol=2e-5)
 
 
 def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
@@ -41,7 +56,7 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
     motions = as_motions(group)
     np.testing.assert_array_equal(found.reward, tmr(motions)["total"])
     np.testing.assert_array_equal(found.judge, t2m(motions)["total"])
-    np.testing.assert_array_equal(found.embedding, t2m.embed_motion(group.outputs, group.lengths))
+    np.testing.assert_array_equal(found.embedding, t2m.embed_motion(motions.features, motions.lengths))
     np.testing.assert_array_equal(found.foot_skate, foot_skate(features_to_joints(group.outputs), group.lengths))
     swapped = examine(group, t2m, tmr)
     np.testing.assert_array_equal(swapped.reward, found.judge)
@@ -49,7 +64,7 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
 
 
 def test_numbers_stay_with_their_sample(group, evaluators):
-    group = dataclasses.replace(group, lengths=np.array([9, 4, 12, 9, 9, 5]))
+    group = dataclasses.replace(group, lengths=np.array([9, 6, 12, 9, 9, 5]))
     order = np.array([3, 0, 5, 4, 1, 2])
     plain, moved = (examine(g, *evaluators) for g in (group, reordered(group, order)))
     for field in ("reward", "judge", "embedding", "foot_skate"):
