@@ -42,7 +42,10 @@ def edit_args(folder, **changes) -> None:
 
 
 def test_what_is_saved_is_what_loads(folder, tmp_path):
+    checkpoint = dataclasses.replace(load_checkpoint(folder), mean=np.full(263, 2, np.float32), std=np.full(263, 3, np.float32))
+    save_checkpoint(folder, 123, checkpoint)
     checkpoint = load_checkpoint(folder)
+    assert (checkpoint.mean == 2).all() and (checkpoint.std == 3).all()
     assert checkpoint.denoiser.shape == SHAPE and checkpoint.args == {**ARGS} and checkpoint.text_encoder.vocabulary.words == WORDS
     assert not checkpoint.denoiser.training and not checkpoint.text_encoder.training
     save_checkpoint(tmp_path / "again", 123, checkpoint)
@@ -129,7 +132,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     message = error_of(folder)
-    assert (str(folder) in message and "modelNNNNNNNNN.pt" in message) if name == WEIGHTS else str(folder / name) in message
+    assert (str(folder) in message and "modelNNNNNNNNN.pt" in message) if name == WEIGHTS else f"{folder / name}: " in message
+    assert "not found" in message or name == WEIGHTS
 
 
 def test_without_a_text_encoder_the_rest_loads(folder):
@@ -165,10 +169,10 @@ def test_a_missing_tensor_is_named(folder, key):
 
 
 @pytest.mark.parametrize("key", ["output_process.poseFinal.bias", IN_PROJ, "seqTransEncoder.layers.1.linear2.weight", "embed_text.weight"])
-@pytest.mark.parametrize("wrong", ["longer", "a number"])
+@pytest.mark.parametrize("wrong", ["longer", "a row", "a number"])
 def test_a_tensor_of_the_wrong_width_is_named(folder, key, wrong):
     def change(state):
-        state[key] = torch.cat([state[key]] * 2) if wrong == "longer" else torch.tensor(1.0)
+        state[key] = {"longer": torch.cat([state[key]] * 2), "a row": torch.ones(7), "a number": torch.tensor(1.0)}[wrong]
 
     edit(folder, change)
     message = error_of(folder)

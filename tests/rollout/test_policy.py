@@ -293,6 +293,15 @@ def test_invariant_18_a_group_depends_on_its_request_and_nothing_else(mdm_folder
     assert len({group[0].digest for group in groups.values()}) == 3
 
 
+def test_the_digest_of_a_group_covers_all_it_carries(policy):
+    group = sample_group(policy, 2, 2)
+    changed = [dataclasses.replace(group, seed=(1,)), dataclasses.replace(group, outputs=group.outputs + 1e-3)]
+    changed += [with_actions(group, **{name: value + 1}) for name, value in group.actions.items()]
+    (other,) = policy.prepare([Prompt("walks", FRAMES)])
+    changed.append(dataclasses.replace(group, conditioning=other))
+    assert len({group.digest, *(g.digest for g in changed)}) == 1 + len(changed) == 8
+
+
 def test_noise_belongs_to_seed_and_sample(mdm_folder):
     alone, shared = (make_policy(mdm_folder, shared_initial_noise=value) for value in (False, True))
     noise = [alone._noise((1, 2, 3, 4), sample, FRAMES) for sample in range(3)]
