@@ -47,8 +47,8 @@ class Rollout:
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
     prompts: str | None = option(None, "file of training prompts; null = the prompts that ship with the project")
-    prompts_per_iteration: int = option(24, "groups an iteration, each of one prompt", minimum=1)
-    group_size: int = option(8, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
+    prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1)
+    group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
     shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
 
