@@ -14,6 +14,7 @@ from cluster.connect import connected
 from cluster.pool import Pool
 from learner.config import parse_config, write_config
 from learner.dry_run import predict
+from learner.learner import SyncError
 from learner.plan import Plan, policy_settings
 from learner.progress import Progress
 from learner.report import Report
@@ -122,6 +123,9 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["bad input"]
+    except SyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["failed"]
     except KeyboardInterrupt:
         return EXIT_CODES["killed"]
 
