@@ -43,8 +43,8 @@ class Report:
         metrics = update.metrics | metrics
         write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", list(_rows(iteration, rollout, update)))
         self.folder.append_metrics(iteration, metrics)
-        self.tracker.log(iteration, metrics)
         self.history.append({"iteration": iteration, **metrics})
+        self.tracker.log(iteration, metrics)
         self.progress.iteration(iteration + 1, metrics)
 
     def after(self, adapter: Adapter, **rollouts: Rollout) -> None:

@@ -45,6 +45,7 @@ def written(path: Path, texts: list[str]) -> str:
         (None, ["--model.frames", "100"], "frames: found 100, the model has 99 positions"),
         (None, ["--run_dir", "/proc/none/run"], "run_dir: cannot write in /proc/none/run"),
     ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )  # fmt: skip
 def test_bad_input_is_one_line(own_config, tmp_path, capsys, spoil, flags, message):
     if spoil:

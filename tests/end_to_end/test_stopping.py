@@ -43,8 +43,9 @@ def test_a_run_that_is_stopped_keeps_what_it_did(start, runs):
     wait_for(lambda: not processes_of(ray_files))
     summary = json.loads((folder / "summary.json").read_text())
     kept = (folder / "metrics.jsonl").read_text().splitlines()
-    assert summary["status"] == "killed" and summary["iterations"] == len(kept) >= 3
-    assert len(list((folder / "rollouts").iterdir())) - len(kept) in (0, 1)
+    assert summary["status"] == "killed" and summary["iterations"] >= 3
+    # It may have been stopped between writing one and the other.
+    assert summary["iterations"] <= len(kept) <= len(list((folder / "rollouts").iterdir())) <= summary["iterations"] + 1
     assert "run killed" in (folder / "log.txt").read_text()
 
     from mlflow import MlflowClient

@@ -117,6 +117,7 @@ def damaged(folder, name: str, content: bytes):
         (lambda tmp, _: {"frames": "many"}, "--frames: invalid int value"),
         (lambda tmp, _: {"prompt": "a person walks"}, "unrecognized arguments: --prompt"),
     ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )  # fmt: skip
 def test_bad_input_is_one_line_and_writes_nothing(run, saved, tmp_path, flags, message):
     lora = tmp_path / "adapter"
