@@ -136,6 +136,15 @@ def test_what_the_weights_do_not_explain_stops_the_learner(run, what):
     assert run.digest() == before and not run.learner.optimizer.state and run.learner.adapter.version == 0
 
 
+def test_where_a_device_may_be_inexact_the_largest_gap_is_reported(run):
+    first, second = run.rollout()
+    run.learner.tolerance = 0.1
+    log_probs = first.group.log_probs.copy()
+    log_probs[1, 0] += 0.05
+    update = run.learner.update([dataclasses.replace(first, group=dataclasses.replace(first.group, log_probs=log_probs)), second])
+    assert update.metrics["log_prob_gap"] == pytest.approx(0.05, rel=1e-4)
+
+
 def test_after_a_refusal_the_right_groups_give_the_right_update(mdm_folder, run):
     first, second = run.rollout()
     with pytest.raises(SyncError):
@@ -144,12 +153,14 @@ def test_after_a_refusal_the_right_groups_give_the_right_update(mdm_folder, run)
     assert run.learner.update([first, second]).adapter.sha256 == fresh.learner.update(fresh.rollout()).adapter.sha256
 
 
-def test_invariant_12_groups_without_spread_are_counted_and_give_no_gradient(mdm_folder, run):
+def test_invariant_12_groups_without_spread_are_counted_and_give_no_gradient(mdm_folder):
+    run, alone = (Run(mdm_folder, Objective(kl_penalty=0.1)) for _ in range(2))
     first, second = run.rollout()
     update = run.learner.update([with_rewards(first, np.full(4, 0.3)), second])
     assert update.metrics["zero_std_fraction"] == 0.5 and not update.advantages[0].any() and update.advantages[1].any()
-    alone = Run(mdm_folder)
-    assert alone.learner.update(alone.rollout()[1:]).adapter.sha256 == update.adapter.sha256
+    expected = alone.learner.update(alone.rollout()[1:])
+    assert expected.adapter.sha256 == update.adapter.sha256
+    assert expected.metrics["loss"] == update.metrics["loss"] != 0 and expected.metrics["grad_norm"] == update.metrics["grad_norm"]
 
 
 def test_invariant_12_when_no_group_teaches_nothing_moves(run):
