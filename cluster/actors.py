@@ -49,7 +49,7 @@ class RewardActor:
 
     def start(self, config: Config, threads: int) -> None:
         kind, device = config.reward, own_device(threads)
-        self.reward, self.judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, device)
+        self.reward, self.judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, device, kind.foot_skate)
 
     def score(self, group: Group) -> dict:
         """Every component of the reward, [G] each."""

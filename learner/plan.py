@@ -77,7 +77,7 @@ class Plan:
 def check_evaluators(config: Config, texts: list[str]) -> None:
     """Raises InputError when reward or judge cannot be loaded, cannot read a prompt or has not the chosen component."""
     kind, frames = config.reward, config.model.frames
-    reward, judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu")
+    reward, judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu", kind.foot_skate)
     still = Motions(np.zeros((len(texts), frames, FEATURES), np.float32), np.full(len(texts), frames), texts)
     judge(still)
     components = sorted(reward(still))

@@ -59,6 +59,7 @@ class Reward:
 
     type: Literal["tmr", "t2m"] = option("tmr", "tmr = TMR cosine, t2m (or mdm) = T2M matching score")
     component: str = option("", "component of the reward that is maximised; empty = its total")
+    foot_skate: float = option(0.5, "penalty on feet that slide more than real ones, in the reward's unit per m/s; 0 = none", minimum=0)
     tmr_path: str | None = option(None, "TMR evaluator; null = the one that ships with the project")
     t2m_path: str | None = option(None, "T2M evaluator; null = the one that ships with the project")
 

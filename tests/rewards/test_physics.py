@@ -55,8 +55,8 @@ def test_only_steps_with_both_ends_low_are_stance():
     joints = standing(3)
     joints[2, 10] += [0, 0.2, 0.5]
     joints[1:, 11, 2] += 0.05
-    # Left foot: one step standing still, one leaving the floor. Right foot: one step of 5 cm in 1/20 s, one still.
-    assert one(foot_skate, joints) == pytest.approx((0 + 1.0 + 0) / 3, abs=1e-4)
+    # Left foot: one step standing still, one leaving the floor (no stance, 0). Right foot: one step of 5 cm in 1/20 s, one still.
+    assert one(foot_skate, joints) == pytest.approx((0 + 0 + 1.0 + 0) / 4, abs=1e-4)
 
 
 def test_sinking_and_hovering_are_measured_in_metres():
@@ -127,6 +127,6 @@ def test_real_motion_is_more_physical_than_the_same_motion_dragged_and_shaken():
     lengths = np.full(len(real), 40)
     dragged = real + np.linspace(0, 1, 40, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], dtype=np.float32)
     shaken = real + np.random.default_rng(0).normal(0, 0.01, real.shape).astype(np.float32)
-    assert foot_skate(real, lengths).mean() < 0.3 < foot_skate(dragged, lengths).mean()
+    assert foot_skate(real, lengths).mean() < 0.1 < 0.2 < foot_skate(dragged, lengths).mean()
     assert 3 * jerk(real, lengths).mean() < jerk(shaken, lengths).mean()
     assert ground_penetration(real, lengths).max() < 0.005
