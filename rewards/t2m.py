@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rewards.reward import Motions
-from rewards.weights import as_tensor, load_strict, read_array, read_torch, size_of
+from rollout.weights import as_tensor, load_strict, read_array, read_torch, size_of
 from rewards.words import CATEGORIES, EOS, SOS, encode_caption
 from rollout.errors import InputError
 from rollout.motion.vocabulary import Vocabulary

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rewards.reward import Motions
-from rewards.weights import as_tensor, load_strict, read_json_object, read_torch, size_of
+from rollout.weights import as_tensor, load_strict, read_json_object, read_torch, size_of
 from rollout.errors import InputError
 from rollout.motion.vocabulary import Vocabulary
 

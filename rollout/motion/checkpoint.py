@@ -14,6 +14,7 @@ from rollout.motion.schedule import Schedule
 from rollout.motion.skeleton import FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
+from rollout.weights import as_tensor, read_array, read_json_object, read_torch
 
 # Options that first-release args.json files lack, with what they meant then (spec official-formats 1.2).
 MISSING_ARGS = {
@@ -50,7 +51,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = Path(path)
     file = path if path.suffix == ".pt" else _newest_model(path)
     args = _read_args(file.parent / "args.json")
-    denoiser = build_denoiser(read_tensors(file), args, file)
+    denoiser = build_denoiser(read_torch(file), args, file)
     return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *_load_normalisation(file.parent))
 
 
@@ -58,8 +59,9 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
     """An MDM holding exactly the official tensors of `state`, in eval mode; every key must be used."""
     if args["arch"] != "trans_enc":
         raise InputError(f"{source}: arch is {args['arch']!r}; supported here: 'trans_enc'")
-    state = state["model_avg"] if args.get("use_ema") and "model_avg" in state else state.get("model", state)
-    if not isinstance(state, dict):
+    if isinstance(state, dict):
+        state = state["model_avg"] if args.get("use_ema") and "model_avg" in state else state.get("model", state)
+    if not isinstance(state, dict) or not state:
         raise InputError(f"{source}: expected a dictionary of tensors, found {type(state).__name__}")
     state = {k: v for k, v in state.items() if not k.startswith("clip_model.") and k not in RECOMPUTED}
     for key, value in state.items():
@@ -140,20 +142,6 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     return file
 
 
-def read_tensors(file: Path) -> dict:
-    """`torch.load(weights_only=True)` on the CPU with every failure turned into one line."""
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file}: weights not found") from None
-    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError ... for a damaged file
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise InputError(f"{file}: not a readable weights file ({type(error).__name__}: {reason})") from None
-    if not isinstance(state, dict) or not state:
-        raise InputError(f"{file}: expected a dictionary of tensors, found {type(state).__name__}")
-    return state
-
-
 def _newest_model(folder: Path) -> Path:
     files = sorted(folder.glob("model*.pt"))
     if not files:
@@ -163,14 +151,7 @@ def _newest_model(folder: Path) -> Path:
 
 def _read_args(file: Path) -> dict:
     """All options, with their old meaning where the file lacks them."""
-    try:
-        found = json.loads(file.read_text())
-    except OSError:
-        raise InputError(f"{file}: not found; an MDM checkpoint has its options beside the weights") from None
-    except ValueError:
-        raise InputError(f"{file}: not valid JSON") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: expected a JSON object of options, found {type(found).__name__}")
+    found = read_json_object(file)
     args = {**MISSING_ARGS, **found}
     for name in ("layers", "diffusion_steps", "pos_embed_max_len"):
         if type(args[name]) is not int or args[name] < 1:
@@ -182,11 +163,11 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
     if not (folder / "text_encoder.pt").exists():
         return None
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    state = read_tensors(folder / "text_encoder.pt")
+    state = read_torch(folder / "text_encoder.pt")
     try:
         encoder = VocabularyTextEncoder(vocabulary, state["word_vectors.weight"].shape[1], state["gru.weight_hh_l0"].shape[1])
         encoder.load_state_dict(state)
-    except (KeyError, IndexError, AttributeError, RuntimeError) as error:
+    except (KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder / 'text_encoder.pt'}: does not fit {folder / 'vocabulary.json'}: {str(error)[:160]!r}") from None
     for key, value in state.items():
         if not torch.isfinite(value).all():
@@ -197,17 +178,8 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
 
 
 def _load_normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    arrays = []
-    for name in ("Mean.npy", "Std.npy"):
-        try:
-            array = np.load(folder / name, allow_pickle=False)
-        except FileNotFoundError:
-            raise InputError(f"{folder / name}: not found; the feature normalisation belongs beside the weights") from None
-        except (OSError, EOFError, ValueError):
-            raise InputError(f"{folder / name}: not a NumPy array file") from None
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != (FEATURES,) or not np.isfinite(array).all():
-            raise InputError(f"{folder / name}: expected {FEATURES} finite numbers, found shape {getattr(array, 'shape', 'of an archive')}")
-        arrays.append(array.astype(np.float32))
+    files = folder / "Mean.npy", folder / "Std.npy"
+    arrays = [as_tensor(read_array(file), str(file), (FEATURES,)).numpy() for file in files]
     if not (arrays[1] > 0).all():
         raise InputError(f"{folder / 'Std.npy'}: holds values that are not positive")
     return arrays[0], arrays[1]

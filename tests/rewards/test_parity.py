@@ -8,7 +8,7 @@ import torch
 
 from rewards.t2m import T2MReward, build_networks
 from rewards.tmr import ActorDecoder, build_encoder, valid_frames
-from rewards.weights import load_strict, read_torch
+from rollout.weights import load_strict, read_torch
 from rollout.motion.vocabulary import Vocabulary
 from tests.parity import parameters
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from learner.pretrain.mdm import diffusion_loss
-from rollout.motion.checkpoint import RECOMPUTED, build_denoiser, read_tensors, to_official
+from rollout.motion.checkpoint import RECOMPUTED, build_denoiser, to_official
 from rollout.motion.mdm import MDM
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.schedule import Schedule
 from rollout.policy import Conditioning, Request
 from rollout.prompts import Prompt
+from rollout.weights import read_torch
 from tests import tiny
 from tests.parity import parameters
 
@@ -39,7 +40,7 @@ class Case:
     def __init__(self, folder, recorded="fixtures.npz"):
         self.file = next(folder.glob("model*.pt"))
         self.args = {"mask_frames": False, "pos_embed_max_len": 5000, **json.loads((folder / "args.json").read_text())}
-        self.state = read_tensors(self.file)
+        self.state = read_torch(self.file)
         self.denoiser = build_denoiser(self.state, self.args, self.file)
         self.arrays = {name: torch.from_numpy(ours(value)) for name, value in np.load(folder / recorded).items()}
         self.text = self.arrays["text_embed"].reshape(-1, self.denoiser.shape.text)

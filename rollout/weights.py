@@ -1,4 +1,4 @@
-"""Reading evaluator weights: every defect of a file ends in one line that names it."""
+"""Reading weights that users downloaded: every defect of a file ends in one line that names it."""
 
 import json
 from pathlib import Path
