@@ -86,6 +86,3 @@ class LearnerActor:
         self.policy.load_adapter(adapter)
         save_adapter(self.policy, folder)
         self.policy.load_adapter(current)
-
-    def base_digest(self) -> str:
-        return self.policy.base_digest()
