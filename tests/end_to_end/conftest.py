@@ -120,7 +120,7 @@ def head(ray_folder, environment):
         yield Head(f"127.0.0.1:{port}", {**secret, **api}, temporary)
     finally:
         process.terminate()  # and not `ray stop`, which stops every cluster of the machine
-        process.wait(60)
+        process.wait(120)
         log.close()
 
 
@@ -132,7 +132,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(condition, deadline_s: float = 60) -> None:
+def wait_for(condition, deadline_s: float = 120) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "the deadline passed"

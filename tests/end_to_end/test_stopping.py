@@ -30,7 +30,7 @@ def start(command, runs, environment, ray_folder):
 
 def stop(process) -> tuple[int, str]:
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
 
