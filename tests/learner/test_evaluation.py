@@ -118,12 +118,13 @@ def examined(reward, judge=None, embedding=None) -> list[Examination]:
     return [Examination(r, j, e, np.full(len(r), 0.25)) for r, j, e in zip(reward, judge, embedding)]
 
 
-def test_the_gain_is_paired_by_prompt_and_noise():
+@pytest.mark.parametrize("fixed_prompts", [False, True])
+def test_the_gain_is_paired_by_prompt_and_noise(fixed_prompts):
     base = 5 * DRAW.normal(size=(12, 4))
-    found = compare(examined(base, 2 * base), examined(base + 0.1, 2 * base - 0.3), fixed_prompts=False)
+    found = compare(examined(base, 2 * base), examined(base + 0.1, 2 * base - 0.3), fixed_prompts)
     assert found["reward"]["gain"] == {"mean": pytest.approx(0.1), "ci95": pytest.approx(0, abs=1e-9)}
     assert found["judge"]["gain"] == {"mean": pytest.approx(-0.3), "ci95": pytest.approx(0, abs=1e-9)}
-    assert found["reward"]["before"] == {name: pytest.approx(value) for name, value in interval(base, False).items()}
+    assert found["reward"]["before"] == {name: pytest.approx(value) for name, value in interval(base, fixed_prompts).items()}
     assert found["judge"]["after"]["mean"] == pytest.approx(2 * base.mean() - 0.3)
     assert found["reward"]["before"]["ci95"] > 0.5
 
