@@ -29,9 +29,9 @@ HELDOUT = ["a person jumps left", "walks forward"]
 FRAMES = 12
 SHAPE = MDMShape(features=263, latent=32, feedforward=48, layers=2, text=16, max_positions=100)
 ARGS = {
-    "arch": "trans_enc", "dataset": "humanml", "latent_dim": 32, "layers": 2, "diffusion_steps": 50, "noise_schedule": "cosine",
-    "sigma_small": True, "mask_frames": False, "cond_mask_prob": 0.1, "text_encoder_type": "vocabulary", "use_ema": False,
-    "pos_embed_max_len": 100, "unconstrained": False, "emb_trans_dec": False,
+    "arch": "trans_enc", "dataset": "humanml", "latent_dim": 32, "layers": 2, "diffusion_steps": 50,
+    "noise_schedule": "cosine", "sigma_small": True, "mask_frames": False, "cond_mask_prob": 0.1, "use_ema": False,
+    "text_encoder_type": "vocabulary", "pos_embed_max_len": 100, "unconstrained": False, "emb_trans_dec": False,
 }  # fmt: skip
 
 
@@ -60,13 +60,18 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
 
 def make_policy(folder: Path, **settings) -> MotionDiffusionPolicy:
     """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
-    return MotionDiffusionPolicy(MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings}))
+    return MotionDiffusionPolicy(
+        MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings})
+    )
 
 
 def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:
     """What the policy holds, with noise on every trainable tensor: far enough from the base to show in every number."""
     rng = np.random.default_rng(seed)
-    state = {name: value + scale * rng.standard_normal(value.shape, dtype=np.float32) for name, value in policy.adapter_state().items()}
+    state = {
+        name: value + scale * rng.standard_normal(value.shape, dtype=np.float32)
+        for name, value in policy.adapter_state().items()
+    }
     return Adapter.pack(version, state)
 
 
@@ -133,7 +138,9 @@ def write_run_config(folder: Path, **sections) -> Path:
         },
         "reward": {"tmr_path": str(write_tmr(folder / "tmr")), "t2m_path": str(write_t2m(folder / "t2m"))},
         "optimizer": {"learning_rate": 1e-3},
-        "evaluate": {"heldout": str(write_prompts(folder / "heldout.txt", HELDOUT)), "prompts": 2, "samples_per_prompt": 2},
+        "evaluate": {
+            "heldout": str(write_prompts(folder / "heldout.txt", HELDOUT)), "prompts": 2, "samples_per_prompt": 2,
+        },
         "cluster": {"samplers": 1, "learner_cpus": 1},
     }  # fmt: skip
     for name, value in sections.items():

@@ -164,6 +164,8 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
         return None
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     state = read_torch(folder / "text_encoder.pt")
+    if not isinstance(state, dict):
+        raise InputError(f"{folder / 'text_encoder.pt'}: expected a dictionary of tensors, found {type(state).__name__}")
     try:
         encoder = VocabularyTextEncoder(vocabulary, state["word_vectors.weight"].shape[1], state["gru.weight_hh_l0"].shape[1])
         encoder.load_state_dict(state)

@@ -84,7 +84,9 @@ def test_the_interval_of_held_out_prompts_is_over_prompt_means():
     values = DRAW.normal(size=(16, 1)) + 0.01 * DRAW.normal(size=(16, 4))
     means = values.mean(axis=1)
     found = interval(values, fixed_prompts=False)
-    assert found["mean"] == pytest.approx(values.mean()) and found["ci95"] == pytest.approx(1.96 * means.std(ddof=1) / 4)
+    assert found["mean"] == pytest.approx(values.mean()) and found["ci95"] == pytest.approx(
+        1.96 * means.std(ddof=1) / 4
+    )
     # More samples of the same prompts do not make it narrower.
     assert interval(np.repeat(values, 10, axis=1), fixed_prompts=False)["ci95"] == pytest.approx(found["ci95"])
 
@@ -100,7 +102,11 @@ def test_the_interval_of_training_prompts_is_over_noise_alone():
 @pytest.mark.parametrize("fixed_prompts", [False, True])
 def test_the_intervals_hold_the_truth_as_often_as_they_say(fixed_prompts):
     """400 experiments each: prompts of spread 1 (redrawn, unless they are fixed) and noise of spread 1."""
-    levels = DRAW.normal(size=(400, 20, 1)) if not fixed_prompts else np.broadcast_to(DRAW.normal(size=(20, 1)), (400, 20, 1))
+    levels = (
+        DRAW.normal(size=(400, 20, 1))
+        if not fixed_prompts
+        else np.broadcast_to(DRAW.normal(size=(20, 1)), (400, 20, 1))
+    )
     truth = levels[0].mean() if fixed_prompts else 0.0
     results = [interval(values, fixed_prompts) for values in levels + DRAW.normal(size=(400, 20, 4))]
     hits = np.mean([abs(result["mean"] - truth) < result["ci95"] for result in results])
@@ -124,7 +130,9 @@ def test_the_gain_is_paired_by_prompt_and_noise(fixed_prompts):
     found = compare(examined(base, 2 * base), examined(base + 0.1, 2 * base - 0.3), fixed_prompts)
     assert found["reward"]["gain"] == {"mean": pytest.approx(0.1), "ci95": pytest.approx(0, abs=1e-9)}
     assert found["judge"]["gain"] == {"mean": pytest.approx(-0.3), "ci95": pytest.approx(0, abs=1e-9)}
-    assert found["reward"]["before"] == {name: pytest.approx(value) for name, value in interval(base, fixed_prompts).items()}
+    assert found["reward"]["before"] == {
+        name: pytest.approx(value) for name, value in interval(base, fixed_prompts).items()
+    }
     assert found["judge"]["after"]["mean"] == pytest.approx(2 * base.mean() - 0.3)
     assert found["reward"]["before"]["ci95"] > 0.5
 

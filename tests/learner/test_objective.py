@@ -32,7 +32,9 @@ def moved(policy, scale=0.01):
     return policy
 
 
-def gradients(policy, group, advantage, options, objective=grpo_loss, reference_steps=frozenset()) -> list[torch.Tensor]:
+def gradients(
+    policy, group, advantage, options, objective=grpo_loss, reference_steps=frozenset()
+) -> list[torch.Tensor]:
     for parameter in policy.parameters():
         parameter.grad = None
     for part in objective(policy, group, advantage, options, set(reference_steps)):
@@ -49,7 +51,9 @@ def behind(policy, group, gain: float):
         c1, sigma = (values[t][:, None, None] for values in (policy.schedule.c1, policy.schedule.sigma))
         mean = group.actions["mean"][:, k]
         noise = (group.actions["x_prev"][:, k] - mean) / sigma
-        noise = noise / np.sqrt((noise**2).mean(axis=(1, 2), keepdims=True))  # mean(eps^2) = 1: mean(eps gain eps) = gain
+        noise = noise / np.sqrt(
+            (noise**2).mean(axis=(1, 2), keepdims=True)
+        )  # mean(eps^2) = 1: mean(eps gain eps) = gain
         means[:, k] = mean - c1 * gain * noise
         x_prev[:, k] = means[:, k] + sigma * noise
     replaced = dataclasses.replace(group, actions={**group.actions, "mean": means, "x_prev": x_prev})
@@ -84,8 +88,12 @@ def test_invariant_15_clip_and_dual_clip(ratio, advantage, loss, slope, clipped)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("gain, advantage, learns", [(0.5, 1.0, False), (0.5, -1.0, True), (-0.5, -1.0, False), (-0.5, 1.0, True)])
-def test_invariant_15_beyond_the_clip_in_the_favourable_direction_there_is_no_gradient(policy, group, form, gain, advantage, learns):
+@pytest.mark.parametrize(
+    "gain, advantage, learns", [(0.5, 1.0, False), (0.5, -1.0, True), (-0.5, -1.0, False), (-0.5, 1.0, True)]
+)
+def test_invariant_15_beyond_the_clip_in_the_favourable_direction_there_is_no_gradient(
+    policy, group, form, gain, advantage, learns
+):
     options = Objective(ratio=form[0], step_weight=form[1], clip_epsilon=0.2)
     old = behind(policy, group, gain)
     (part, *_) = grpo_loss(policy, old, torch.full((4,), advantage), options, set())
@@ -139,7 +147,10 @@ def test_grpo_loss_has_the_documented_value(policy, group, form, kl_penalty):
         if form[0] == "ratio_norm":
             log_ratio, weight = score.log_ratio, {"x0": 1.0, "none": 1 / sigma_over_c1}[form[1]]
         else:
-            log_ratio, weight = score.log_prob - torch.tensor(group.log_probs[:, k]), {"x0": sigma_over_c1, "none": 1.0}[form[1]]
+            log_ratio, weight = (
+                score.log_prob - torch.tensor(group.log_probs[:, k]),
+                {"x0": sigma_over_c1, "none": 1.0}[form[1]],
+            )
         ratio = np.exp(log_ratio.detach().numpy())
         a = ADVANTAGE.numpy()
         surrogate = weight * np.minimum(ratio * a, np.clip(ratio, 0.95, 1.05) * a)
@@ -157,7 +168,8 @@ def test_both_ratio_forms_have_the_same_gradient_direction_on_policy(policy, gro
     mean_weight = (schedule.sigma[2:-1] / schedule.c1[2:-1]).mean()
     for step_weight in ("x0", "none"):
         norm, raw = (
-            gradients(policy, group, ADVANTAGE, Objective(ratio=ratio, step_weight=step_weight)) for ratio in ("ratio_norm", "raw")
+            gradients(policy, group, ADVANTAGE, Objective(ratio=ratio, step_weight=step_weight))
+            for ratio in ("ratio_norm", "raw")
         )
         for one, two in zip(norm, raw):
             torch.testing.assert_close(one, mean_weight * two, rtol=1e-3, atol=1e-6)
@@ -233,5 +245,9 @@ def test_the_trajectory_ratio_leaves_its_clamp_at_once(policy, group):
 
 def test_the_trajectory_ratio_is_one_before_anything_was_learned(mdm_folder):
     policy = make_policy(mdm_folder)
-    (part,) = trajectory_loss(policy, sample_group(policy, length=FRAMES), ADVANTAGE, Objective(kind="trajectory"), set())
-    assert torch.equal(part.ratio, torch.ones(4)) and part.loss.item() == pytest.approx(-ADVANTAGE.mean().item(), abs=1e-6)
+    (part,) = trajectory_loss(
+        policy, sample_group(policy, length=FRAMES), ADVANTAGE, Objective(kind="trajectory"), set()
+    )
+    assert torch.equal(part.ratio, torch.ones(4)) and part.loss.item() == pytest.approx(
+        -ADVANTAGE.mean().item(), abs=1e-6
+    )

@@ -33,13 +33,13 @@ def texts(requests) -> list[str]:
 
 def test_the_policy_is_set_up_as_the_config_says(folder):
     flags = (
-        "--model.guidance 3 --model.steps ddim10 --lora_r 3 --lora_alpha 5 --lora.targets q,v --seed 9 --use_checkpointing"
-        " --rollout.shared_initial_noise false"
+        "--model.guidance 3 --model.steps ddim10 --lora_r 3 --lora_alpha 5 --lora.targets q,v --seed 9"
+        " --use_checkpointing --rollout.shared_initial_noise false"
     )
     found = policy_settings(parse_config(["--config", str(folder / "run.yaml"), *flags.split()]))
     assert found == MotionPolicySettings(
-        path=folder / "mdm", frames=FRAMES, respacing="ddim10", guidance=3.0, shared_initial_noise=False, lora_rank=3, lora_alpha=5.0,
-        lora_targets=("q", "v"), adapter_seed=9, activation_checkpointing=True,
+        path=folder / "mdm", frames=FRAMES, respacing="ddim10", guidance=3.0, shared_initial_noise=False,
+        lora_rank=3, lora_alpha=5.0, lora_targets=("q", "v"), adapter_seed=9, activation_checkpointing=True,
     )  # fmt: skip
 
 
@@ -81,7 +81,11 @@ def test_invariant_18_requests_depend_on_seed_and_iteration_alone(folder, policy
 
 def test_no_two_groups_of_a_run_share_their_noise(folder, policy):
     made = plan(folder, policy, "--rollout.prompts_per_iteration", "5")
-    requests = [r for iteration in range(20) for r in made.rollout_requests(iteration)] + made.heldout_requests() + made.trained_requests()
+    requests = (
+        [r for iteration in range(20) for r in made.rollout_requests(iteration)]
+        + made.heldout_requests()
+        + made.trained_requests()
+    )
     assert len({request.seed for request in requests}) == len(requests)
 
 
@@ -111,7 +115,11 @@ def test_a_held_out_prompt_that_is_trained_on_is_refused(folder, policy, tmp_pat
     overlap = write_prompts(tmp_path / "heldout.txt", [HELDOUT[0], TRAINING[2]])
     with pytest.raises(InputError) as caught:
         plan(folder, policy, "--evaluate.heldout", str(overlap))
-    assert "1 training prompts" in str(caught.value) and repr(TRAINING[2]) in str(caught.value) and str(overlap) in str(caught.value)
+    assert (
+        "1 training prompts" in str(caught.value)
+        and repr(TRAINING[2]) in str(caught.value)
+        and str(overlap) in str(caught.value)
+    )
 
 
 def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, policy, tmp_path):

@@ -11,7 +11,11 @@ from rollout.policy import Conditioning, Group, Request, StepScore
 from rollout.prompts import Prompt
 
 SIGMA = 0.5
-TARGETS = {"up": np.full(8, 1.0, np.float32), "down": np.full(8, -1.0, np.float32), "mixed": np.linspace(-1, 1, 8, dtype=np.float32)}
+TARGETS = {
+    "up": np.full(8, 1.0, np.float32),
+    "down": np.full(8, -1.0, np.float32),
+    "mixed": np.linspace(-1, 1, 8, dtype=np.float32),
+}
 
 
 class LinearPolicy:

@@ -12,7 +12,10 @@ from tests.tiny import make_policy, noisy_adapter, sample_group
 
 def state() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in {"b": (2, 3), "a": (4,), "c": (1, 1, 5)}.items()}
+    return {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in {"b": (2, 3), "a": (4,), "c": (1, 1, 5)}.items()
+    }
 
 
 def refused(call) -> str:

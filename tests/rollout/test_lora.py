@@ -38,7 +38,9 @@ def test_every_lora_tensor_is_live(policy):
         changed = sample_group(policy)
         assert np.abs(changed.outputs - group.outputs).max() > 1e-4, f"{name} is ignored in sampling"
         with torch.no_grad():
-            assert (log_prob(policy, group) - torch.tensor(group.log_probs).T).abs().max() > 1e-6, f"{name} is ignored in recompute"
+            assert (log_prob(policy, group) - torch.tensor(group.log_probs).T).abs().max() > 1e-6, (
+                f"{name} is ignored in recompute"
+            )
 
 
 def test_every_lora_b_learns_from_a_zero_adapter(mdm_folder):
@@ -50,7 +52,9 @@ def test_every_lora_b_learns_from_a_zero_adapter(mdm_folder):
 
 
 def test_lora_has_no_dropout_of_its_own(policy):
-    rates = [module.p for name, module in policy.denoiser.named_modules() if "lora_dropout" in name and hasattr(module, "p")]
+    rates = [
+        module.p for name, module in policy.denoiser.named_modules() if "lora_dropout" in name and hasattr(module, "p")
+    ]
     assert not any(rates)
 
 
@@ -130,7 +134,9 @@ def test_a_saved_adapter_loads_with_peft_alone(mdm_folder, policy, tmp_path):
         assert torch.equal(loaded(x, t, text), policy.denoiser(x, t, text))
 
 
-@pytest.mark.parametrize("settings", [{}, {"lora_rank": 2, "lora_alpha": 3, "lora_targets": ("v", "linear1")}, {"lora_rank": 0}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"lora_rank": 2, "lora_alpha": 3, "lora_targets": ("v", "linear1")}, {"lora_rank": 0}]
+)
 def test_a_saved_adapter_samples_the_same_motions_again(mdm_folder, tmp_path, settings):
     policy = make_policy(mdm_folder, **settings)
     policy.load_adapter(noisy_adapter(policy, scale=0.02))

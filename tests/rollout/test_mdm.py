@@ -1,4 +1,4 @@
-"""The denoiser reproduces recorded outputs of the official code, alone, guided and in whole chains; and its own switches."""
+"""The denoiser reproduces recorded outputs of the official code, alone, guided and in whole chains; its own switches."""
 
 import dataclasses
 import json
@@ -24,7 +24,11 @@ FORWARD, GUIDED = 5e-6, 2e-5
 
 def supported(folder) -> bool:
     args = json.loads((folder / "args.json").read_text())
-    return args["arch"] == "trans_enc" and args.get("text_encoder_type", "clip") == "clip" and not args.get("unconstrained")
+    return (
+        args["arch"] == "trans_enc"
+        and args.get("text_encoder_type", "clip") == "clip"
+        and not args.get("unconstrained")
+    )
 
 
 def with_file(name: str):
@@ -54,7 +58,11 @@ class Case:
 def ours(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    return np.moveaxis(array, [-1, -3], [-2, -1]).squeeze(-3) if array.ndim >= 4 and array.shape[-3:-1] == (263, 1) else array
+    return (
+        np.moveaxis(array, [-1, -3], [-2, -1]).squeeze(-3)
+        if array.ndim >= 4 and array.shape[-3:-1] == (263, 1)
+        else array
+    )
 
 
 @every_case
@@ -74,7 +82,10 @@ def test_parity_forward(folder):
 def test_parity_guided_forward(folder):
     case = Case(folder)
     conditional, unconditional = (case.predict(case.arrays["x_t"], text) for text in (case.text, 0 * case.text))
-    for scale, name in ((torch.full((len(case.text),), 2.5), "out_cfg_2p5"), (case.arrays["scale_mixed"], "out_cfg_mixed")):
+    for scale, name in (
+        (torch.full((len(case.text),), 2.5), "out_cfg_2p5"),
+        (case.arrays["scale_mixed"], "out_cfg_mixed"),
+    ):
         guided = unconditional + scale[:, None, None] * (conditional - unconditional)
         torch.testing.assert_close(guided, case.arrays[name], atol=GUIDED, rtol=0)
 
@@ -143,7 +154,9 @@ def replayed(folder, copy, case: Case, sample: int, respacing: str):
             return noise[: len(self.schedule) + 1, :frames]
 
     frames = noise.shape[1]
-    settings = MotionPolicySettings(path=copy, frames=frames, respacing=respacing, guidance=float(case.arrays["scale"][sample]), lora_rank=1)
+    settings = MotionPolicySettings(
+        path=copy, frames=frames, respacing=respacing, guidance=float(case.arrays["scale"][sample]), lora_rank=1
+    )
     return Replayed(settings), int(case.arrays["lengths"][sample])
 
 

@@ -38,7 +38,9 @@ def test_invariant_06_the_likelihood_weights_add_up_to_half_the_signal_to_noise(
     assert weights.sum() == pytest.approx(snr[0] / 2, rel=1e-5) and weights.sum() == pytest.approx(total, rel=1e-3)
 
 
-@pytest.mark.parametrize("noise_schedule, steps, respacing", [("cosine", 50, ""), ("cosine", 50, "10"), ("linear", 1000, "ddim50")])
+@pytest.mark.parametrize(
+    "noise_schedule, steps, respacing", [("cosine", 50, ""), ("cosine", 50, "10"), ("linear", 1000, "ddim50")]
+)
 def test_invariant_03_only_the_last_step_is_noiseless_and_it_is_never_trainable(noise_schedule, steps, respacing):
     schedule = Schedule.create(noise_schedule, steps, respacing)
     assert schedule.sigma[0] == 0 and (schedule.sigma[1:] > 0).all()
@@ -50,7 +52,10 @@ def test_the_last_step_returns_the_prediction_itself():
     assert schedule.c1[0] == 1 and schedule.c2[0] == 0
 
 
-@pytest.mark.parametrize("respacing, kept", [("10", [0, 5, 11, 16, 22, 27, 33, 38, 44, 49]), ("ddim10", list(range(0, 50, 5))), ("2", [0, 49])])
+@pytest.mark.parametrize(
+    "respacing, kept",
+    [("10", [0, 5, 11, 16, 22, 27, 33, 38, 44, 49]), ("ddim10", list(range(0, 50, 5))), ("2", [0, 49])],
+)
 def test_respacing_keeps_these_steps(respacing, kept):
     base, schedule = Schedule.create("cosine", 50), Schedule.create("cosine", 50, respacing)
     assert schedule.timestep_map.tolist() == kept

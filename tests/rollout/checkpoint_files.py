@@ -1,0 +1,18 @@
+"""The files of a checkpoint folder, and changing them in place."""
+
+import json
+
+import torch
+
+WEIGHTS = "model000000123.pt"
+FILES = [WEIGHTS, "args.json", "Mean.npy", "Std.npy", "text_encoder.pt", "vocabulary.json"]
+
+
+def edit(folder, change, name=WEIGHTS) -> None:
+    state = torch.load(folder / name, weights_only=True)
+    torch.save(change(state) or state, folder / name)
+
+
+def edit_args(folder, **changes) -> None:
+    args = json.loads((folder / "args.json").read_text())
+    (folder / "args.json").write_text(json.dumps({k: v for k, v in {**args, **changes}.items() if v is not None}))
