@@ -6,7 +6,7 @@ from rewards.physics import foot_skate
 from rewards.reward import Motions, Reward
 from rollout.motion.features import features_to_joints
 
-REAL_FOOT_SKATE = 0.035  # m/s, mean over real held-out clips of 40 frames (rollout/assets/MODEL_CARD.md)
+REAL_FOOT_SKATE = 0.035  # m/s, mean over the first 40 frames of real val and test clips, joints as recorded
 
 
 class FootSkatePenalty:
