@@ -29,9 +29,10 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     group = policy.sample(request)
     sampling = time.perf_counter() - started
     scores = reward(as_motions(group))[kind.component or "total"]
+    torch.set_num_threads(config.cluster.learner_cpus)
     started = time.perf_counter()
     learner.update([ScoredGroup(group, scores)])
-    updating = (time.perf_counter() - started) * config.cluster.sampler_cpus / config.cluster.learner_cpus
+    updating = time.perf_counter() - started
     groups, samplers = config.rollout.prompts_per_iteration, config.cluster.samplers
     iteration = sampling * -(-groups // samplers) + updating * groups
     examined = sum(request.group_size for request in plan.heldout_requests() + plan.trained_requests())
