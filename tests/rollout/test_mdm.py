@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learner.pretrain.mdm import diffusion_loss
-from rollout.motion.checkpoint import RECOMPUTED, build_denoiser, to_official
+from rollout.motion.checkpoint import MISSING_ARGS, RECOMPUTED, build_denoiser, to_official
 from rollout.motion.mdm import MDM
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.schedule import Schedule
@@ -22,13 +22,14 @@ from tests.parity import parameters
 FORWARD, GUIDED = 5e-6, 2e-5
 
 
+def read_args(folder) -> dict:
+    return {**MISSING_ARGS, **json.loads((folder / "args.json").read_text())}
+
+
 def supported(folder) -> bool:
-    args = json.loads((folder / "args.json").read_text())
-    return (
-        args["arch"] == "trans_enc"
-        and args.get("text_encoder_type", "clip") == "clip"
-        and not args.get("unconstrained")
-    )
+    args = read_args(folder)
+    unconditional = args.get("unconstrained") or args.get("cond_mode") == "no_cond"
+    return (args["arch"], args["text_encoder_type"], bool(unconditional)) == ("trans_enc", "clip", False)
 
 
 def with_file(name: str):
@@ -43,7 +44,7 @@ class Case:
 
     def __init__(self, folder, recorded="fixtures.npz"):
         self.file = next(folder.glob("model*.pt"))
-        self.args = {"mask_frames": False, "pos_embed_max_len": 5000, **json.loads((folder / "args.json").read_text())}
+        self.args = read_args(folder)
         self.state = read_torch(self.file)
         self.denoiser = build_denoiser(self.state, self.args, self.file)
         self.arrays = {name: torch.from_numpy(ours(value)) for name, value in np.load(folder / recorded).items()}
