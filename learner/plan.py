@@ -11,10 +11,11 @@ from rewards.reward import Motions
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.skeleton import FEATURES
-from rollout.policy import Conditioning, Request
-from rollout.prompts import read_prompts
+from rollout.policy import Conditioning, Request, arrays_digest
+from rollout.prompts import Prompt, read_prompts
 
 ASSETS = Path(__file__).parent / "assets"
+MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
 TRAINING, HELDOUT, TRAINED_AGAIN, ORDER = range(4)  # second word of every seed: what the noise is for
 
 
@@ -43,10 +44,11 @@ class Plan:
         training = policy.prepare(read_prompts(config.rollout.prompts or ASSETS / "training_prompts.json", frames))
         heldout_file = config.evaluate.heldout or ASSETS / "heldout_prompts.json"
         heldout = policy.prepare(read_prompts(heldout_file, frames)[: config.evaluate.prompts])
-        shared = {c.prompt.text for c in training} & {c.prompt.text for c in heldout}
+        trained_on = {arrays_digest(c.arrays) for c in training}  # what the model is told, however it is written
+        shared = [c.prompt.text for c in heldout if arrays_digest(c.arrays) in trained_on]
         if shared:
-            raise InputError(f"evaluate.heldout: {heldout_file} holds {len(shared)} training prompts, such as {sorted(shared)[0]!r}")
-        check_evaluators(config, [c.prompt.text for c in training + heldout])
+            raise InputError(f"evaluate.heldout: {heldout_file} holds {len(shared)} training prompts, such as {shared[0]!r}")
+        check_evaluators(config, [c.prompt for c in training + heldout])
         return cls(config, training, heldout)
 
     def rollout_requests(self, iteration: int) -> list[Request]:
@@ -74,11 +76,16 @@ class Plan:
         return [Request(c, samples, (self.config.seed, purpose, i), 0) for i, c in enumerate(conditionings)]
 
 
-def check_evaluators(config: Config, texts: list[str]) -> None:
-    """Raises InputError when reward or judge cannot be loaded, cannot read a prompt or has not the chosen component."""
-    kind, frames = config.reward, config.model.frames
+def check_evaluators(config: Config, prompts: list[Prompt]) -> None:
+    """Raises InputError when reward or judge cannot be loaded, cannot read a prompt, finds its motion too short, or has
+    not the chosen component."""
+    kind = config.reward
     reward, judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu", kind.foot_skate)
-    still = Motions(np.zeros((len(texts), frames, FEATURES), np.float32), np.full(len(texts), frames), texts)
+    lengths = np.array([prompt.length for prompt in prompts])
+    if lengths.min() < MIN_FRAMES:
+        short = prompts[int(lengths.argmin())]
+        raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
+    still = Motions(np.zeros((len(prompts), lengths.max(), FEATURES), np.float32), lengths, [p.text for p in prompts])
     judge(still)
     components = sorted(reward(still))
     if kind.component and kind.component not in components:

@@ -156,6 +156,10 @@ def _read_args(file: Path) -> dict:
     for name in ("layers", "diffusion_steps", "pos_embed_max_len"):
         if type(args[name]) is not int or args[name] < 1:
             raise InputError(f"{file}: {name} is {args[name]!r}, expected a positive whole number")
+    if not args["sigma_small"]:
+        raise InputError(f"{file}: sigma_small is false; supported here: the fixed small variance")
+    if args["pos_embed_max_len"] < args["diffusion_steps"]:
+        raise InputError(f"{file}: pos_embed_max_len {args['pos_embed_max_len']} has no row for step {args['diffusion_steps'] - 1}")
     return args
 
 

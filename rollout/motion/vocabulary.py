@@ -52,7 +52,7 @@ class Vocabulary:
             words = json.loads(Path(path).read_text())
         except FileNotFoundError:
             raise InputError(f"{path}: vocabulary file not found") from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (OSError, ValueError):
             raise InputError(f"{path}: not a JSON list of words") from None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{path}: expected a JSON list of words")

@@ -131,3 +131,16 @@ def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, pol
 def test_an_empty_prompt_file_is_refused(folder, policy, tmp_path):
     with pytest.raises(InputError, match="no prompts in .*training.txt"):
         plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "training.txt", [])))
+
+
+def test_a_held_out_prompt_that_reads_the_same_is_refused_however_it_is_written(folder, policy, tmp_path):
+    heldout = write_prompts(tmp_path / "heldout.txt", [TRAINING[0].capitalize() + "!"])
+    with pytest.raises(InputError, match="holds 1 training prompts"):
+        plan(folder, policy, "--evaluate.heldout", str(heldout))
+
+
+def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts(folder, policy, tmp_path):
+    prompts = write_prompts(tmp_path / "training.txt", [f"{TRAINING[0]}\t4"])
+    with pytest.raises(InputError, match="4 frames, expected at least 5"):
+        plan(folder, policy, "--rollout.prompts", str(prompts))
+    plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "five.txt", [f"{TRAINING[0]}\t5"])))

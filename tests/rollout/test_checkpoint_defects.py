@@ -166,7 +166,10 @@ def test_options_that_are_not_a_json_object_are_named(folder, text):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("arch", "gru"), ("layers", 3), ("layers", "two"), ("pos_embed_max_len", "long"), ("pos_embed_max_len", -1)],
+    [
+        ("arch", "gru"), ("layers", 3), ("layers", "two"), ("pos_embed_max_len", "long"), ("pos_embed_max_len", -1),
+        ("pos_embed_max_len", 49), ("sigma_small", False),
+    ],  # fmt: skip
 )
 def test_an_option_that_does_not_fit_is_named(folder, name, value):
     edit_args(folder, **{name: value})
