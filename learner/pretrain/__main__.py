@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     command = "python -m learner.pretrain " + " ".join(argv)
     try:
-        clips = [clip for clip in read_clips(args.data)]
+        clips = read_clips(args.data)
         features = clip_features(clips)
         flat = [(c, f) for c, f in zip(clips, features) if c.action != UNEVEN]
         flat = [c for c, _ in flat], [f for _, f in flat]
