@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from learner.pretrain.crops import CaptionedCrops
+from learner.pretrain.mdm import STD_GROUPS
 from learner.pretrain.retrieval import retrieval, robustness
 from rewards.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
 from rewards.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
@@ -23,8 +24,6 @@ from rollout.motion.dataset import Clip
 from rollout.motion.skeleton import FEATURES
 from rollout.motion.vocabulary import Vocabulary
 
-# HumanML3D's groups of features that belong together.
-GROUPS = ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263))
 BATCH = 64
 SPOILT = ["frozen", "shuffled", "jittered"] * 4
 TEMPERATURE = 0.1
@@ -44,7 +43,7 @@ def train_tmr(
     torch.manual_seed(seed)
     train, train_features = of_split(clips, features, "train")
     mean, std = frame_statistics(train_features)
-    for start, end in GROUPS:
+    for start, end in STD_GROUPS:
         # Per dimension, as TMR does, but a joint that hardly turns in the data must not rule the input.
         std[start:end] = np.maximum(std[start:end], std[start:end].mean() / 4)
     vocabulary = Vocabulary.build([caption for clip in train for caption in clip.captions])
@@ -116,7 +115,7 @@ def train_t2m(
     torch.manual_seed(seed)
     train, train_features = of_split(clips, features, "train")
     mean, std = frame_statistics(train_features)
-    for start, end in GROUPS:
+    for start, end in STD_GROUPS:
         std[start:end] = std[start:end].mean()
     std[:4] /= 5  # the official feature bias: root motion counts more
     seen = Vocabulary.build([caption for clip in train for caption in clip.captions])

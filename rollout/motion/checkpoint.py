@@ -114,6 +114,7 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def to_official(state: dict[str, Tensor], positions: Tensor) -> dict[str, Tensor]:
     """Our names to the official ones, position tables included: what the public MDM code loads strictly."""
     official = dict.fromkeys(RECOMPUTED, positions[:, None])
+    official_name = {ours: name for name, ours in RENAMED.items()}
     for key, value in state.items():
         layer, _, leaf = key.rpartition(".q.")
         if layer:
@@ -121,8 +122,7 @@ def to_official(state: dict[str, Tensor], positions: Tensor) -> dict[str, Tensor
             key = f"{layer}.self_attn.in_proj_{leaf}"
         elif ".k." in key or ".v." in key:
             continue
-        for name, ours in RENAMED.items():
-            key = key.replace(f".{ours}." if name.startswith("self_attn") else f"{ours}.", f".{name}." if name.startswith("self_attn") else f"{name}.")
+        key = ".".join(official_name.get(part, part) for part in key.split("."))
         official[key] = value
     return official
 
