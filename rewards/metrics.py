@@ -63,3 +63,21 @@ def diversity(embeddings: np.ndarray, pairs: int = 300, seed: int = 0) -> float:
     draw = np.random.RandomState(seed)  # the legacy generator: the official numbers depend on it
     first, second = (draw.choice(len(embeddings), pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(embeddings[first] - embeddings[second], axis=1).mean())
+
+
+def multimodality(embeddings: np.ndarray, pairs: int = 10, seed: int = 0) -> float:
+    """Mean distance between `pairs` random pairs of the repeats of one caption, over all captions.
+
+    embeddings: [N, R, D], R motions of each of N captions; the same pairs serve every caption. InputError when R < pairs.
+    """
+    if embeddings.ndim != 3 or embeddings.shape[1] < pairs:
+        raise InputError(f"multimodality: embeddings of shape {embeddings.shape}, expected (N, at least {pairs}, D)")
+    draw = np.random.RandomState(seed)
+    first, second = (draw.choice(embeddings.shape[1], pairs, replace=False) for _ in range(2))
+    return float(np.linalg.norm(embeddings[:, first] - embeddings[:, second], axis=2).mean())
+
+
+def mean_and_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over replications (first axis) and its 95 % half-width as the field reports it: 1.96 sd (ddof 0) / sqrt(R)."""
+    values = np.asarray(values, np.float64)
+    return values.mean(axis=0), 1.96 * values.std(axis=0) / np.sqrt(len(values))

@@ -1,10 +1,20 @@
 import json
+import re
 
 import numpy as np
 import pytest
 from scipy import linalg
 
-from rewards.metrics import distances, diversity, fid, matching_score, r_precision, statistics
+from rewards.metrics import (
+    distances,
+    diversity,
+    fid,
+    matching_score,
+    mean_and_interval,
+    multimodality,
+    r_precision,
+    statistics,
+)
 from rollout.errors import InputError
 from tests.parity import parity_cases
 
@@ -63,6 +73,22 @@ def test_diversity_depends_on_its_seed_only_and_needs_enough_rows():
         diversity(rows, 50)
 
 
+def test_multimodality_is_the_spread_inside_a_caption_and_not_between_captions():
+    rows = np.repeat(DRAW.normal(size=(6, 1, 4)) * 100, 30, axis=1)
+    assert multimodality(rows) == 0
+    rows[:, ::2, 0] += 3  # two motions of a caption are equal or 3 apart
+    assert 0 < multimodality(rows) < 3
+    assert multimodality(rows, seed=1) == multimodality(rows, seed=1)
+    with pytest.raises(InputError, match="at least 10"):
+        multimodality(rows[:, :9])
+
+
+def test_the_interval_of_replications_divides_by_their_number_and_not_by_one_less():
+    mean, half = mean_and_interval([[1.0, 5.0], [3.0, 5.0]])
+    np.testing.assert_allclose(mean, [2, 5])
+    np.testing.assert_allclose(half, [1.96 / np.sqrt(2), 0])
+
+
 def test_parity_metrics():
     cases = parity_cases("metrics.json")
     if not cases:
@@ -74,6 +100,19 @@ def test_parity_metrics():
         assert matching_score(text, motion) == pytest.approx(wanted["eval_matching_score"], rel=1e-6)
         assert fid(*statistics(real), *statistics(motion)) == pytest.approx(wanted["fid_64d"], rel=1e-7)
         assert diversity(motion, 300, seed=123) == pytest.approx(wanted["diversity_300_seed123"], rel=1e-6)
+        assert multimodality(recorded["mm_activation"], 10, seed=321) == pytest.approx(wanted["multimodality_10_seed321"], rel=1e-6)
+        mean, half = mean_and_interval(recorded["replication_values"])
+        np.testing.assert_allclose(mean, wanted["replication_mean"], rtol=1e-12)
+        np.testing.assert_allclose(half, wanted["replication_conf"], rtol=1e-12)
+        np.testing.assert_array_equal(r_precision(text[:32], motion[:32]) * 32, wanted["R_precision_batch0_sum_all"])
+        assert matching_score(text[:32], motion[:32]) * 32 == pytest.approx(wanted["matching_score_fn_batch0_sum"], rel=1e-6)
+        assert fid(*statistics(real), *statistics(real)) == pytest.approx(wanted["fid_same"], abs=1e-9)
+        for name in (key for key in wanted if key.startswith("fid_512d_")):
+            # Named fid_<width>d_n<rows>_rng<seed>_rng<seed>x<scale>+<shift>, of standard normal rows.
+            width, rows, seed_a, seed_b, scale, shift = re.findall(r"[\d.]+", name)
+            a, b = (np.random.default_rng(int(s)).standard_normal((int(rows), int(width))) for s in (seed_a, seed_b))
+            moved = statistics(b * float(scale) + float(shift))
+            assert fid(*statistics(a), *moved) == pytest.approx(wanted[name], rel=1e-6)
         np.testing.assert_allclose(distances(text[:32], motion[:32]), recorded["dist_batch0"], atol=1e-4)
         for values, names in ((real, ("gt_mu", "gt_cov")), (motion, ("mu", "cov"))):
             for value, name in zip(statistics(values), names):
