@@ -1,4 +1,4 @@
-"""From the command line and a YAML file to a checked `Config`.
+"""From the command line and a YAML file to checked settings: a `Config`, or another dataclass of sections.
 
 Precedence: defaults < `--config FILE` < flags. A key or flag that `learner/settings.py` does not know is an error.
 """
@@ -39,6 +39,7 @@ ALIASES = {
 # In a file, `lora: false` and `objective: trajectory` stand for the section's first setting.
 SHORTHAND = {"lora": "lora.enabled", "objective": "objective.kind"}
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+DESCRIPTION = "Teach a text-to-motion diffusion model from a reward: GRPO on Ray. Without flags, the shipped demo."
 EPILOG = """\
 precedence: defaults < --config FILE < flags. A FILE is YAML of the same sections and keys:
 
@@ -54,31 +55,34 @@ examples:
 exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM or Ctrl-C, 1 anything else."""
 
 
-def parse_config(argv: list[str]) -> Config:
-    """The run that `argv` (without the program's name) asks for.
+def parse_config(
+    argv: list[str], kind: type = Config, program: str = "learner.main", description: str = DESCRIPTION, epilog: str = EPILOG
+):
+    """The settings, of class `kind`, that `argv` (without the program's name) asks for.
 
     Raises InputError for anything wrong in the flags or the files they name; `--help` prints and raises SystemExit(0).
     """
-    given = vars(_parser().parse_args(argv))
+    settings = _settings(kind)
+    given = vars(_parser(kind, settings, f"python -m {program}", description, epilog).parse_args(argv))
     values: dict[str, tuple[str, Any]] = {}
     for path in given.pop("config", []):
-        values.update(_read_yaml(Path(path)))
-    return _build({**values, **given})
+        values.update(_read_yaml(Path(path), settings))
+    return _build(kind, settings, {**values, **given})
 
 
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(config) -> dict[str, Any]:
     """The config as nested plain dicts and lists, as YAML and JSON want it."""
     return _plain(dataclasses.asdict(config))
 
 
-def flatten(config: Config) -> dict[str, Any]:
+def flatten(config) -> dict[str, Any]:
     """The config as one dict of dotted keys, such as `model.frames`, in the order of the settings."""
     nested = {key: value if isinstance(value, dict) else {"": value} for key, value in to_dict(config).items()}
     return {f"{section}.{key}".rstrip("."): value for section, part in nested.items() for key, value in part.items()}
 
 
-def write_config(config: Config, path: Path) -> None:
-    """Write every setting as YAML; `--config path` gives the same Config back."""
+def write_config(config, path: Path) -> None:
+    """Write every setting as YAML; `--config path` gives the same settings back."""
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -88,19 +92,19 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _settings() -> dict[str, tuple[Any, dataclasses.Field]]:
+def _settings(root: type) -> dict[str, tuple[Any, dataclasses.Field]]:
     """Type and dataclass field of every setting by its dotted key."""
     found = {}
-    for name, kind in get_type_hints(Config).items():
+    for name, kind in get_type_hints(root).items():
         if dataclasses.is_dataclass(kind):
             hints = get_type_hints(kind)
             found |= {f"{name}.{item.name}": (hints[item.name], item) for item in dataclasses.fields(kind)}
         else:
-            found[name] = (kind, Config.__dataclass_fields__[name])
+            found[name] = (kind, root.__dataclass_fields__[name])
     return found
 
 
-SETTINGS = _settings()
+SETTINGS = _settings(Config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,12 +128,20 @@ class _Keep(argparse.Action):
         setattr(namespace, self.dest, (option_string, values))
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Gather(_Keep):
+    """As `_Keep`, for a list: given again, the flag adds to it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        _, before = getattr(namespace, self.dest, (None, ""))
+        super().__call__(parser, namespace, f"{before},{values}".lstrip(","), option_string)
+
+
+def _parser(root: type, settings: dict, program: str, description: str, epilog: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m learner.main",
-        usage="python -m learner.main [--config FILE] [--KEY VALUE ...]",
-        description="Teach a text-to-motion diffusion model from a reward: GRPO on Ray. Without flags, the shipped demo.",
-        epilog=EPILOG,
+        prog=program,
+        usage=f"{program} [--config FILE] [--KEY VALUE ...]",
+        description=description,
+        epilog=epilog,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=120),
@@ -137,15 +149,15 @@ def _parser() -> argparse.ArgumentParser:
     parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")  # argparse's own takes -1e-4 for a flag
     parser.add_argument("--config", action="append", metavar="FILE", help="YAML file of settings; given again, the later file wins")
     group = parser.add_argument_group("run")
-    for key, (kind, setting) in SETTINGS.items():
+    for key, (kind, setting) in settings.items():
         section, dot, _ = key.partition(".")
         if dot and group.title != section:
-            group = parser.add_argument_group(section, get_type_hints(Config)[section].__doc__)
+            group = parser.add_argument_group(section, get_type_hints(root)[section].__doc__)
         group.add_argument(
             f"--{key}",
             *ALIASES.get(key, []),
             dest=key,
-            action=_Keep,
+            action=_Gather if get_origin(kind) is tuple else _Keep,
             metavar=_wanted(kind, short=True),
             **({"nargs": "?", "const": True} if kind is bool else {}),
             help=f"{setting.metadata['help']} (default: {_shown(setting.default)})".replace("%", "%%"),
@@ -171,7 +183,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
+def _read_yaml(path: Path, settings: dict) -> dict[str, tuple[str, Any]]:
     """Dotted keys of the file, each with where it stands for messages, and its raw value."""
     try:
         content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
@@ -188,7 +200,7 @@ def _read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: found a {type(content).__name__}, expected keys and values such as `iterations: 60`")
     values = {}
-    sections = {key.partition(".")[0] for key in SETTINGS if "." in key}
+    sections = {key.partition(".")[0] for key in settings if "." in key}
     for key, value in content.items():
         if key in sections and value is None:
             continue
@@ -199,8 +211,8 @@ def _read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
         else:
             values[SHORTHAND.get(key, str(key))] = value
     for key in values:
-        if key not in SETTINGS:
-            raise InputError(f"{path}: unknown key {key}{_did_you_mean(key, SETTINGS)}")
+        if key not in settings:
+            raise InputError(f"{path}: unknown key {key}{_did_you_mean(key, settings)}")
     return {key: (f"{path}: {key}", value) for key, value in values.items()}
 
 
@@ -209,16 +221,16 @@ def _did_you_mean(name: str, known) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _build(values: dict[str, tuple[str, Any]]) -> Config:
+def _build(root: type, settings: dict, values: dict[str, tuple[str, Any]]):
     nested: dict[str, dict[str, Any]] = {}
     for key, (where, raw) in values.items():
         if key == "reward.type" and raw == "mdm":  # the original's name of the T2M evaluator
             raw = "t2m"
         section, _, name = key.rpartition(".")
-        nested.setdefault(section, {})[name] = _convert(raw, SETTINGS[key][0], where)
-    hints = get_type_hints(Config)
+        nested.setdefault(section, {})[name] = _convert(raw, settings[key][0], where)
+    hints = get_type_hints(root)
     top = nested.pop("", {})
-    return Config(**top, **{section: hints[section](**part) for section, part in nested.items()})
+    return root(**top, **{section: hints[section](**part) for section, part in nested.items()})
 
 
 def _convert(raw: Any, kind: Any, where: str) -> Any:

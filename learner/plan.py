@@ -1,11 +1,12 @@
 """What a run will do, worked out before anything starts: policy settings, prompts, requests and their seeds."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from learner.settings import Config
+from learner.settings import Config, Model
 from rewards.pair import load_reward_and_judge
 from rewards.reward import Motions
 from rollout.errors import InputError
@@ -19,11 +20,18 @@ MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived
 TRAINING, HELDOUT, TRAINED_AGAIN, ORDER = range(4)  # second word of every seed: what the noise is for
 
 
-def policy_settings(config: Config) -> MotionPolicySettings:
-    model, lora = config.model, config.lora
+def base_settings(model: Model) -> MotionPolicySettings:
+    """The base model as it samples, without an adapter."""
     return MotionPolicySettings(
         path=Path(model.path) if model.path else SHIPPED_MODEL, frames=model.frames, respacing=model.steps,
-        guidance=model.guidance, shared_initial_noise=config.rollout.shared_initial_noise,
+        guidance=model.guidance, lora_rank=0,
+    )  # fmt: skip
+
+
+def policy_settings(config: Config) -> MotionPolicySettings:
+    lora = config.lora
+    return dataclasses.replace(
+        base_settings(config.model), shared_initial_noise=config.rollout.shared_initial_noise,
         lora_rank=lora.r if lora.enabled else 0, lora_alpha=lora.alpha, lora_targets=lora.targets, adapter_seed=config.seed,
         activation_checkpointing=config.optimizer.use_checkpointing,
     )  # fmt: skip

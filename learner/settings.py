@@ -54,14 +54,20 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Reward:
+class Evaluators:
+    """The two networks that read motions: TMR and T2M."""
+
+    tmr_path: str | None = option(None, "TMR evaluator; null = the one that ships with the project")
+    t2m_path: str | None = option(None, "T2M evaluator; null = the one that ships with the project")
+
+
+@dataclass(frozen=True)
+class Reward(Evaluators):
     """What a motion is scored by. The evaluator that is not the reward is the judge: it reports and never trains."""
 
     type: Literal["tmr", "t2m"] = option("tmr", "tmr = TMR cosine, t2m (or mdm) = T2M matching score")
     component: str = option("", "component of the reward that is maximised; empty = its total")
     foot_skate: float = option(0.5, "penalty on feet that slide more than real ones, in the reward's unit per m/s; 0 = none", minimum=0)
-    tmr_path: str | None = option(None, "TMR evaluator; null = the one that ships with the project")
-    t2m_path: str | None = option(None, "T2M evaluator; null = the one that ships with the project")
 
 
 @dataclass(frozen=True)
@@ -139,14 +145,20 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self):
-        for section in dataclasses.fields(self):
-            value = getattr(self, section.name)
-            if dataclasses.is_dataclass(value):
-                for setting in dataclasses.fields(value):
-                    _check_bounds(f"{section.name}.{setting.name}", getattr(value, setting.name), setting.metadata)
-            else:
-                _check_bounds(section.name, value, section.metadata)
+        check_bounds(self)
+        check_model(self.model)
         _check_meaning(self)
+
+
+def check_bounds(config) -> None:
+    """Every setting of a dataclass of sections against its own bounds; InputError names the first that is outside."""
+    for section in dataclasses.fields(config):
+        value = getattr(config, section.name)
+        if dataclasses.is_dataclass(value):
+            for setting in dataclasses.fields(value):
+                _check_bounds(f"{section.name}.{setting.name}", getattr(value, setting.name), setting.metadata)
+        else:
+            _check_bounds(section.name, value, section.metadata)
 
 
 def _refuse(key: str, found: Any, expected: str):
@@ -170,13 +182,16 @@ def _check_bounds(key: str, value: Any, metadata) -> None:
         _refuse(key, value, f"a number below {below}")
 
 
-def _check_meaning(config: Config) -> None:
-    if config.model.dataset == "kit":
+def check_model(model: Model) -> None:
+    if model.dataset == "kit":
         _refuse("model.dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
+    if not re.fullmatch(r"(ddim)?[1-9]\d*|", model.steps):
+        _refuse("model.steps", model.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
+
+
+def _check_meaning(config: Config) -> None:
     if config.cluster.max_staleness:
         _refuse("cluster.max_staleness", config.cluster.max_staleness, "0 (rollouts ahead of the update are not supported yet)")
-    if not re.fullmatch(r"(ddim)?[1-9]\d*|", config.model.steps):
-        _refuse("model.steps", config.model.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
     if config.model.steps:
         # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
         available = max(0, int(config.model.steps.removeprefix("ddim")) - 3)

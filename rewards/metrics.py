@@ -8,6 +8,8 @@ from scipy import linalg
 
 from rollout.errors import InputError
 
+DIVERSITY_PAIRS, MULTIMODALITY_PAIRS = 300, 10  # of the official protocol
+
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances [N, M] between the rows of a [N, D] and of b [M, D], in float64."""
@@ -56,7 +58,7 @@ def fid(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.nda
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(root))
 
 
-def diversity(embeddings: np.ndarray, pairs: int = 300, seed: int = 0) -> float:
+def diversity(embeddings: np.ndarray, pairs: int = DIVERSITY_PAIRS, seed: int = 0) -> float:
     """Mean distance between `pairs` random pairs of embeddings [N, D]; N must exceed `pairs`."""
     if len(embeddings) <= pairs:
         raise InputError(f"diversity: {len(embeddings)} embeddings, expected more than {pairs}")
@@ -65,7 +67,7 @@ def diversity(embeddings: np.ndarray, pairs: int = 300, seed: int = 0) -> float:
     return float(np.linalg.norm(embeddings[first] - embeddings[second], axis=1).mean())
 
 
-def multimodality(embeddings: np.ndarray, pairs: int = 10, seed: int = 0) -> float:
+def multimodality(embeddings: np.ndarray, pairs: int = MULTIMODALITY_PAIRS, seed: int = 0) -> float:
     """Mean distance between `pairs` random pairs of the repeats of one caption, over all captions.
 
     embeddings: [N, R, D], R motions of each of N captions; the same pairs serve every caption. InputError when R < pairs.
