@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m rollout.sample", description=__doc__, allow_abbrev=False)
     new_folder = "a new folder: NNN.joints.npy, NNN.features.npy, prompts.json, motions.gif"
     flags = {
-        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, optionally a tab and a length in frames"),
+        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, optionally a tab and its frames; or a HumanML3D folder"),
         "out": dict(required=True, type=Path, metavar="DIR", help=new_folder),
         "adapter": dict(type=Path, metavar="DIR", help="adapter/ of a run; without it the base model samples"),
         "model": dict(type=Path, default=SHIPPED_MODEL, metavar="DIR", help="base model (default: the shipped one)"),
