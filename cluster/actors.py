@@ -1,21 +1,24 @@
-"""The three kinds of Ray actor. Each wraps one object of another room and adds nothing to its maths.
+"""The kinds of Ray actor. Each wraps one object of another room and adds nothing to its maths.
 
 Each is built by `start`, since an error in a constructor reaches the driver as text and not as an exception.
 """
 
 from pathlib import Path
 
+import numpy as np
 import ray
 import torch
 
+from learner.evaluate_settings import EvaluateConfig
 from learner.evaluation import Examination, as_motions, examine
 from learner.learner import Learner, ScoredGroup, SyncError, Update
+from learner.measures import Measured, measure
 from learner.settings import Config
 from rewards.pair import load_reward_and_judge
 from rollout.adapter import Adapter
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.policy import Group, Request
+from rollout.policy import Conditioning, Group, Request
 
 
 def own_device(threads: int) -> str:
@@ -37,10 +40,18 @@ class SamplerActor:
 
     def sample(self, request: Request, sha256: str) -> Group:
         """One group under the adapter `sha256`; refuses to sample under any other (a fresh actor holds none)."""
-        if self.policy.loaded[1] != sha256:
-            held = self.policy.loaded[1]
-            raise SyncError(f"a sampler with adapter {held[:14]} was asked to sample under {sha256[:14]}")
+        self._require(sha256)
         return self.policy.sample(request)
+
+    def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]], sha256: str) -> np.ndarray:
+        """A batch of motions for evaluation, raw features [N, T, F], under the adapter `sha256` as in `sample`."""
+        self._require(sha256)
+        return self.policy.generate(conditionings, seeds)
+
+    def _require(self, sha256: str) -> None:
+        held = self.policy.loaded[1]
+        if held != sha256:
+            raise SyncError(f"a sampler with adapter {held[:14]} was asked to sample under {sha256[:14]}")
 
 
 @ray.remote
@@ -57,6 +68,18 @@ class RewardActor:
 
     def examine(self, group: Group) -> Examination:
         return examine(group, self.reward, self.judge)
+
+
+@ray.remote
+class EvaluatorActor:
+    """Reads motions with both evaluators and the physics, for evaluation."""
+
+    def start(self, config: EvaluateConfig, threads: int) -> None:
+        paths = config.reward
+        self.tmr, self.t2m = load_reward_and_judge("tmr", paths.tmr_path, paths.t2m_path, own_device(threads))
+
+    def measure(self, features: np.ndarray, lengths: np.ndarray) -> Measured:
+        return measure(features, lengths, self.tmr, self.t2m)
 
 
 @ray.remote

@@ -5,37 +5,44 @@ which of them was fast.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from cluster.actors import LearnerActor, RewardActor, SamplerActor
+from cluster.actors import EvaluatorActor, LearnerActor, RewardActor, SamplerActor
+from learner.evaluate_settings import EvaluateConfig
 from learner.learner import SyncError, Update
-from learner.settings import Config
+from learner.measures import Measured
+from learner.settings import Cluster, Config
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.policy import MotionPolicySettings
-from rollout.policy import Request, Rollout
+from rollout.policy import Group, Request, Rollout
 
 START_DEADLINE_S = 300.0
 RESTARTS_PER_SAMPLER = 3
+IN_FLIGHT = 4  # batches that wait for the evaluator actor
 
 
 class Pool:
-    """N samplers, a reward actor, a learner."""
+    """N samplers, and with them a learner and a reward actor to train, or an evaluator actor to evaluate."""
 
-    def __init__(self, config: Config, settings: MotionPolicySettings):
+    def __init__(self, config: Config | EvaluateConfig, settings: MotionPolicySettings):
         self.config, self.settings = config, settings
-        self._gpus = gpus_per_actor(config)
-        cluster = config.cluster
+        cluster, training = config.cluster, isinstance(config, Config)
+        self._gpus = gpus_per_actor(cluster, cluster.samplers + (2 if training else 1))
         self._restarts_left = RESTARTS_PER_SAMPLER * cluster.samplers
         self._adapter_ref, self._adapter = None, None
         self._starting: list[ray.ObjectRef] = []
-        self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
-        self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config)
+        if training:
+            self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
+            self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config)
+        else:
+            self.evaluator = self._start(EvaluatorActor, 0, cluster.sampler_cpus, config)
         self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
         self._await_starts()
 
@@ -58,6 +65,17 @@ class Pool:
                 offer = ray.cluster_resources()
                 raise RuntimeError(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
 
+    def reload(self, settings: MotionPolicySettings) -> None:
+        """Every sampler builds the policy of `settings`; it samples nothing before the next `publish`."""
+        self.settings = settings
+        cpus = self.config.cluster.sampler_cpus
+        loading = {i: sampler.start.remote(settings, cpus) for i, sampler in enumerate(self.samplers)}
+        for i, done in loading.items():
+            try:
+                get(done, START_DEADLINE_S)
+            except RayActorError as death:
+                self._restart_sampler(i, death)
+
     def publish(self, adapter: Adapter) -> None:
         """One `ray.put`; every sampler loads it and acknowledges the digest of what it then holds.
 
@@ -79,13 +97,16 @@ class Pool:
 
     def _replace_sampler(self, i: int, death: RayActorError) -> None:
         """A fresh actor in place of a dead one; it gets no work before it has acknowledged the current adapter."""
+        self._restart_sampler(i, death)
+        self._verify(get(self.samplers[i].load_adapter.remote(self._adapter_ref), START_DEADLINE_S))
+
+    def _restart_sampler(self, i: int, death: RayActorError) -> None:
         if self._restarts_left == 0:
             raise RuntimeError(f"samplers keep dying ({RESTARTS_PER_SAMPLER} restarts each are used up): {death}")
         self._restarts_left -= 1
         ray.kill(self.samplers[i])  # it may only have been unreachable, and would keep its CPUs
         self.samplers[i] = self._start_sampler()
         self._await_starts()
-        self._verify(get(self.samplers[i].load_adapter.remote(self._adapter_ref), START_DEADLINE_S))
 
     def score(self, requests: list[Request]) -> Rollout:
         """Groups, and every component of their reward."""
@@ -95,32 +116,73 @@ class Pool:
         """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
         return self._rollout(requests, self.reward.examine, arrived)
 
-    def _rollout(self, requests: list[Request], consume, arrived: Callable[[int], None]) -> Rollout:
-        """Samples every request under the published adapter and hands each group to `consume` as it arrives.
+    def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Measured]:
+        """A `Measured` of every batch (conditionings, seeds), in order; `batches` builds each when it is asked for it.
 
-        A group lost with its sampler is sampled again elsewhere: its seed makes it the same group.
+        `arrived(n)` is called when n batches are generated.
         """
+        measuring, lengths = [None] * len(batches), {}
+
+        def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
+            conditionings, seeds = batches[index]
+            lengths[index] = np.array([conditioning.prompt.length for conditioning in conditionings])
+            return sampler.generate.remote(conditionings, seeds, self._adapter.sha256)
+
+        def take(index: int, ref: ray.ObjectRef, motions: np.ndarray, done: int) -> None:
+            measuring[index] = self.evaluator.measure.remote(ref, lengths[index])
+            arrived(done)
+
+        self._dispatch(len(batches), send, take)
+        return [get(ref) for ref in measuring]
+
+    def measure(self, crops: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Measured]:
+        """A `Measured` of every (features, lengths), in order."""
+        refs: list[ray.ObjectRef] = []
+        for features, lengths in crops:
+            if len(refs) >= IN_FLIGHT:  # do not hold the crops of a whole split twice
+                ray.wait([refs[-IN_FLIGHT]])
+            refs.append(self.evaluator.measure.remote(features, lengths))
+        return [get(ref) for ref in refs]
+
+    def _rollout(self, requests: list[Request], consume, arrived: Callable[[int], None]) -> Rollout:
+        """Samples every request under the published adapter and hands each group to `consume` as it arrives."""
         started = time.perf_counter()
-        waiting = list(reversed(range(len(requests))))
-        idle, busy = list(range(len(self.samplers))), {}
         groups, group_refs, result_refs = ([None] * len(requests) for _ in range(3))
-        while waiting or busy:
-            while waiting and idle:
-                index, worker = waiting.pop(), idle.pop(0)
-                busy[self.samplers[worker].sample.remote(requests[index], self._adapter.sha256)] = (index, worker)
-            (ref,), _ = ray.wait(list(busy), num_returns=1)
-            index, worker = busy.pop(ref)
-            try:
-                groups[index] = get(ref)
-                group_refs[index], result_refs[index] = ref, consume.remote(ref)
-                arrived(len(requests) - len(waiting) - len(busy))
-            except RayActorError as death:
-                self._replace_sampler(worker, death)
-                waiting.append(index)
-            idle.append(worker)
+
+        def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
+            return sampler.sample.remote(requests[index], self._adapter.sha256)
+
+        def take(index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
+            groups[index], group_refs[index], result_refs[index] = group, ref, consume.remote(ref)
+            arrived(done)
+
+        self._dispatch(len(requests), send, take)
         sampled = time.perf_counter()
         results = [get(ref) for ref in result_refs]
         return Rollout(groups, results, sampled - started, time.perf_counter() - sampled, [*group_refs, *result_refs])
+
+    def _dispatch(self, pieces: int, send: Callable, take: Callable) -> None:
+        """Has the samplers do pieces 0 .. pieces-1 of work: `send(sampler, index)` starts one, `take(index, ref, value,
+        done)` is given each as it arrives, with how many have.
+
+        A piece lost with its sampler is done again elsewhere: its seed makes it the same.
+        """
+        waiting = list(reversed(range(pieces)))
+        idle, busy = list(range(len(self.samplers))), {}
+        while waiting or busy:
+            while waiting and idle:
+                index, worker = waiting.pop(), idle.pop(0)
+                busy[send(self.samplers[worker], index)] = (index, worker)
+            (ref,), _ = ray.wait(list(busy), num_returns=1)
+            index, worker = busy.pop(ref)
+            try:
+                value = get(ref)
+            except RayActorError as death:
+                self._replace_sampler(worker, death)
+                waiting.append(index)
+            else:
+                take(index, ref, value, pieces - len(waiting) - len(busy))
+            idle.append(worker)
 
     def update(self, rollout: Rollout) -> Update:
         return get(self.learner.update.remote(*rollout.handles))
@@ -143,19 +205,18 @@ def get(ref: ray.ObjectRef, deadline_s: float | None = None):
         raise error.cause from None
 
 
-def gpus_per_actor(config: Config) -> float:
-    """GPUs for each of samplers, reward and learner: one when the cluster has enough, an equal share of fewer, else 0.
+def gpus_per_actor(cluster: Cluster, actors: int) -> float:
+    """GPUs for each of `actors`, samplers and all others: one when the cluster has enough, an equal share of fewer, else 0.
 
     Raises InputError when the cluster has not the CPUs or GPUs that the configuration asks for.
     """
-    cluster, resources = config.cluster, ray.cluster_resources()
+    resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
     needed = cluster.samplers * cluster.sampler_cpus
     if needed > cpus:
         raise InputError(
             f"cluster.samplers: {cluster.samplers} of {cluster.sampler_cpus} CPU each need {needed} CPUs, the cluster has {cpus:g}"
         )
-    actors = cluster.samplers + 2
     if cluster.gpus_per_actor is not None:
         if actors * cluster.gpus_per_actor > gpus:
             raise InputError(

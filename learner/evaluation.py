@@ -21,13 +21,18 @@ class Examination:
     foot_skate: np.ndarray
 
 
-def as_motions(group: Group) -> Motions:
-    """A group as rewards read it: one frame shorter, its features re-derived from the recovered skeleton, so that a
-    score is earned by what a person would see and not by dims that no joint follows."""
-    features = np.zeros_like(group.outputs[:, 1:])
-    for row, motion, length in zip(features, group.outputs, group.lengths):
+def rederived_motions(outputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features [N, T-1, 263] and lengths re-derived from the skeleton recovered from raw features [N, T, 263], so that
+    a score is earned by what a person would see and not by dims that no joint follows. One frame shorter; 0 beyond."""
+    features = np.zeros_like(outputs[:, 1:])
+    for row, motion, length in zip(features, outputs, lengths):
         row[: length - 1] = rederived(motion[:length])
-    return Motions(features, group.lengths - 1, [group.conditioning.prompt.text] * len(group))
+    return features, lengths - 1
+
+
+def as_motions(group: Group) -> Motions:
+    """A group as rewards read it; see `rederived_motions`."""
+    return Motions(*rederived_motions(group.outputs, group.lengths), [group.conditioning.prompt.text] * len(group))
 
 
 def examine(group: Group, reward: Reward, judge: Reward) -> Examination:

@@ -114,3 +114,36 @@ def _dress(axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def intervals_png(path: Path | str, rows: list[tuple[str, dict[str, dict]]], metrics: dict) -> None:
+    """Writes a PNG of an evaluation: one panel a metric, one bar a row with its 95 % interval.
+
+    rows: name and, by metric, {"mean", "ci95" or None}; metrics: (label, better, digits) by name. What was measured for no
+    row has no panel; the dashed line is the first row, real motion.
+    """
+    shown = [name for name in metrics if any(name in found for _, found in rows)]
+    columns = 4
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(13, 1.2 + lines * (1.1 + 0.34 * len(rows))), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(lines, columns)
+    colours = (FAINT, INK, LEFT)  # real motion, the base model, adapters
+    for place, name in enumerate(shown):
+        axes = figure.add_subplot(grid[place // columns, place % columns])
+        label, better, digits = metrics[name]
+        highest = 0.0
+        for position, (row, found) in enumerate(rows):
+            if name not in found or not np.isfinite(found[name]["mean"]):
+                continue
+            mean, half = found[name]["mean"], found[name]["ci95"] or 0.0
+            axes.barh(position, mean, xerr=half, height=0.7, color=colours[min(position, 2)], alpha=0.85, ecolor=RIGHT, capsize=3)
+            axes.annotate(f"{mean:.{digits}f}", (mean + half, position), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            highest = max(highest, mean + half)
+        if np.isfinite(rows[0][1].get(name, {}).get("mean", np.nan)):
+            axes.axvline(rows[0][1][name]["mean"], color=FAINT, linewidth=1, linestyle="--")
+        axes.set_xlim(0, highest * 1.25 or 1)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        _dress(axes, f"{label} {better}")
+        axes.set_yticks(range(len(rows)), [row for row, _ in rows] if place % columns == 0 else [""] * len(rows))
+    figure.savefig(path, dpi=130)

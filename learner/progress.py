@@ -28,8 +28,8 @@ class Progress:
     lines in a file too, in a terminal as elsewhere.
     """
 
-    def __init__(self, iterations: int, console: Console | None = None):
-        self._iterations = iterations
+    def __init__(self, iterations: int, console: Console | None = None, unit: str = "iteration"):
+        self._iterations, self._unit = iterations, unit
         self._log: Path | None = None
         self._lines: list[str] = []
         self._console = console or Console()
@@ -80,8 +80,16 @@ class Progress:
         self._seconds.append(sum(float(metrics.get(f"seconds_{stage}", 0.0)) for stage in STAGES))
         # Last, since the live view is drawn by another thread from all of them.
         self._shown, self._done, self._stage = dict(metrics), number, ""
-        name = f"iteration {number:>{len(str(self._iterations))}}/{self._iterations}"
-        self._write("  ".join([name, self._reward(), *self._numbers(), self._spent(), f"{self._left()} left"]))
+        self._write("  ".join([self._count(), self._reward(), *self._numbers(), self._spent(), f"{self._left()} left"]))
+
+    def step(self, text: str, seconds: float) -> None:
+        """One more unit is done, and took so long."""
+        self._seconds.append(seconds)
+        self._done += 1
+        self._write("  ".join([self._count(), text, f"{self._left()} left"]))
+
+    def _count(self) -> str:
+        return f"{self._unit} {self._done:>{len(str(self._iterations))}}/{self._iterations}"
 
     def summary(self, summary: Mapping[str, Any], folder: Path) -> None:
         """The end: before, after and gain with their 95 % intervals, and where the results lie. Missing parts are skipped."""
@@ -126,9 +134,9 @@ class Progress:
     def _view(self) -> Group:
         bar = Table.grid(padding=(0, 1))
         progress = ProgressBar(total=self._iterations, completed=self._done, width=40)
-        bar.add_row(f"iteration {self._done}/{self._iterations}", progress, f"{self._left()} left")
+        bar.add_row(f"{self._unit} {self._done}/{self._iterations}", progress, f"{self._left()} left")
         lines = [bar]
-        if self._done:
+        if self._shown:
             lines.append(Text.assemble(self._reward(), "  ", (sparkline(self._rewards[-TREND:]), "green")))
             lines.append(Text("  ".join(self._numbers())))
             lines.append(Text(self._spent(), style="dim"))

@@ -17,44 +17,52 @@ from rollout.errors import InputError
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """Paths of a run's results, and the two files that are written while it goes on."""
+class Folder:
+    """A folder that belongs to one run alone."""
 
     path: Path
     made: bool = True  # or was it there, empty
 
     @classmethod
-    def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
-        """Claim `path` (None: a new `runs/<UTC time>-seed<seed>`) for one run; the result's path is absolute.
+    def claim(cls, path: str | Path | None, key: str, name: str, parts: tuple[str, ...] = ()):
+        """Claim `path` (None: a new `runs/<UTC time>-<name>`) for one run, with folders `parts` in it; the result's path is
+        absolute.
 
-        Raises InputError when it is a file, holds anything, cannot be made, or was claimed by another run meanwhile.
+        Raises InputError, naming the setting `key`, when it is a file, holds anything, cannot be made, or was claimed by
+        another run meanwhile.
         """
-        if path is None:
-            path = Path("runs") / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
-        path = Path(path).expanduser().resolve()
+        path = Path(path or Path("runs") / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{name}").expanduser().resolve()
         folder = cls(path, made=not path.exists())
-        taken = f"run_dir: {folder.path} is not empty, expected a new or empty folder (a run never shares one)"
+        taken = f"{key}: {path} is not empty, expected a new or empty folder (a run never shares one)"
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            if any(folder.path.iterdir()):
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
                 raise InputError(taken)
-            # Of two runs that both saw the folder empty, only one can make this.
-            folder.rollouts.mkdir()
-            folder.adapter.mkdir()
+            # Of two runs that both saw the folder empty, only one can make these.
+            for part in parts:
+                (path / part).mkdir()
         except FileExistsError:
-            raise InputError(f"run_dir: {folder.path} is a file" if folder.path.is_file() else taken) from None
+            raise InputError(f"{key}: {path} is a file" if path.is_file() else taken) from None
         except OSError as error:
-            raise InputError(f"run_dir: cannot write in {folder.path} ({error.strerror})") from None
+            raise InputError(f"{key}: cannot write in {path} ({error.strerror})") from None
         return folder
 
     def discard(self) -> None:
-        """Leaves things as they were before `create`, for a run that ended before it began."""
-        for path in (self.rollouts, self.adapter):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in (self.config, self.log):
-            path.unlink(missing_ok=True)
+        """Leaves things as they were before `claim`, for a run that ended before it began."""
+        for path in self.path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.made:
             self.path.rmdir()
+
+
+@dataclass(frozen=True)
+class RunFolder(Folder):
+    """Paths of a training run's results, and the two files that are written while it goes on."""
+
+    @classmethod
+    def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
+        """See `claim`; the setting is run_dir."""
+        return cls.claim(path, "run_dir", f"seed{seed}", ("rollouts", "adapter"))
 
     @property
     def config(self) -> Path:
@@ -86,14 +94,18 @@ class RunFolder:
             file.write(json.dumps({"iteration": iteration, **_strict(metrics)}, allow_nan=False) + "\n")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace summary.json in one step: a reader or a crash sees the old file or the new one, never a part."""
-        aside = self.summary.with_suffix(".json.writing")
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(_strict(summary), file, indent=2, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.summary)
+        write_json(self.summary, summary)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace `path` in one step: a reader or a crash sees the old file or the new one, never a part."""
+    aside = path.with_suffix(".json.writing")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(_strict(content), file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def _strict(value: Any) -> Any:

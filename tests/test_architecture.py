@@ -1,6 +1,6 @@
 """The directions of the arrows between the rooms, and what no file may do.
 
-`learner.main -> cluster -> {learner's maths, rewards, rollout}`; `learner, rewards -> rollout`; `rollout -> nothing`.
+`learner.{main,evaluate} -> cluster -> {learner's maths, rewards, rollout}`; `learner, rewards -> rollout`; `rollout -> nothing`.
 """
 
 import ast
@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("rollout", "rewards", "learner", "cluster")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+COMMANDS = ("learner.main", "learner.evaluate")  # they build the cluster; everything else of the learner does without
 MAIN_LINES = 200
 
 
@@ -34,9 +35,9 @@ def forbidden(module, imported):
     if target not in ROOMS or target == room:
         return False
     if room == "cluster":
-        return imported.startswith("learner.main")
+        return any(imported == command or imported.startswith(f"{command}.") for command in COMMANDS)
     if room == "learner":
-        return target == "cluster" and module != "learner.main"
+        return target == "cluster" and module not in COMMANDS
     return room == "rollout" or target != "rollout"
 
 
@@ -108,6 +109,10 @@ def test_the_loop_stays_readable():
         ("learner.objective", "from cluster.pool import Pool", True),
         ("learner.pretrain.__main__", "import cluster", True),
         ("learner.main", "from cluster.pool import Pool", False),
+        ("learner.evaluate", "from cluster.pool import Pool", False),
+        ("learner.evaluation", "from cluster.pool import Pool", True),
+        ("cluster.actors", "from learner.evaluate import run", True),
+        ("cluster.actors", "from learner.evaluation import examine", False),
         ("learner.evaluation", "from rewards.metrics import fid", False),
         ("rollout.motion.mdm", "import rayleigh", False),
     ],

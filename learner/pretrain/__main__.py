@@ -13,6 +13,7 @@ from learner.pretrain.mdm import MDMTraining, train_mdm
 from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
 from rollout.errors import InputError
 from rollout.motion.dataset import clip_features, read_clips
+from rollout.prompts import read_prompts
 
 PARTS = ("mdm", "tmr", "t2m", "prompts", "card")
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
@@ -50,7 +51,8 @@ def main(argv: list[str]) -> int:
                 train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
             elif part == "prompts":
                 write_prompts(args.out / "learner" / "assets", split_prompts(clips, args.frames, args.seed))
-                write_real_motion(args.out, *flat, args.frames)
+                heldout = read_prompts(args.out / "learner" / "assets" / "heldout_prompts.json", args.frames)
+                write_real_motion(args.out, *flat, heldout)
             elif part == "card":
                 write_card(args.out, *flat)
             else:

@@ -1,15 +1,19 @@
 """The prompts that ship: a compact training set, held-out captions of the same kinds of motion, distractors."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
+from learner.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.metrics import statistics
 from rewards.pair import load_reward_and_judge
+from rollout.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
+from rollout.prompts import Prompt
 
 # Training and held-out prompts per action. Kinds that a person recognises in two seconds without a prop come first.
 SHARES = {
@@ -17,6 +21,7 @@ SHARES = {
     "kick": (5, 6), "punch": (5, 5), "dribble": (4, 4), "wash_window": (4, 4), "scoop": (4, 4), "direct_traffic": (3, 3),
 }  # fmt: skip
 DISTRACTORS = 256
+CROPS = 32  # stored crops of real motion of each held-out caption
 
 
 def split_prompts(clips: list[Clip], frames: int, seed: int) -> dict[str, list]:
@@ -53,20 +58,35 @@ def write_prompts(folder: Path, prompts: dict[str, list]) -> None:
         (folder / f"{stem}.json").write_text(json.dumps(entries, indent=0) + "\n")
 
 
-def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], frames: int) -> None:
-    """Mean and covariance of real held-out motion in both evaluators' embeddings: what FID compares with.
+def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], prompts: list[Prompt]) -> None:
+    """What both evaluators make of real held-out motion, so that no motion has to ship. `prompts`: the held-out ones.
 
-    Two crops of at most `frames` frames of every val and test clip, as long as the motions that are judged and re-derived like them.
+    * `<evaluator>_mean`, `_cov`: of two crops of every val and test clip, as long as the longest prompt and re-derived like
+      the motions that are judged: what a run's FID compares with
+    * `captions`, and `crop_*` of 32 crops of each caption's own val and test clips: the real motion of `learner.evaluate`
     """
     rng = np.random.default_rng(0)
+    frames = max(prompt.length for prompt in prompts)
+    held = [(clip, motion) for clip, motion in zip(clips, features) if clip.split != "train"]
     crops = []
-    for clip, motion in zip(clips, features):
-        if clip.split != "train":
-            for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
-                crops.append(rederived(motion[start : start + frames]))
+    for _, motion in held:
+        for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
+            crops.append(rederived(motion[start : start + frames]))
     tmr, t2m = load_reward_and_judge("tmr", str(root / "rewards/assets/tmr"), str(root / "rewards/assets/t2m"), "cpu")
     arrays = {}
     for evaluator in (tmr, t2m):
         mean, cov = statistics(evaluator.embed_motion(*stack(crops)))
         arrays |= {f"{evaluator.name}_mean": mean.astype(np.float32), f"{evaluator.name}_cov": cov.astype(np.float32)}
+    own = []
+    for prompt in prompts:
+        told = [motion for clip, motion in held if prompt.text in clip.captions and len(motion) >= prompt.length]
+        if not told:
+            raise InputError(f"{prompt.text!r}: no val or test clip of at least {prompt.length} frames has this caption")
+        for crop in range(CROPS):
+            motion = told[crop % len(told)]
+            start = int(rng.integers(len(motion) - prompt.length + 1))
+            own.append(motion[start : start + prompt.length])
+    measured = measure(*stack(own), tmr, t2m)
+    arrays |= {f"crop_{field.name}": getattr(measured, field.name).astype(np.float16) for field in dataclasses.fields(measured)}
+    arrays["captions"] = np.array([prompt.text for prompt in prompts])
     np.savez_compressed(root / "learner" / "assets" / "real_motion.npz", **arrays)

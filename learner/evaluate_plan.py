@@ -1,0 +1,123 @@
+"""What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from learner.evaluate_settings import POOL, EvaluateConfig
+from learner.measures import Measured, Texts, replication_metrics
+from learner.plan import ASSETS, base_settings
+from learner.protocol import Batch, RealData, RealStored, Replications
+from rewards.pair import load_reward_and_judge
+from rollout.adapter import Adapter
+from rollout.errors import InputError
+from rollout.motion.adapter_folder import load_policy
+from rollout.motion.motion_set import read_motions
+from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.skeleton import FEATURES
+from rollout.policy import Conditioning
+from rollout.prompts import Prompt, read_prompts
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One row's model: its settings and the weights that its samplers load."""
+
+    name: str
+    source: str | None
+    settings: MotionPolicySettings
+    adapter: Adapter
+
+
+class Pending(Sequence):
+    """Batches as the pool asks for them: prompts are encoded when their turn comes, not all at once."""
+
+    def __init__(self, batches: list[Batch], policy: MotionDiffusionPolicy):
+        self.batches, self.policy = batches, policy
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]]]:
+        return self.policy.prepare(self.batches[index].prompts), self.batches[index].seeds
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All that was read and checked before anything starts."""
+
+    config: EvaluateConfig
+    models: list[Model]
+    policy: MotionDiffusionPolicy
+    real: RealData | RealStored
+    replications: Replications
+    texts: Texts
+    notes: list[str]
+
+    @classmethod
+    def make(cls, config: EvaluateConfig) -> "Evaluation":
+        """Raises InputError for the first file, adapter, caption or setting that does not fit."""
+        settings = base_settings(config.model)
+        policy = load_policy(settings, None)
+        models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
+        for given in config.adapter:
+            models.append(_adapter_model(given, settings, {model.name for model in models}))
+        tmr, t2m = load_reward_and_judge("tmr", config.reward.tmr_path, config.reward.t2m_path, "cpu")
+        real, notes = _real(config)
+        prompts = list(dict.fromkeys(real.prompts()))
+        policy.prepare(prompts)
+        texts = Texts(prompts, tmr, t2m)
+        return cls(config, models, policy, real, Replications(config, real), texts, notes)
+
+    def metrics(self, replication: int, prompts: list[Prompt], measured: Measured) -> dict[str, float]:
+        return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
+
+
+def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> Model:
+    """The row of `[NAME=]DIR`; without a name, that of the run, or of the folder."""
+    name, separator, path = given.partition("=")
+    if not separator or "/" in name:
+        folder = Path(given)
+        name = folder.resolve().parent.name if folder.resolve().name == "adapter" else folder.resolve().name
+    else:
+        folder = Path(path)
+    if name in taken | {"ground truth"}:
+        raise InputError(f"adapter: {given}: the name {name!r} is taken, give another as NAME=DIR")
+    policy = load_policy(settings, folder)
+    return Model(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
+
+
+def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
+    """Real motions, and what a reader of the table has to know about them."""
+    frames, notes = config.model.frames, []
+    if config.data:
+        motions = read_motions(config.data, config.split)
+        if motions.features != FEATURES:
+            raise InputError(f"data: {config.data} has {motions.features} features a frame, expected {FEATURES} (22 joints)")
+        real = RealData(motions, frames)
+        notes.append(f"real motion: {len(motions.motions)} motions of {config.data}, split {config.split}")
+        if motions.skipped:
+            notes.append(f"skipped: {', '.join(f'{count} {reason}' for reason, count in motions.skipped.items())}")
+        if frames < max(len(motion.features) for motion in motions.motions) // 4 * 4:
+            notes.append(f"motions are at most {real.frames} frames (--model.frames), real ones cropped alike")
+        if len(motions.motions) // POOL < config.pools:
+            notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
+        return real, notes
+    if config.reward.tmr_path or config.reward.t2m_path:
+        raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
+    prompts = read_prompts(ASSETS / "heldout_prompts.json", frames)
+    longest = max(prompt.length for prompt in prompts)
+    if frames < longest:
+        raise InputError(f"model.frames: found {frames}, expected at least the {longest} of the stored real motion, or --data")
+    notes.append(f"{len(prompts)} held-out prompts of {longest} frames, drawn again and again; real motion from what is stored of it")
+    return RealStored(prompts, stored_real_motion(prompts)), notes
+
+
+def stored_real_motion(prompts: list[Prompt]) -> Measured:
+    """What ships of the real motion of the held-out prompts."""
+    with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as stored:
+        if stored["captions"].tolist() != [prompt.text for prompt in prompts]:
+            raise InputError(f"{ASSETS / 'real_motion.npz'}: was made for other captions than heldout_prompts.json; run learner.pretrain")
+        return Measured(*(stored[f"crop_{field.name}"] for field in dataclasses.fields(Measured)))
