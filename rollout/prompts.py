@@ -15,10 +15,11 @@ MAX_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate, and its length in frames."""
+    """What to generate, its length in frames, and its words as `word/POS` where their source is tagged."""
 
     text: str
     length: int
+    tokens: tuple[str, ...] = ()
 
 
 def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
