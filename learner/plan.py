@@ -24,7 +24,8 @@ def base_settings(model: Model) -> MotionPolicySettings:
     """The base model as it samples, without an adapter."""
     return MotionPolicySettings(
         path=Path(model.path) if model.path else SHIPPED_MODEL, frames=model.frames, respacing=model.steps,
-        guidance=model.guidance, lora_rank=0,
+        guidance=model.guidance, stats=Path(model.stats) if model.stats else None, text_encoder=model.text_encoder,
+        ddim_eta=model.ddim_eta, lora_rank=0,
     )  # fmt: skip
 
 
