@@ -89,7 +89,7 @@ def evaluate_model(
             progress.step(model.name, now - started)
             started = now
 
-    results = pool.generate(Pending(batches, evaluation.policy), arrived)
+    results = pool.generate(Pending(batches, evaluation.encoded), arrived)
     found = []
     for replication in range(rounds):
         own = [(batch, measured) for batch, measured in zip(batches, results) if batch.replication == replication]
@@ -141,6 +141,8 @@ def run(config: EvaluateConfig) -> str:
                 finally:
                     report.close(status)
                 return status
+    except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
+        return "killed"
     finally:
         if folder and report is None:
             folder.discard()

@@ -15,7 +15,7 @@ from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.motion_set import read_motions
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.policy import MotionPolicySettings
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 from rollout.prompts import Prompt, read_prompts
@@ -32,16 +32,17 @@ class Model:
 
 
 class Pending(Sequence):
-    """Batches as the pool asks for them: prompts are encoded when their turn comes, not all at once."""
+    """Batches as the pool asks for them; `encoded`: a conditioning's arrays by caption, each encoded once."""
 
-    def __init__(self, batches: list[Batch], policy: MotionDiffusionPolicy):
-        self.batches, self.policy = batches, policy
+    def __init__(self, batches: list[Batch], encoded: dict[str, dict[str, np.ndarray]]):
+        self.batches, self.encoded = batches, encoded
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]]]:
-        return self.policy.prepare(self.batches[index].prompts), self.batches[index].seeds
+        batch = self.batches[index]
+        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Evaluation:
 
     config: EvaluateConfig
     models: list[Model]
-    policy: MotionDiffusionPolicy
+    encoded: dict[str, dict[str, np.ndarray]]
     real: RealData | RealStored
     replications: Replications
     texts: Texts
@@ -67,9 +68,8 @@ class Evaluation:
         tmr, t2m = load_reward_and_judge("tmr", config.reward.tmr_path, config.reward.t2m_path, "cpu")
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
-        policy.prepare(prompts)
-        texts = Texts(prompts, tmr, t2m)
-        return cls(config, models, policy, real, Replications(config, real), texts, notes)
+        encoded = {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(prompts)}
+        return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
 
     def metrics(self, replication: int, prompts: list[Prompt], measured: Measured) -> dict[str, float]:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))

@@ -145,5 +145,6 @@ def intervals_png(path: Path | str, rows: list[tuple[str, dict[str, dict]]], met
         axes.set_xlim(0, highest * 1.25 or 1)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         _dress(axes, f"{label} {better}")
+        axes.xaxis.get_major_locator().set_params(integer=False)
         axes.set_yticks(range(len(rows)), [row for row, _ in rows] if place % columns == 0 else [""] * len(rows))
     figure.savefig(path, dpi=130)
