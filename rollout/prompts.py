@@ -15,10 +15,11 @@ MAX_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate, and its length in frames."""
+    """What to generate, and its length in frames. tokens: the `word/POS` strings of a HumanML3D caption; () = untagged."""
 
     text: str
     length: int
+    tokens: tuple[str, ...] = ()
 
 
 def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:

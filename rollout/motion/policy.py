@@ -109,7 +109,7 @@ class MotionDiffusionPolicy:
             if unknown := self.text_encoder.vocabulary.unknown_words(prompt.text):
                 log.warning("prompt %r: the model does not know %s", prompt.text, ", ".join(unknown))
             length = min(prompt.length, self.settings.frames)
-            conditionings.append(Conditioning(Prompt(prompt.text, length), {"text": embedding}))
+            conditionings.append(Conditioning(Prompt(prompt.text, length, prompt.tokens), {"text": embedding}))
         return conditionings
 
     # --- sampling ------------------------------------------------------------------------------------------------
