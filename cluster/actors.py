@@ -15,6 +15,7 @@ from learner.learner import Learner, ScoredGroup, SyncError, Update
 from learner.measures import Measured, measure
 from learner.settings import Config
 from rewards.pair import load_reward_and_judge
+from rewards.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
@@ -58,9 +59,9 @@ class SamplerActor:
 class RewardActor:
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def start(self, config: Config, threads: int) -> None:
+    def start(self, config: Config, texts: Embedded, threads: int) -> None:
         kind, device = config.reward, own_device(threads)
-        self.reward, self.judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, device, kind.foot_skate)
+        self.reward, self.judge = load_reward_and_judge(kind.type, kind.paths(), device, kind.foot_skate, texts)
 
     def score(self, group: Group) -> dict:
         """Every component of the reward, [G] each."""
@@ -75,11 +76,10 @@ class EvaluatorActor:
     """Reads motions with both evaluators and the physics, for evaluation."""
 
     def start(self, config: EvaluateConfig, threads: int) -> None:
-        paths = config.reward
-        self.tmr, self.t2m = load_reward_and_judge("tmr", paths.tmr_path, paths.t2m_path, own_device(threads))
+        self.tmr, self.t2m = load_reward_and_judge("tmr", config.reward.paths(), own_device(threads))
 
-    def measure(self, features: np.ndarray, lengths: np.ndarray) -> Measured:
-        return measure(features, lengths, self.tmr, self.t2m)
+    def measure(self, features: np.ndarray, lengths: np.ndarray, generated: bool) -> Measured:
+        return measure(features, lengths, self.tmr, self.t2m, keep_tail=generated)
 
 
 @ray.remote

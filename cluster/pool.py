@@ -18,6 +18,7 @@ from learner.evaluate_settings import EvaluateConfig
 from learner.learner import SyncError, Update
 from learner.measures import Measured
 from learner.settings import Cluster, Config
+from rewards.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.policy import MotionPolicySettings
@@ -31,7 +32,8 @@ IN_FLIGHT = 4  # batches that wait for the evaluator actor
 class Pool:
     """N samplers, and with them a learner and a reward actor to train, or an evaluator actor to evaluate."""
 
-    def __init__(self, config: Config | EvaluateConfig, settings: MotionPolicySettings):
+    def __init__(self, config: Config | EvaluateConfig, settings: MotionPolicySettings, texts: Embedded | None = None):
+        """texts: what the driver embedded already; the reward actor encodes only captions it does not hold."""
         self.config, self.settings = config, settings
         cluster, training = config.cluster, isinstance(config, Config)
         self._gpus = gpus_per_actor(cluster, cluster.samplers + (2 if training else 1))
@@ -40,7 +42,7 @@ class Pool:
         self._starting: list[ray.ObjectRef] = []
         if training:
             self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
-            self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config)
+            self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config, texts)
         else:
             self.evaluator = self._start(EvaluatorActor, 0, cluster.sampler_cpus, config)
         self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
@@ -129,19 +131,19 @@ class Pool:
             return sampler.generate.remote(conditionings, seeds, self._adapter.sha256)
 
         def take(index: int, ref: ray.ObjectRef, motions: np.ndarray, done: int) -> None:
-            measuring[index] = self.evaluator.measure.remote(ref, lengths[index])
+            measuring[index] = self.evaluator.measure.remote(ref, lengths[index], True)
             arrived(done)
 
         self._dispatch(len(batches), send, take)
         return [get(ref) for ref in measuring]
 
     def measure(self, crops: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Measured]:
-        """A `Measured` of every (features, lengths), in order."""
+        """A `Measured` of the real motions of every (features, lengths), in order."""
         refs: list[ray.ObjectRef] = []
         for features, lengths in crops:
             if len(refs) >= IN_FLIGHT:  # do not hold the crops of a whole split twice
                 ray.wait([refs[-IN_FLIGHT]])
-            refs.append(self.evaluator.measure.remote(features, lengths))
+            refs.append(self.evaluator.measure.remote(features, lengths, False))
         return [get(ref) for ref in refs]
 
     def _rollout(self, requests: list[Request], consume, arrived: Callable[[int], None]) -> Rollout:

@@ -11,6 +11,7 @@ from learner.measures import Measured, Texts, replication_metrics
 from learner.plan import ASSETS, base_settings
 from learner.protocol import Batch, RealData, RealStored, Replications
 from rewards.pair import load_reward_and_judge
+from rewards.paths import EvaluatorPaths
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
@@ -65,7 +66,7 @@ class Evaluation:
         models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))
-        tmr, t2m = load_reward_and_judge("tmr", config.reward.tmr_path, config.reward.t2m_path, "cpu")
+        tmr, t2m = load_reward_and_judge("tmr", config.reward.paths(), "cpu")
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
         encoded = {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(prompts)}
@@ -105,7 +106,7 @@ def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
         if len(motions.motions) // POOL < config.pools:
             notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
         return real, notes
-    if config.reward.tmr_path or config.reward.t2m_path:
+    if config.reward.paths() != EvaluatorPaths():
         raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
     prompts = read_prompts(ASSETS / "heldout_prompts.json", frames)
     longest = max(prompt.length for prompt in prompts)

@@ -32,7 +32,9 @@ def rederived_motions(outputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndar
 
 def as_motions(group: Group) -> Motions:
     """A group as rewards read it; see `rederived_motions`."""
-    return Motions(*rederived_motions(group.outputs, group.lengths), [group.conditioning.prompt.text] * len(group))
+    prompt = group.conditioning.prompt
+    motions = rederived_motions(group.outputs, group.lengths)
+    return Motions(*motions, [prompt.text] * len(group), [prompt.tokens] * len(group))
 
 
 def examine(group: Group, reward: Reward, judge: Reward) -> Examination:

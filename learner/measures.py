@@ -67,11 +67,14 @@ class Measured:
         return Measured(*(np.asarray(getattr(self, field.name)[index], np.float32) for field in fields(self)))
 
 
-def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward, t2m: T2MReward) -> Measured:
-    """Raw features [N, T, 263] and lengths [N], whole fours of frames in 8..T, as evaluation reads them."""
+def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward, t2m: T2MReward, keep_tail: bool = False) -> Measured:
+    """Raw features [N, T, 263] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
+
+    keep_tail: whether T2M sees what lies past a length, as officially for generated motion; real motion is padded with 0.
+    """
     joints = features_to_joints(features)
     return Measured(
-        t2m.embed_motion(features, lengths),
+        t2m.embed_motion(features, lengths, keep_tail),
         tmr.embed_motion(*rederived_motions(features, lengths)),
         **{name: of(joints, lengths) for name, of in PHYSICS.items()},
     )
@@ -84,8 +87,8 @@ class Texts:
         """Raises InputError for a caption that an evaluator cannot read."""
         distinct = dict.fromkeys((prompt.text, prompt.tokens) for prompt in prompts)
         self._row = {key: row for row, key in enumerate(distinct)}
-        texts = [text for text, _ in distinct]
-        self._t2m, self._tmr = t2m.embed_text(texts), tmr.embed_text(texts)
+        texts, tokens = zip(*distinct)
+        self._t2m, self._tmr = t2m.embed_text(texts, tokens), tmr.embed_text(texts, tokens)
 
     def of(self, prompts: list[Prompt]) -> tuple[np.ndarray, np.ndarray]:
         """T2M [N, D] and TMR [N, E] embeddings."""

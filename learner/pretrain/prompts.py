@@ -10,6 +10,7 @@ from learner.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.metrics import statistics
 from rewards.pair import load_reward_and_judge
+from rewards.paths import EvaluatorPaths
 from rollout.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
@@ -72,7 +73,8 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
     for _, motion in held:
         for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
             crops.append(rederived(motion[start : start + frames]))
-    tmr, t2m = load_reward_and_judge("tmr", str(root / "rewards/assets/tmr"), str(root / "rewards/assets/t2m"), "cpu")
+    paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
+    tmr, t2m = load_reward_and_judge("tmr", paths, "cpu")
     arrays = {}
     for evaluator in (tmr, t2m):
         mean, cov = statistics(evaluator.embed_motion(*stack(crops)))
