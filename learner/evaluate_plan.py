@@ -78,7 +78,7 @@ class Evaluation:
 
 def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> Model:
     """The row of `[NAME=]DIR`; without a name, that of the run, or of the folder."""
-    name, separator, path = given.partition("=")
+    name, separator, path = (part.strip() for part in given.partition("="))
     if not separator or "/" in name:
         folder = Path(given)
         name = folder.resolve().parent.name if folder.resolve().name == "adapter" else folder.resolve().name
