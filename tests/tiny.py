@@ -22,6 +22,7 @@ from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.policy import Group, Request
 from rollout.prompts import Prompt
+from tests.humanml_folder import write_folder
 
 WORDS = ["a", "person", "walks", "forward", "jumps", "left"]
 TRAINING = ["a person walks forward", "a person walks left", "a person jumps forward", "jumps left"]
@@ -149,4 +150,31 @@ def write_run_config(folder: Path, **sections) -> Path:
         config[name] = {**config.get(name, {}), **value} if isinstance(value, dict) else value
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def write_motions(folder: Path, count: int = 40) -> Path:
+    """A HumanML3D folder whose test split has `count` motions of 40 to 49 frames, each with two tagged captions."""
+    tags = {"a": "a/DET", "person": "person/NOUN", "walks": "walk/VERB", "forward": "forward/ADV", "jumps": "jump/VERB", "left": "left/ADV"}
+    draw = np.random.default_rng(4)
+    clips = {}
+    for i in range(count):
+        captions = [TRAINING[i % 4], HELDOUT[i % 2]]
+        lines = [f"{text}#{' '.join(tags[word] for word in text.split())}#0.0#0.0" for text in captions]
+        clips[f"{i:06}"] = (draw.normal(0, 0.1, (40 + i % 10, 263)).astype(np.float32), "\n".join(lines))
+    return write_folder(folder, clips)
+
+
+def write_evaluate_config(folder: Path, **sections) -> Path:
+    """The YAML of an evaluation of seconds, with everything it names; `sections` override it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "data": str(write_motions(folder / "motions")),
+        "replications": 2, "multimodality": 1, "samples": 320,
+        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True)), "frames": FRAMES, "steps": "4"},
+        "reward": {"tmr_path": str(write_tmr(folder / "tmr")), "t2m_path": str(write_t2m(folder / "t2m"))},
+        "cluster": {"samplers": 1},
+    }  # fmt: skip
+    path = folder / "evaluate.yaml"
+    path.write_text(yaml.safe_dump(config | sections))
     return path
