@@ -4,7 +4,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import tempfile
 
 import numpy as np
 import pytest
@@ -24,16 +23,6 @@ from rollout.motion.policy import MotionDiffusionPolicy
 from tests.tiny import noisy_adapter, write_run_config
 
 SIZES = (9, 2, 3, 2, 5, 2)  # samples a group: the first is the slowest
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a long path breaks Ray's sockets
-    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    ray.init(address="local", _temp_dir=folder, **options)
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

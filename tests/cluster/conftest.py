@@ -1,0 +1,17 @@
+"""A small private Ray for each file of tests."""
+
+import shutil
+import tempfile
+
+import pytest
+import ray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cpus():
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a long path breaks Ray's sockets
+    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(address="local", _temp_dir=folder, **options)
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,114 @@
+"""Samplers and an evaluator as real Ray actors, without a learner: batches of motions in, what was measured out, in order."""
+
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from cluster.pool import Pool, get
+from learner.config import parse_config
+from learner.evaluate_plan import Evaluation, Pending
+from learner.evaluate_settings import EvaluateConfig
+from learner.learner import SyncError
+from learner.measures import Measured, measure
+from rewards.pair import load_reward_and_judge
+from rollout.motion.adapter_folder import load_policy, save_adapter
+from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    """The base model and an adapter, two samplers."""
+    path = write_evaluate_config(tmp_path_factory.mktemp("evaluate"), cluster={"samplers": 2})
+    policy = make_policy(path.parent / "mdm")
+    policy.load_adapter(noisy_adapter(policy))
+    save_adapter(policy, path.parent / "tuned" / "adapter")
+    flags = ["--config", str(path), "--adapter", str(path.parent / "tuned" / "adapter")]
+    return Evaluation.make(parse_config(flags, EvaluateConfig))
+
+
+@pytest.fixture(scope="module")
+def pool(evaluation):
+    return Pool(evaluation.config, evaluation.models[0].settings)
+
+
+@pytest.fixture
+def published(pool, evaluation):
+    base = evaluation.models[0]
+    pool.reload(base.settings)
+    pool.publish(base.adapter)
+    return pool
+
+
+@pytest.fixture(scope="module")
+def pending(evaluation):
+    return Pending(evaluation.replications.batches(1)[:5], evaluation.encoded)
+
+
+@pytest.fixture(scope="module")
+def evaluators(evaluation):
+    return load_reward_and_judge("tmr", evaluation.config.reward.paths(), "cpu")
+
+
+def alone(model, pending, evaluators) -> list[Measured]:
+    """What one process makes of the same batches."""
+    policy = load_policy(model.settings, model.source)
+    found = []
+    for conditionings, seeds in pending:
+        lengths = np.array([conditioning.prompt.length for conditioning in conditionings])
+        found.append(measure(policy.generate(conditionings, seeds), lengths, *evaluators, keep_tail=True))
+    return found
+
+
+def assert_equal(found: list[Measured], expected: list[Measured]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        for field in dataclasses.fields(Measured):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+def test_an_evaluation_starts_no_learner(published):
+    assert not hasattr(published, "learner") and not hasattr(published, "reward")
+    assert len(published.samplers) == 2
+
+
+def test_batches_come_back_in_order_as_one_process_makes_them(published, evaluation, pending, evaluators):
+    arrivals = []
+    found = published.generate(pending, arrivals.append)
+    assert_equal(found, alone(evaluation.models[0], pending, evaluators))
+    assert arrivals == [1, 2, 3, 4, 5]
+
+
+def test_samplers_take_the_next_rows_model(published, evaluation, pending, evaluators):
+    tuned = evaluation.models[1]
+    published.reload(tuned.settings)
+    published.publish(tuned.adapter)
+    found = published.generate(pending)
+    assert_equal(found, alone(tuned, pending, evaluators))
+    assert not np.array_equal(found[0].t2m, alone(evaluation.models[0], pending, evaluators)[0].t2m)
+
+
+def test_a_sampler_that_was_given_no_weights_generates_nothing(published, evaluation, pending):
+    published.reload(evaluation.models[0].settings)
+    with pytest.raises(SyncError, match="was asked to sample under"):
+        published.generate(pending)
+
+
+def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation, pending, evaluators):
+    killed = []
+
+    def kill_once(done):
+        if not killed:
+            killed.append(get(published.samplers[0].__ray_call__.remote(lambda actor: os.getpid())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    found = published.generate(pending, kill_once)
+    assert_equal(found, alone(evaluation.models[0], pending, evaluators))
+
+
+def test_real_crops_are_measured_in_order_without_a_tail(published, evaluation, evaluators):
+    draws = evaluation.replications.real_draws(0)
+    pools = [evaluation.real.crops(draws[first : first + 32]) for first in range(0, 6 * 32, 32)]
+    assert_equal(published.measure(pools), [measure(*crops, *evaluators) for crops in pools])
