@@ -1,0 +1,134 @@
+"""Whole evaluations on tiny models: the table does not depend on the cluster, and nothing changes a row but its weights."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from learner.config import parse_config
+from learner.evaluate import main
+from learner.evaluate_settings import EvaluateConfig
+from learner.measures import METRICS
+from rollout.motion.adapter_folder import save_adapter
+from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
+from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
+
+
+@pytest.fixture(scope="module")
+def evaluate_file(tmp_path_factory):
+    """Beside it: the adapters `zero`, as a run starts, and `tuned`."""
+    path = write_evaluate_config(tmp_path_factory.mktemp("evaluate"))
+    policy = make_policy(path.parent / "mdm")
+    save_adapter(policy, path.parent / "zero" / "adapter")
+    policy.load_adapter(noisy_adapter(policy))
+    save_adapter(policy, path.parent / "tuned" / "adapter")
+    return path
+
+
+@pytest.fixture(scope="module")
+def words(evaluate_file, runs):
+    """The command of an evaluation into `runs`/name, of both adapters."""
+    adapters = [word for name in ("zero", "tuned") for word in ("--adapter", str(evaluate_file.parent / name / "adapter"))]
+    first = [sys.executable, "-m", "learner.evaluate", "--config", str(evaluate_file), *adapters]
+    return lambda name, *flags: [*first, "--out", str(runs / name), *flags]
+
+
+@pytest.fixture(scope="module")
+def evaluated(words, runs, environment):
+    """Two evaluations of one seed: with one sampler, and with two. Their folders and what they printed."""
+    found = {}
+    for samplers in ("1", "2"):
+        name = f"evaluated{samplers}"
+        command = words(name, "--cluster.samplers", samplers)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+        assert (done.returncode, done.stderr) == (0, "")
+        found[samplers] = runs / name, done.stdout
+    return found
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in json.loads((folder / "evaluation.json").read_text())["rows"]}
+
+
+def test_real_motion_comes_first_then_the_base_then_each_adapter(evaluated):
+    folder, printed = evaluated["1"]
+    found = rows(folder)
+    assert list(found) == ["ground truth", "base", "zero", "tuned"]
+    for name, row in found.items():
+        metrics = [metric for metric in METRICS if metric != "multimodality" or name != "ground truth"]
+        assert list(row["metrics"]) == metrics
+        for metric, entry in row["metrics"].items():
+            assert len(entry["values"]) == (1 if metric == "multimodality" else 2)
+            assert all(math.isfinite(value) for value in entry["values"])
+    for line in (folder / "table.md").read_text().splitlines():
+        assert line.removeprefix("* ") in printed
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "evaluation.json", "evaluation.png", "table.md"]
+
+
+def test_one_sampler_or_two_give_identical_numbers(evaluated):
+    assert rows(evaluated["1"][0]) == rows(evaluated["2"][0])
+
+
+def test_an_adapter_of_zeros_is_the_base_and_another_is_not(evaluated):
+    found = rows(evaluated["1"][0])
+    assert found["zero"]["metrics"] == found["base"]["metrics"] != found["tuned"]["metrics"]
+
+
+def test_the_settings_it_kept_are_read_back(evaluated):
+    folder, _ = evaluated["2"]
+    config = parse_config(["--config", str(folder / "config.yaml")], EvaluateConfig)
+    assert (config.cluster.samplers, len(config.adapter), config.samples) == (2, 2, 320)
+
+
+def test_mlflow_has_the_rows_and_the_files(evaluated, runs):
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "motion-grpo"]
+    (run,) = [each for each in client.search_runs([experiment.experiment_id]) if each.info.run_name == "evaluated1"]
+    found = rows(evaluated["1"][0])
+    assert run.info.status == "FINISHED"
+    for name, row in found.items():
+        for metric, entry in row["metrics"].items():
+            assert run.data.metrics[f"{name}/{metric}"] == pytest.approx(entry["mean"])
+    assert "table.md" in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--adapter", "nowhere"], "adapter_config.json: not found"),
+        (["--samples", "300"], "--samples: found 300"),
+        (["--out", "/proc/none/out"], "out: cannot write in /proc/none/out"),
+        (["--cluster.samplers", "999"], "cluster.samplers: 999 of 1 CPU each need 999 CPUs"),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_leaves_nothing(evaluate_file, tmp_path, capsys, flags, message, ray_folder, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["--config", str(evaluate_file), "--out", str(tmp_path / "out"), *flags]) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1
+    assert message.removeprefix("--") in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_evaluation_keeps_its_finished_rows(words, runs, environment):
+    command = words("stopped", "--replications", "40")
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: (runs / "stopped" / "evaluation.json").exists() or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (143, "")
+    found = json.loads((runs / "stopped" / "evaluation.json").read_text())
+    assert found["status"] == "killed" and found["rows"][0]["name"] == "ground truth"
