@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from rollout.errors import InputError
-from rollout.motion.skeleton import FPS
+from rollout.motion.skeleton import FEATURES, FPS, KIT_FEATURES
 
 MOTIONS, TEXTS = "new_joint_vecs", "texts"
-SHORTEST = {263: 40, 251: 24}  # frames, by the width of the features
+SHORTEST = {FEATURES: 40, KIT_FEATURES: 24}  # frames, by the width of the features
 LONGEST = 199
 
 
