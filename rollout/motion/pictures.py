@@ -1,7 +1,7 @@
 """Pictures of motions: film strips on a sheet, and animations side by side.
 
-Joints are [T, 22, 3] in metres, y up, 20 fps, or KIT's [T, 21, 3] in its unit and rate. NaN is drawn at the origin and what is far away at 50 m: a policy that
-blew up still gets its picture.
+Joints are [T, 22, 3] in metres, y up, 20 fps, or KIT's [T, 21, 3] in its unit and rate. NaN is drawn at the origin and
+what is far away at 50 m: a policy that blew up still gets its picture.
 """
 
 import textwrap

@@ -69,6 +69,7 @@ def test_the_base_model_samples_every_prompt(run, mdm_folder, tmp_path):
         joints = np.load(tmp_path / "out" / f"{entry['motion']}.joints.npy")
         assert joints.shape == (entry["frames"], 22, 3) == (FRAMES, 22, 3)
         np.testing.assert_array_equal(joints, features_to_joints(features))
+        assert f"Frames: {FRAMES}\n" in (tmp_path / "out" / f"{entry['motion']}.bvh").read_text()
     assert Image.open(tmp_path / "out" / "motions.gif").n_frames == FRAMES
 
 
