@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     `text_encoder.pt` with `vocabulary.json`. Raises InputError naming the file for anything missing or malformed.
     """
     path = Path(path)
-    file = path if path.suffix == ".pt" else _newest_model(path)
+    file = path if path.suffix == ".pt" else newest_model(path)
     args = _read_args(file.parent / "args.json")
     denoiser = build_denoiser(read_torch(file), args, file)
     return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *_load_normalisation(file.parent))
@@ -142,7 +142,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     return file
 
 
-def _newest_model(folder: Path) -> Path:
+def newest_model(folder: Path) -> Path:
     files = sorted(folder.glob("model*.pt"))
     if not files:
         raise InputError(f"{folder}: no modelNNNNNNNNN.pt found in this folder")
