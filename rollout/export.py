@@ -1,12 +1,13 @@
 """`python -m rollout.export --adapter DIR --out DIR`: a tuned model as one official MDM checkpoint, adapter merged in."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
-from rollout.motion.checkpoint import Checkpoint, newest_model, save_checkpoint
+from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
 from rollout.sample import Parser
 
@@ -37,7 +38,7 @@ def export(args: argparse.Namespace) -> Path:
     base = args.model if args.model.suffix == ".pt" else newest_model(args.model)
     step = "".join(character for character in base.stem if character.isdigit())
     denoiser = policy.denoiser.merge_and_unload() if policy.settings.lora_rank else policy.denoiser
-    checkpoint = Checkpoint(denoiser, policy.args, policy.text_encoder, policy.mean, policy.std)
+    checkpoint = dataclasses.replace(load_checkpoint(args.model), denoiser=denoiser)
     try:
         return save_checkpoint(args.out, int(step or 0), checkpoint)
     except OSError as error:
