@@ -86,6 +86,13 @@ def test_an_adapter_folder_gives_the_motions_of_the_policy_that_saved_it(run, sa
     assert np.abs(np.array(written(tmp_path / "out")) - expected(make_policy(mdm_folder))).max() > 0.01
 
 
+def test_a_kit_model_gives_bodies_of_21_joints(run, tmp_path):
+    assert run(model=write_mdm(tmp_path / "kit", dataset="kit")) == (0, "")
+    assert [features.shape for features in written(tmp_path / "out")] == [(FRAMES, 251)] * len(TEXTS)
+    assert np.load(tmp_path / "out" / "000.joints.npy").shape == (FRAMES, 21, 3)
+    assert "JOINT r_wrist" in (tmp_path / "out" / "000.bvh").read_text()
+
+
 def test_words_that_the_model_does_not_know_are_reported(run, tmp_path, caplog):
     assert run(prompts=write_prompts(tmp_path / "p.txt", ["a person juggles forward merrily"]))[0] == 0
     assert "juggles, merrily" in caplog.text
