@@ -24,7 +24,7 @@ def policy_settings(config: Config) -> MotionPolicySettings:
     model, lora = config.model, config.lora
     return MotionPolicySettings(
         path=Path(model.path) if model.path else SHIPPED_MODEL, frames=model.frames, respacing=model.steps,
-        guidance=model.guidance, shared_initial_noise=config.rollout.shared_initial_noise,
+        stats=Path(model.stats) if model.stats else None, text_encoder=model.text_encoder, ddim_eta=model.ddim_eta, guidance=model.guidance, shared_initial_noise=config.rollout.shared_initial_noise,
         lora_rank=lora.r if lora.enabled else 0, lora_alpha=lora.alpha, lora_targets=lora.targets, adapter_seed=config.seed,
         activation_checkpointing=config.optimizer.use_checkpointing,
     )  # fmt: skip

@@ -25,11 +25,16 @@ class Model:
     """The motion diffusion model that is trained, and how it samples."""
 
     path: str | None = option(None, "checkpoint of the base model; null = the model that ships with the project")
+    stats: str | None = option(None, "folder of the dataset's Mean.npy and Std.npy; null = beside the checkpoint, or in the MDM checkout around it")
+    text_encoder: str | None = option(
+        None, "folder or hub name of the CLIP or DistilBERT the checkpoint was trained on; null = the official one, from the hub's cache"
+    )
     dataset: Literal["cmu", "humanml", "kit"] = option(
         "cmu", "feature layout of the model and its prompts: cmu and humanml have 22 joints and 263 features, kit is not supported yet"
     )
     frames: int = option(40, "length of a sampled motion in frames, at 20 frames a second", minimum=2)
     steps: str = option("10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them")
+    ddim_eta: float = option(1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; training needs some", minimum=0)
     guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
 
 

@@ -15,7 +15,7 @@ MAX_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate, and its length in frames. tokens: the `word/POS` strings of a HumanML3D caption; () = untagged."""
+    """What to generate, its length in frames, and its words as `word/POS` where their source is tagged."""
 
     text: str
     length: int

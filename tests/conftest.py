@@ -25,6 +25,12 @@ def masked_mdm_folder(tiny, tmp_path_factory):
     return tiny.write_mdm(tmp_path_factory.mktemp("masked_mdm"), mask_frames=True)
 
 
+@pytest.fixture(scope="session")
+def decoder_mdm_folder(tiny, tmp_path_factory):
+    """A transformer decoder with a class token, trained with `mask_frames`. Read only."""
+    return tiny.write_mdm(tmp_path_factory.mktemp("decoder"), arch="trans_dec", mask_frames=True, emb_trans_dec=True)
+
+
 @pytest.fixture
 def tmr_folder(tiny, tmp_path):
     return tiny.write_tmr(tmp_path / "tmr")

@@ -15,6 +15,6 @@ def parity_cases(pattern: str) -> list[Path]:
 
 def parameters(pattern: str, wanted=lambda folder: True) -> list:
     """The wanted cases for `pytest.mark.parametrize`, or one that is skipped with the reason."""
-    skip = pytest.mark.skip(reason=f"no fixture with {pattern}: set PARITY_FIXTURES or provide ../shared/fixtures")
+    skip = pytest.mark.skip(reason=f"no recorded case of this kind ({pattern}): set PARITY_FIXTURES or provide ../shared/fixtures")
     found = [pytest.param(path, id=path.name) for path in parity_cases(pattern) if wanted(path)]
     return found or [pytest.param(None, marks=skip)]

@@ -52,7 +52,9 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     """An official-format MDM folder with text encoder and normalisation; `args` override those of its args.json."""
     rng = np.random.default_rng(seed)
     text_encoder = VocabularyTextEncoder(Vocabulary(WORDS), text_width // 2, text_width // 4)
-    denoiser = randomise(MDM(dataclasses.replace(SHAPE, text=text_width)), seed)
+    decoder = args.get("arch") == "trans_dec"
+    class_token = "time" if args.get("emb_trans_dec") else "none"
+    denoiser = randomise(MDM(dataclasses.replace(SHAPE, text=text_width, decoder=decoder, class_token=class_token)), seed)
     mean, std = rng.normal(size=263).astype(np.float32), rng.uniform(0.5, 1.5, 263).astype(np.float32)
     save_checkpoint(folder, 123, Checkpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))
     return folder

@@ -79,9 +79,9 @@ class ClipBatches:
 
 
 def diffusion_loss(denoiser: MDM, schedule: Schedule, x0: Tensor, mask: Tensor, text: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """Mean over the batch of the x0 error, averaged over valid dims (spec official-formats 1.7)."""
+    """Mean over the batch of the x0 error, averaged over valid dims (spec official-formats 1.7). text [B,E]: one token."""
     abar = torch.from_numpy(schedule.alphas_cumprod)[t].float()[:, None, None]
-    predicted = denoiser(abar.sqrt() * x0 + (1 - abar).sqrt() * noise, t, text, mask)
+    predicted = denoiser(abar.sqrt() * x0 + (1 - abar).sqrt() * noise, t, text[:, None], mask)
     error = ((predicted - x0) ** 2 * mask[..., None]).sum((1, 2))
     return (error / (mask.sum(1) * x0.shape[2] + 1e-8)).mean()
 

@@ -10,27 +10,29 @@ from torch import Tensor
 
 from rollout.errors import InputError
 from rollout.motion.mdm import HEADS, MDM, MDMShape
+from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
 from rollout.motion.skeleton import FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
-from rollout.weights import as_tensor, read_array, read_json_object, read_torch
+from rollout.weights import as_tensor, read_array, read_json_object, read_torch, size_of
 
-# Options that first-release args.json files lack, with what they meant then (spec official-formats 1.2).
+# Options that older args.json files lack, with what they meant then (spec official-formats 1.2).
 MISSING_ARGS = {
-    "text_encoder_type": "clip", "mask_frames": False, "use_ema": False, "pos_embed_max_len": 5000, "cond_mask_prob": 0.1,
-    "layers": 8, "latent_dim": 512, "diffusion_steps": 1000, "noise_schedule": "cosine", "sigma_small": True, "arch": "trans_enc",
+    "arch": "trans_enc", "text_encoder_type": "clip", "mask_frames": False, "use_ema": False, "pos_embed_max_len": 5000,
+    "context_len": 0, "pred_len": 0, "multi_target_cond": False, "cond_mask_prob": 0.1, "layers": 8, "latent_dim": 512,
+    "diffusion_steps": 1000, "noise_schedule": "cosine", "sigma_small": True, "emb_trans_dec": False, "dataset": "humanml",
 }  # fmt: skip
-RENAMED = {
-    "input_process.poseEmbedding": "pose_in", "embed_timestep.time_embed": "time_in", "embed_text": "text_in",
-    "output_process.poseFinal": "pose_out", "seqTransEncoder.layers": "layers", "self_attn.out_proj": "out",
-}  # fmt: skip
-RECOMPUTED = ("sequence_pos_encoder.pe", "embed_timestep.sequence_pos_encoder.pe")
+KIT_FEATURES = 251
+DATASET_FOLDERS = {FEATURES: "HumanML3D", KIT_FEATURES: "KIT-ML"}  # where an MDM checkout keeps Mean.npy and Std.npy
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a motion policy is made of: denoiser in eval mode, its options, text encoder, feature normalisation."""
+    """What a motion policy is made of: denoiser in eval mode, its args.json, feature normalisation, text encoder.
+
+    `text_encoder` is None for a checkpoint that was trained on CLIP or DistilBERT text, which it does not hold.
+    """
 
     denoiser: MDM
     args: dict
@@ -38,50 +40,74 @@ class Checkpoint:
     mean: np.ndarray
     std: np.ndarray
 
-    def schedule(self, respacing: str) -> Schedule:
-        return Schedule.create(self.args["noise_schedule"], self.args["diffusion_steps"], respacing)
+    @property
+    def options(self) -> dict:
+        """`args` with what they leave out."""
+        return with_missing(self.args)
+
+    def schedule(self, respacing: str, ddim_eta: float = 1.0) -> Schedule:
+        return Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"], respacing, ddim_eta)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def with_missing(args: dict) -> dict:
+    """All options of an args.json: those it lacks have their old meaning.
+
+    `first_release` (no `text_encoder_type` yet) tells apart the two published meanings of `emb_trans_dec`; `cond_mode` was
+    the name of `unconstrained` in a very old variant; prefix completion predicts `context_len` frames unless it says more.
+    """
+    options = {**MISSING_ARGS, "unconstrained": args.get("cond_mode") == "no_cond", **args}
+    return options | {"first_release": "text_encoder_type" not in args, "pred_len": options["pred_len"] or options["context_len"]}
+
+
+def load_checkpoint(path: Path, stats: Path | None = None) -> Checkpoint:
     """Reads a checkpoint folder, or the `.pt` file inside one.
 
-    Beside the official two files the folder holds `Mean.npy` and `Std.npy` (float [263]) and, for models trained here,
-    `text_encoder.pt` with `vocabulary.json`. Raises InputError naming the file for anything missing or malformed.
+    `Mean.npy` and `Std.npy` (float [263], KIT [251]) are those in `stats`, or beside the weights, or in `dataset/HumanML3D`
+    (`dataset/KIT-ML`) of the MDM checkout around the folder. Models trained here also have `text_encoder.pt` with
+    `vocabulary.json`. Raises InputError naming the file for anything missing or malformed.
     """
     path = Path(path)
     file = path if path.suffix == ".pt" else _newest_model(path)
     args = _read_args(file.parent / "args.json")
     denoiser = build_denoiser(read_torch(file), args, file)
-    return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *_load_normalisation(file.parent))
+    folder = Path(stats) if stats else _stats_folder(file.parent, denoiser.shape.features)
+    normalisation = _load_normalisation(folder, denoiser.shape.features)
+    return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *normalisation)
 
 
 def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
     """An MDM holding exactly the official tensors of `state`, in eval mode; every key must be used."""
-    if args["arch"] != "trans_enc":
-        raise InputError(f"{source}: arch is {args['arch']!r}; supported here: 'trans_enc'")
+    options = with_missing(args)
+    _require_supported(options, source)
     if isinstance(state, dict):
-        state = state["model_avg"] if args.get("use_ema") and "model_avg" in state else state.get("model", state)
+        state = state["model_avg"] if options["use_ema"] and "model_avg" in state else state.get("model", state)
     if not isinstance(state, dict) or not state:
         raise InputError(f"{source}: expected a dictionary of tensors, found {type(state).__name__}")
     state = {k: v for k, v in state.items() if not k.startswith("clip_model.") and k not in RECOMPUTED}
     for key, value in state.items():
         if not isinstance(value, Tensor) or value.ndim == 0:
             raise InputError(f"{source}: {key} is of type {type(value).__name__}, expected a tensor with a shape")
-    ours = from_official(state)
-    try:
-        shape = MDMShape(
-            features=ours["pose_in.weight"].shape[1], latent=ours["pose_in.weight"].shape[0], layers=args["layers"],
-            feedforward=ours["layers.0.linear1.weight"].shape[0], text=ours["text_in.weight"].shape[1],
-            max_positions=args["pos_embed_max_len"],
-        )  # fmt: skip
-    except KeyError as key:
-        raise InputError(f"{source}: not an MDM checkpoint: tensor {key} is missing") from None
-    except IndexError:
-        raise InputError(f"{source}: not an MDM checkpoint: a weight of its first linears has no matrix shape") from None
-    if shape.features != FEATURES or shape.latent % HEADS:
+    decoder = options["arch"] == "trans_dec"
+    if unknown := sorted(key for key in state if not key.startswith((*NAMES, STACK[decoder]))):
+        raise InputError(f"{source}: unexpected tensors {unknown[:4]} in a {options['arch']} checkpoint")
+    ours = from_official(state, decoder)
+    for key in ("pose_in.weight", "layers.0.linear1.weight", *([] if options["unconstrained"] else ["text_in.weight"])):
+        if key not in ours:
+            raise InputError(f"{source}: not an MDM checkpoint of {STACK[decoder].split('.')[0]}: tensor {key} is missing")
+        if ours[key].ndim != 2:
+            raise InputError(f"{source}: not an MDM checkpoint: {key} has shape {list(ours[key].shape)}, expected a matrix")
+    class_token = "none"
+    if decoder and options["emb_trans_dec"]:
+        class_token = "condition" if options["first_release"] else "time"
+    shape = MDMShape(
+        features=size_of(ours, "pose_in.weight", 1, 0), latent=size_of(ours, "pose_in.weight", 0, 0), layers=options["layers"],
+        feedforward=size_of(ours, "layers.0.linear1.weight", 0, 0), text=0 if options["unconstrained"] else ours["text_in.weight"].shape[1],
+        max_positions=options["pos_embed_max_len"], decoder=decoder, class_token=class_token,
+    )  # fmt: skip
+    if shape.features not in DATASET_FOLDERS or shape.latent % HEADS or not shape.latent:
         raise InputError(
             f"{source}: {shape.features} motion features, latent width {shape.latent}; "
-            f"expected {FEATURES} features and a width for {HEADS} heads"
+            f"expected {FEATURES} (KIT: {KIT_FEATURES}) features and a width for {HEADS} heads"
         )
     denoiser = MDM(shape)
     expected = denoiser.state_dict()
@@ -97,42 +123,25 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
     return denoiser.eval()
 
 
-def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Official names to ours; each fused `in_proj` becomes q, k and v."""
-    ours = {}
-    for key, value in state.items():
-        for official, name in RENAMED.items():
-            key = key.replace(official, name)
-        if "self_attn.in_proj_" in key:
-            for name, part in zip("qkv", value.detach().chunk(3)):
-                ours[key.replace("self_attn.in_proj_", f"{name}.")] = part.clone()
-        else:
-            ours[key] = value.detach()
-    return ours
-
-
-def to_official(state: dict[str, Tensor], positions: Tensor) -> dict[str, Tensor]:
-    """Our names to the official ones, position tables included: what the public MDM code loads strictly."""
-    official = dict.fromkeys(RECOMPUTED, positions[:, None])
-    official_name = {ours: name for name, ours in RENAMED.items()}
-    for key, value in state.items():
-        layer, _, leaf = key.rpartition(".q.")
-        if layer:
-            value = torch.cat([state[f"{layer}.{name}.{leaf}"] for name in "qkv"])
-            key = f"{layer}.self_attn.in_proj_{leaf}"
-        elif ".k." in key or ".v." in key:
-            continue
-        key = ".".join(official_name.get(part, part) for part in key.split("."))
-        official[key] = value
-    return official
+def _require_supported(options: dict, source: Path) -> None:
+    if options["arch"] == "gru":
+        raise InputError(
+            f"{source}: arch 'gru' is not supported: the published model recurs over the batch, so that a motion depends on "
+            "its neighbours; supported: trans_enc, trans_dec"
+        )
+    if options["arch"] not in ("trans_enc", "trans_dec"):
+        raise InputError(f"{source}: arch is {options['arch']!r}; supported: trans_enc, trans_dec")
+    if options["arch"] == "trans_enc" and options["text_encoder_type"] == "bert":
+        raise InputError(f"{source}: trans_enc takes one text token, text_encoder_type 'bert' gives one a word; expected trans_dec")
+    if options["multi_target_cond"]:
+        raise InputError(f"{source}: multi_target_cond is true; models conditioned on target joints are not supported")
 
 
 def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     """Writes the official two files plus normalisation and the shipped kind of text encoder; returns the `.pt` path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"model{step:09d}.pt"
-    denoiser = checkpoint.denoiser
-    torch.save(to_official(denoiser.state_dict(), denoiser.positions[: checkpoint.args["pos_embed_max_len"]]), file)
+    torch.save(to_official(checkpoint.denoiser), file)
     (folder / "args.json").write_text(json.dumps(checkpoint.args, indent=4, sort_keys=True))
     np.save(folder / "Mean.npy", checkpoint.mean)
     np.save(folder / "Std.npy", checkpoint.std)
@@ -150,17 +159,17 @@ def _newest_model(folder: Path) -> Path:
 
 
 def _read_args(file: Path) -> dict:
-    """All options, with their old meaning where the file lacks them."""
+    """What the file says; InputError where its meaning is impossible or not supported."""
     found = read_json_object(file)
-    args = {**MISSING_ARGS, **found}
-    for name in ("layers", "diffusion_steps", "pos_embed_max_len"):
-        if type(args[name]) is not int or args[name] < 1:
-            raise InputError(f"{file}: {name} is {args[name]!r}, expected a positive whole number")
-    if not args["sigma_small"]:
+    options = with_missing(found)
+    for name, least in (("layers", 1), ("diffusion_steps", 1), ("pos_embed_max_len", 1), ("context_len", 0), ("pred_len", 0)):
+        if type(options[name]) is not int or options[name] < least:
+            raise InputError(f"{file}: {name} is {options[name]!r}, expected a whole number of at least {least}")
+    if not options["sigma_small"]:
         raise InputError(f"{file}: sigma_small is false; supported here: the fixed small variance")
-    if args["pos_embed_max_len"] < args["diffusion_steps"]:
-        raise InputError(f"{file}: pos_embed_max_len {args['pos_embed_max_len']} has no row for step {args['diffusion_steps'] - 1}")
-    return args
+    if options["pos_embed_max_len"] < options["diffusion_steps"]:
+        raise InputError(f"{file}: pos_embed_max_len {options['pos_embed_max_len']} has no row for step {options['diffusion_steps'] - 1}")
+    return found
 
 
 def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | None:
@@ -183,9 +192,20 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
     return encoder.eval()
 
 
-def _load_normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _stats_folder(folder: Path, features: int) -> Path:
+    """Where Mean.npy is: beside the weights, else in the dataset of the nearest checkout above them."""
+    if not (folder / "Mean.npy").exists():
+        for above in folder.resolve().parents:
+            if (above / "dataset" / DATASET_FOLDERS[features] / "Mean.npy").exists():
+                return above / "dataset" / DATASET_FOLDERS[features]
+    return folder
+
+
+def _load_normalisation(folder: Path, features: int) -> tuple[np.ndarray, np.ndarray]:
     files = folder / "Mean.npy", folder / "Std.npy"
-    arrays = [as_tensor(read_array(file), str(file), (FEATURES,)).numpy() for file in files]
+    if not files[0].exists():
+        raise InputError(f"{files[0]}: file not found; expected the dataset's Mean.npy and Std.npy beside the weights or in model.stats")
+    arrays = [as_tensor(read_array(file), str(file), (features,)).numpy() for file in files]
     if not (arrays[1] > 0).all():
-        raise InputError(f"{folder / 'Std.npy'}: holds values that are not positive")
+        raise InputError(f"{files[1]}: holds values that are not positive")
     return arrays[0], arrays[1]

@@ -7,8 +7,10 @@ fp32, so that on a CPU the recomputed log-probs equal the sampled ones bit for b
 """
 
 import copy
-import logging
+import dataclasses
+import functools
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,10 @@ from torch import Tensor
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.checkpoint import load_checkpoint
+from rollout.motion.huggingface import SOURCES, text_encoder
 from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
 from rollout.prompts import Prompt
 
-log = logging.getLogger(__name__)
 SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 
 
@@ -31,13 +33,19 @@ SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 class MotionPolicySettings:
     """What defines a motion policy, the same in every process of a run.
 
-    `frames`: longest motion generated. `respacing`: kept diffusion steps ("" all). `guidance`: s above; 1 is conditional.
-    `lora_rank` 0 trains every weight of the denoiser instead of an adapter.
+    `stats`: folder of Mean.npy and Std.npy; None = the checkpoint's. `text_encoder`: folder or hub name of the CLIP or
+    DistilBERT that the checkpoint was trained on; None = the official one. `frames`: longest motion generated.
+    `respacing`: kept diffusion steps ("" all). `ddim_eta`: noise of a step, 1 is DDPM; 0, plain DDIM, has no likelihood
+    and cannot be trained. `guidance`: s above; 1 is conditional. `lora_rank` 0 trains every weight of the denoiser
+    instead of an adapter.
     """
 
     path: Path = SHIPPED_MODEL
+    stats: Path | None = None
+    text_encoder: str | None = None
     frames: int = 40
     respacing: str = "10"
+    ddim_eta: float = 1.0
     guidance: float = 2.5
     shared_initial_noise: bool = True
     lora_rank: int = 16
@@ -47,19 +55,33 @@ class MotionPolicySettings:
     activation_checkpointing: bool = False
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the denoiser reads beside noise and time. text [B,L,E]; masks True at what is valid, None where all is
+    (frames: or where the model was trained without `mask_frames`); prefix [B,C,F] normalised, or None."""
+
+    text: Tensor
+    text_mask: Tensor | None
+    frame_mask: Tensor | None
+    prefix: Tensor | None
+    frames: int
+
+
 class MotionDiffusionPolicy:
     """Samples groups and recomputes them with gradient; see `rollout.policy.Policy`."""
 
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
-        checkpoint = load_checkpoint(settings.path)
+        checkpoint = load_checkpoint(settings.path, settings.stats)
         self.settings, self.device = settings, torch.device(device)
-        self.schedule = checkpoint.schedule(settings.respacing)
-        self.text_encoder, self.args = checkpoint.text_encoder, checkpoint.args
-        if self.text_encoder is None:
-            raise InputError(f"{settings.path}: no text_encoder.pt beside the weights; only such checkpoints are supported so far")
-        if settings.frames >= checkpoint.denoiser.shape.max_positions:
-            raise InputError(f"frames: found {settings.frames}, the model has {checkpoint.denoiser.shape.max_positions - 1} positions")
-        if settings.guidance != 1 and self.args["cond_mask_prob"] == 0:
+        self.schedule = checkpoint.schedule(settings.respacing, settings.ddim_eta)
+        self.shape, self.options = checkpoint.denoiser.shape, checkpoint.options
+        self._shipped_text_encoder = checkpoint.text_encoder
+        limit = self.options["pred_len"] or self.shape.max_positions - 1
+        if settings.frames > limit:
+            raise InputError(f"frames: found {settings.frames}, {settings.path} makes at most {limit}")
+        if not self.shape.text:
+            raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
+        if settings.guidance != 1 and self.options["cond_mask_prob"] == 0:
             raise InputError(f"guidance: found {settings.guidance}, but {settings.path} was trained without dropping its text")
         self.mean, self.std = checkpoint.mean, checkpoint.std
         checkpoint.denoiser.activation_checkpointing = settings.activation_checkpointing
@@ -67,7 +89,7 @@ class MotionDiffusionPolicy:
         # Per-step constants, [S] fp32 on the device, computed in float64.
         sigma_over_c1 = np.zeros(len(self.schedule))
         sigma_over_c1[1:] = self.schedule.sigma[1:] / self.schedule.c1[1:]
-        weight = sigma_over_c1 / sigma_over_c1[self.schedule.trainable_steps].mean()
+        weight = sigma_over_c1 / (sigma_over_c1[self.schedule.trainable_steps].mean() or 1)  # all 0 at eta 0
         self._c1, self._c2, self._sigma, self._x0_weight = (
             torch.tensor(values, dtype=torch.float32, device=self.device)
             for values in (self.schedule.c1, self.schedule.c2, self.schedule.sigma, weight)
@@ -98,18 +120,28 @@ class MotionDiffusionPolicy:
 
     # --- prompts -------------------------------------------------------------------------------------------------
 
-    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
-        """One conditioning each; `arrays` holds the text embedding [E] fp32. Lengths are capped at `frames`.
+    @functools.cached_property
+    def text_encoder(self):
+        """What turns captions into tokens [L,E]; looked up for the first caption, which a sampler never sees."""
+        if self._shipped_text_encoder is not None:
+            return self._shipped_text_encoder
+        kind = self.options["text_encoder_type"]
+        if kind not in SOURCES:
+            raise InputError(f"{self.settings.path}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
+        encoder = text_encoder(kind, self.settings.text_encoder)
+        if encoder.width != self.shape.text:
+            raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {self.settings.path} takes {self.shape.text}")
+        return encoder
 
-        Words the text encoder does not know are reported; a prompt of nothing else raises InputError.
+    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
+        """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at `frames`.
+
+        Raises InputError for a prompt the text encoder cannot read.
         """
         conditionings = []
         for prompt in prompts:
-            embedding = self.text_encoder.encode(prompt.text).numpy()
-            if unknown := self.text_encoder.vocabulary.unknown_words(prompt.text):
-                log.warning("prompt %r: the model does not know %s", prompt.text, ", ".join(unknown))
-            length = min(prompt.length, self.settings.frames)
-            conditionings.append(Conditioning(Prompt(prompt.text, length, prompt.tokens), {"text": embedding}))
+            prompt = dataclasses.replace(prompt, length=min(prompt.length, self.settings.frames))
+            conditionings.append(Conditioning(prompt, {"text": self.text_encoder.encode(prompt.text)}))
         return conditionings
 
     # --- sampling ------------------------------------------------------------------------------------------------
@@ -121,43 +153,88 @@ class MotionDiffusionPolicy:
         Noise and recorded steps are functions of (seed, sample index) alone. `actions`: t [G,K]; x_t, x_prev and mean
         [G,K,T,F] in normalised features. The adapter fields of the group say what is loaded; see `load_adapter`.
         """
-        self._require_eval()
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
-        frames = self._padded_frames(conditioning)
-        noise_SGTF = torch.stack([self._noise(seed, i, frames) for i in range(group_size)], dim=1).to(self.device)
+        batch = self._batch([conditioning] * group_size)
+        noise_GSTF = [self._noise((*seed, i), batch.frames) for i in range(group_size)]
+        if self.settings.shared_initial_noise:
+            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
+            start = torch.from_numpy(shared.standard_normal(noise_GSTF[0].shape[1:], dtype=np.float32))
+            for noise_STF in noise_GSTF:
+                noise_STF[0] = start
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
-        x = noise_SGTF[0]
-        shape = (group_size, trained_steps, *x.shape[1:])
+        shape = (group_size, trained_steps, *noise_GSTF[0].shape[1:])
         actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean")}
         log_probs = np.empty(shape[:2], np.float32)
-        for t in reversed(range(len(self.schedule))):
-            t_G = torch.full((group_size,), t, device=self.device)
-            mean = self._posterior_mean(x, t_G, self._guided_x0(x, t_G, conditioning))
-            x_prev = mean + self._at(self._sigma, t_G) * noise_SGTF[len(self.schedule) - t]
-            log_prob_G = self._log_prob(x_prev, mean, t_G, conditioning) if t else None
+        for t, x, mean, x_prev in self._denoise(torch.stack(noise_GSTF, dim=1).to(self.device), batch):
+            if (recorded_GK == t).any():
+                log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
             for g, k in np.argwhere(recorded_GK == t):
                 actions["x_t"][g, k], actions["x_prev"][g, k], actions["mean"][g, k] = (v[g].cpu() for v in (x, x_prev, mean))
                 log_probs[g, k] = log_prob_G[g]
-            x = x_prev
-        outputs = x.cpu().numpy() * self.std + self.mean
+        outputs = x_prev.cpu().numpy() * self.std + self.mean
         lengths = np.full(group_size, conditioning.prompt.length)
         actions["t"] = recorded_GK
         version, sha256 = self.loaded
         return Group(conditioning, actions, log_probs, outputs, lengths, tuple(seed), version, sha256)
 
-    def _noise(self, seed: tuple[int, ...], sample: int, frames: int) -> Tensor:
+    @torch.no_grad()
+    def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
+        """Raw features float32 [N,T,F], one motion for each conditioning, in one batch of mixed prompts and lengths.
+
+        The noise of a motion is a function of its own seed alone. What lies past a motion's length is what the model made
+        of it; T is `frames`, for a model with `mask_frames` the longest length.
+        """
+        batch = self._batch(conditionings)
+        noise_SNTF = torch.zeros(len(self.schedule) + 1, len(seeds), batch.frames, len(self.mean))
+        for i, (conditioning, seed) in enumerate(zip(conditionings, seeds, strict=True)):
+            own = conditioning.prompt.length if self.options["mask_frames"] else batch.frames
+            noise_SNTF[:, i, :own] = self._noise(seed, own)
+        for _, _, _, x_prev in self._denoise(noise_SNTF.to(self.device), batch):
+            pass
+        return x_prev.cpu().numpy() * self.std + self.mean
+
+    def _denoise(self, noise_SBTF: Tensor, batch: Batch) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, and x_{t-1}."""
+        self._require_eval()
+        x = noise_SBTF[0]
+        for t in reversed(range(len(self.schedule))):
+            t_B = torch.full((len(x),), t, device=self.device)
+            mean = self._posterior_mean(x, t_B, self._guided_x0(x, t_B, batch))
+            x_prev = mean + self._at(self._sigma, t_B) * noise_SBTF[len(self.schedule) - t]
+            yield t, x, mean, x_prev
+            x = x_prev
+
+    def _batch(self, conditionings: list[Conditioning]) -> Batch:
+        """Raises InputError when a prefix-completion model gets a prompt without a prefix of its length, or another one gets one."""
+        tokens = [torch.tensor(c.arrays["text"], device=self.device) for c in conditionings]
+        counts = torch.tensor([len(t) for t in tokens], device=self.device)
+        lengths = torch.tensor([c.prompt.length for c in conditionings], device=self.device)
+        frames = int(lengths.max()) if self.options["mask_frames"] else self.settings.frames
+        uneven = self.options["mask_frames"] and bool((lengths != frames).any())
+        context = self.options["context_len"]
+        for c in conditionings:
+            if len(c.arrays.get("prefix", ())) != context:
+                raise InputError(
+                    f"prompt {c.prompt.text!r}: {len(c.arrays.get('prefix', ()))} frames of prefix, {self.settings.path} continues {context}"
+                )
+        return Batch(
+            torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
+            None if (counts == counts.max()).all() else _valid(counts),
+            _valid(lengths) if uneven else None,
+            torch.stack([torch.tensor(c.arrays["prefix"], device=self.device) for c in conditionings]) if context else None,
+            frames,
+        )
+
+    def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
-        shape = (len(self.schedule), frames, len(self.mean))
-        own = np.random.Generator(np.random.Philox(np.random.SeedSequence((*seed, sample))))
-        noise = own.standard_normal((shape[0] + 1, *shape[1:]), dtype=np.float32)
-        if self.settings.shared_initial_noise:
-            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
-            noise[0] = shared.standard_normal(shape[1:], dtype=np.float32)
-        return torch.from_numpy(noise)
+        own = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+        return torch.from_numpy(own.standard_normal((len(self.schedule) + 1, frames, len(self.mean)), dtype=np.float32))
 
     def _recorded_steps(self, seed: tuple[int, ...], group_size: int, count: int) -> np.ndarray:
         """[G,K] steps to train on: one at random from each of K equal strata of the trainable steps, per sample."""
         trainable = self.schedule.trainable_steps
+        if count and not self.schedule.ddim_eta:
+            raise InputError("ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
         if count > len(trainable):
             raise InputError(f"trained_steps: found {count}, a chain of {len(self.schedule)} steps has {len(trainable)} trainable ones")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
@@ -175,29 +252,30 @@ class MotionDiffusionPolicy:
         """
         self._require_eval()
         actions, conditioning = group.actions, group.conditioning
+        batch = self._batch([conditioning] * len(actions["t"]))
         x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
-        mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, conditioning))
+        mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
         noise = (x_prev - old_mean) / self._at(self._sigma, t_G)
         log_ratio = self._valid_mean(noise * (mean - old_mean), conditioning) / self._c1[t_G]
         kl = log_prob_ref = None
         if reference:
             with torch.no_grad(), self._reference():
-                ref_mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, conditioning))
+                ref_mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
             log_prob_ref = self._log_prob(x_prev, ref_mean, t_G, conditioning)
             kl = self._valid_mean((mean - ref_mean) ** 2, conditioning) / self._c1[t_G] ** 2
         return StepScore(self._log_prob(x_prev, mean, t_G, conditioning), log_ratio, self._x0_weight[t_G], kl, log_prob_ref)
 
     # --- the one computation both sides share --------------------------------------------------------------------
 
-    def _guided_x0(self, x_t: Tensor, t_G: Tensor, conditioning: Conditioning) -> Tensor:
-        """u + s (c - u) [G,T,F]; the unconditional branch never carries a gradient."""
-        text = torch.tensor(conditioning.arrays["text"], device=self.device).expand(len(x_t), -1)
-        conditional = self.denoiser(x_t, self._model_t[t_G], text)
+    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
+        """u + s (c - u) [B,T,F]; the unconditional branch never carries a gradient."""
+        inputs = batch.frame_mask, batch.text_mask, batch.prefix
+        conditional = self.denoiser(x_t, self._model_t[t_B], batch.text, *inputs)
         if self.settings.guidance == 1:
             return conditional
         with torch.no_grad():
-            unconditional = self.denoiser(x_t, self._model_t[t_G], torch.zeros_like(text))
+            unconditional = self.denoiser(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
         return unconditional + self.settings.guidance * (conditional - unconditional)
 
     def _posterior_mean(self, x_t: Tensor, t_G: Tensor, x0: Tensor) -> Tensor:
@@ -211,10 +289,6 @@ class MotionDiffusionPolicy:
 
     def _valid_mean(self, values_GTF: Tensor, conditioning: Conditioning) -> Tensor:
         return values_GTF[:, : conditioning.prompt.length].mean(dim=(1, 2))
-
-    def _padded_frames(self, conditioning: Conditioning) -> int:
-        """A model trained with `mask_frames` never sees padding; an older one was always given its full window."""
-        return conditioning.prompt.length if self.args["mask_frames"] else self.settings.frames
 
     @staticmethod
     def _at(values_S: Tensor, t_G: Tensor) -> Tensor:
@@ -270,3 +344,8 @@ class MotionDiffusionPolicy:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
         frozen = self._frozen.named_parameters() if self._frozen else self.denoiser.named_parameters()
         return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
+
+
+def _valid(counts_B: Tensor) -> Tensor:
+    """bool [B, longest], True below each count."""
+    return torch.arange(int(counts_B.max()), device=counts_B.device) < counts_B[:, None]

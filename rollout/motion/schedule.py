@@ -16,15 +16,18 @@ class Schedule:
         mu_t = c1[t] * x0 + c2[t] * x_t        c1 = beta sqrt(abar_prev) / (1 - abar)
         sigma[t]^2 = beta (1 - abar_prev) / (1 - abar)        c2 = (1 - abar_prev) sqrt(alpha) / (1 - abar)
     (Ho et al. 2020, eq. 7; the "fixed small" variance). sigma[0] is 0: step 0 has no noise and is not part of a policy.
+    With `ddim_eta` below 1 the steps are those of DDIM (Song et al. 2021, eq. 12): sigma shrinks by that factor and the
+    mean, linear in x0 and x_t as well, keeps the noise that x_t already holds. Eta 1 is the posterior above.
     `timestep_map[t]` is the index of step t in the schedule the model was trained on; it is what the network is given.
     """
 
     timestep_map: np.ndarray
     betas: np.ndarray
     alphas_cumprod: np.ndarray
+    ddim_eta: float = 1.0
 
     @classmethod
-    def create(cls, noise_schedule: str, diffusion_steps: int, respacing: str = "") -> "Schedule":
+    def create(cls, noise_schedule: str, diffusion_steps: int, respacing: str = "", ddim_eta: float = 1.0) -> "Schedule":
         """The `noise_schedule` ("cosine" or "linear") of `diffusion_steps` steps, of which `respacing` keeps some.
 
         `respacing` is "" (all), a count such as "10" (evenly spread, ends included) or "ddim10" (a fixed stride from 0).
@@ -33,7 +36,7 @@ class Schedule:
         kept = _kept_steps(diffusion_steps, respacing)
         alphas_cumprod = base[kept]
         betas = 1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1])
-        return cls(kept, betas, np.cumprod(1.0 - betas))
+        return cls(kept, betas, np.cumprod(1.0 - betas), ddim_eta)
 
     def __len__(self) -> int:
         return len(self.betas)
@@ -44,11 +47,16 @@ class Schedule:
 
     @property
     def c1(self) -> np.ndarray:
-        return self.betas * np.sqrt(self.alphas_cumprod_prev) / (1.0 - self.alphas_cumprod)
+        if self.ddim_eta == 1:
+            return self.betas * np.sqrt(self.alphas_cumprod_prev) / (1.0 - self.alphas_cumprod)
+        return np.sqrt(self.alphas_cumprod_prev) - self.c2 * np.sqrt(self.alphas_cumprod)
 
     @property
     def c2(self) -> np.ndarray:
-        return (1.0 - self.alphas_cumprod_prev) * np.sqrt(1.0 - self.betas) / (1.0 - self.alphas_cumprod)
+        if self.ddim_eta == 1:
+            return (1.0 - self.alphas_cumprod_prev) * np.sqrt(1.0 - self.betas) / (1.0 - self.alphas_cumprod)
+        kept_noise = np.maximum(1.0 - self.alphas_cumprod_prev - self.sigma**2, 0)  # step 0 would round below 0
+        return np.sqrt(kept_noise / (1.0 - self.alphas_cumprod))
 
     @property
     def posterior_variance(self) -> np.ndarray:
@@ -57,7 +65,7 @@ class Schedule:
     @property
     def sigma(self) -> np.ndarray:
         """Standard deviation of the noise added when leaving step t, in normalised feature units; sigma[0] is 0."""
-        return np.sqrt(self.posterior_variance)
+        return self.ddim_eta * np.sqrt(self.posterior_variance)
 
     @property
     def trainable_steps(self) -> np.ndarray:

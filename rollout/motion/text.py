@@ -1,9 +1,14 @@
 """The text encoder that ships with the demo model: a word table and a bidirectional GRU, trained with the denoiser."""
 
+import logging
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rollout.motion.vocabulary import PAD, UNKNOWN, Vocabulary
+
+log = logging.getLogger(__name__)
 
 
 class VocabularyTextEncoder(nn.Module):
@@ -25,10 +30,15 @@ class VocabularyTextEncoder(nn.Module):
         return masked_mean(torch.cat([words_BLW[:, : states_BLH.shape[1]], states_BLH], dim=-1), mask_BL)
 
     @torch.no_grad()
-    def encode(self, text: str) -> Tensor:
-        """Embedding [width] of one caption, alone in its batch so that it depends on nothing else."""
+    def encode(self, text: str) -> np.ndarray:
+        """Embedding [1, width] of one caption, alone in its batch so that it depends on nothing else.
+
+        Words it does not know are reported; a caption of nothing else raises InputError.
+        """
         self.vocabulary.require_known(text)
-        return self(torch.tensor([self.vocabulary.encode(text)]))[0]
+        if unknown := self.vocabulary.unknown_words(text):
+            log.warning("prompt %r: the model does not know %s", text, ", ".join(unknown))
+        return self(torch.tensor([self.vocabulary.encode(text)])).numpy()
 
     def training_batch(self, captions: list[str], word_dropout: float, generator: torch.Generator) -> Tensor:
         """Padded indices [B,L]; a share of words is replaced by `UNKNOWN` so that unseen words stay harmless."""

@@ -61,7 +61,7 @@ def test_invariant_02_log_prob_is_that_of_the_guided_posterior(mdm_folder):
     policy, base = make_policy(mdm_folder), load_checkpoint(mdm_folder)
     policy.load_adapter(noisy_adapter(policy, scale=0))
     group = sample_group(policy, trained_steps=5, length=7)
-    text = torch.tensor(group.conditioning.arrays["text"]).expand(len(group), -1)
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(len(group), -1, -1)
     schedule = policy.schedule
     for k in range(5):
         t, x_t, x_prev = (torch.tensor(group.actions[name][:, k]) for name in ("t", "x_t", "x_prev"))
@@ -221,7 +221,7 @@ def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guid
     group = sample_group(policy, trained_steps=1)
     found = torch.autograd.grad(policy.score_step(group, 0, False).log_prob.sum(), policy.parameters())
     t, x_t, x_prev = (torch.tensor(group.actions[name][:, 0]) for name in ("t", "x_t", "x_prev"))
-    text = torch.tensor(group.conditioning.arrays["text"]).expand(4, -1)
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(4, -1, -1)
     c1, c2, sigma = (
         torch.tensor(values, dtype=torch.float32)[t][:, None, None]
         for values in (policy.schedule.c1, policy.schedule.c2, policy.schedule.sigma)
@@ -246,7 +246,7 @@ def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guid
 def test_invariant_09_guidance_one_is_the_conditional_model(mdm_folder):
     policy, base = make_policy(mdm_folder, guidance=1.0), load_checkpoint(mdm_folder)
     group = sample_group(policy, 2, 7)
-    text = torch.tensor(group.conditioning.arrays["text"]).expand(2, -1)
+    text = torch.tensor(group.conditioning.arrays["text"]).expand(2, -1, -1)
     with torch.no_grad():
         x_t = torch.tensor(group.actions["x_t"][:, 0])
         conditional = base.denoiser(x_t, torch.full((2,), policy.schedule.timestep_map[2]), text)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rollout.errors import InputError
+from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Group, Request
 from rollout.prompts import Prompt
 from tests.tiny import FRAMES, make_policy, noisy_adapter, sample_group
@@ -84,17 +85,31 @@ def test_the_digest_of_a_group_covers_all_it_carries(policy):
 
 
 def test_noise_belongs_to_seed_and_sample(mdm_folder):
-    alone, shared = (make_policy(mdm_folder, shared_initial_noise=value) for value in (False, True))
-    noise = [alone._noise((1, 2, 3, 4), sample, FRAMES) for sample in range(3)]
+    policy = make_policy(mdm_folder)
+    noise = [policy._noise((1, 2, 3, 4, sample), FRAMES) for sample in range(3)]
     assert noise[0].shape == (11, FRAMES, 263) and abs(noise[0].mean()) < 0.03 and abs(noise[0].std() - 1) < 0.03
-    assert torch.equal(noise[1], alone._noise((1, 2, 3, 4), 1, FRAMES))
-    different = [*noise, alone._noise((1, 2, 3, 5), 0, FRAMES), alone._noise((1, 2, 4, 4), 0, FRAMES)]
+    assert torch.equal(noise[1], policy._noise((1, 2, 3, 4, 1), FRAMES))
+    different = [*noise, policy._noise((1, 2, 3, 5, 0), FRAMES), policy._noise((1, 2, 4, 4, 0), FRAMES)]
     for i, one in enumerate(different):
         assert all((one[step] != two[step]).float().mean() > 0.99 for two in different[:i] for step in (0, 5))
-    together = [shared._noise((1, 2, 3, 4), sample, FRAMES) for sample in range(2)]
-    assert torch.equal(together[0][0], together[1][0]) and not torch.equal(together[0][1], together[1][1])
-    assert not torch.equal(together[0][0], shared._noise((1, 2, 3, 5), 0, FRAMES)[0])
-    assert all(torch.equal(one[1:], two[1:]) for one, two in zip(noise, together))
+
+
+def test_a_group_starts_from_one_noise_when_it_is_shared(mdm_folder):
+    class Watched(MotionDiffusionPolicy):
+        def _denoise(self, noise_SBTF, batch):
+            self.noise = noise_SBTF
+            return super()._denoise(noise_SBTF, batch)
+
+    def noise(shared: bool, seed=(1, 2, 3, 4)):
+        settings = MotionPolicySettings(path=mdm_folder, frames=FRAMES, lora_rank=4, shared_initial_noise=shared)
+        policy = Watched(settings)
+        sample_group(policy, 2, 0, seed=seed)
+        return policy.noise
+
+    own, shared = noise(False), noise(True)
+    assert torch.equal(shared[0, 0], shared[0, 1]) and not torch.equal(own[0, 0], own[0, 1])
+    assert not torch.equal(shared[1, 0], shared[1, 1]) and torch.equal(own[1:], shared[1:])
+    assert not torch.equal(shared[0], noise(True, (1, 2, 3, 5))[0])
 
 
 def test_the_samples_of_a_group_differ(policy):
@@ -119,7 +134,7 @@ def test_prepare_caps_lengths_and_encodes_each_prompt_alone(policy):
     (alone,) = policy.prepare([Prompt("walks", 400)])
     assert (
         alone.digest == together[1].digest
-        and alone.arrays["text"].shape == (16,)
+        and alone.arrays["text"].shape == (1, 16)
         and alone.arrays["text"].dtype == np.float32
     )
     np.testing.assert_array_equal(together[0].arrays["text"], together[2].arrays["text"])
@@ -147,5 +162,5 @@ def test_settings_that_the_model_cannot_serve_are_refused(mdm_folder, tmp_path, 
         make_policy(undropped)
     make_policy(undropped, guidance=1.0)
     (undropped / "text_encoder.pt").unlink()
-    with pytest.raises(InputError, match="text_encoder.pt"):
-        make_policy(undropped, guidance=1.0)
+    with pytest.raises(InputError, match="text_encoder_type 'vocabulary' without a text_encoder.pt"):
+        make_policy(undropped, guidance=1.0).prepare([Prompt("walks", 9)])

@@ -72,13 +72,13 @@ def test_an_embedding_does_not_depend_on_its_batch(encoder):
     captions = ["a person walks forward", "jumps", "a person jumps"]
     batch = encoder(encoder.training_batch(captions, 0.0, torch.Generator()))
     for caption, embedding in zip(captions, batch):
-        torch.testing.assert_close(encoder.encode(caption), embedding, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(encoder.encode(caption)[0], embedding, atol=1e-6)
 
 
 @torch.no_grad()
 def test_an_embedding_knows_the_order_of_words(encoder):
-    assert (encoder.encode("a person walks left") - encoder.encode("left person walks a")).abs().max() > 0.01
-    assert encoder.encode("jumps").shape == (encoder.width,) == (16,)
+    assert np.abs(encoder.encode("a person walks left") - encoder.encode("left person walks a")).max() > 0.01
+    assert encoder.encode("jumps").shape == (1, encoder.width) == (1, 16)
 
 
 def test_word_dropout_replaces_words_and_never_padding(encoder):
