@@ -88,8 +88,12 @@ def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
     if lengths.min() < MIN_FRAMES:
         short = prompts[int(lengths.argmin())]
         raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
-    features = np.zeros((len(prompts), lengths.max(), FEATURES), np.float32)
-    still = Motions(features, lengths, [prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+    for evaluator in (reward, judge):
+        evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+    one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
+    lengths = np.array([prompt.length for prompt in one_of_each])
+    features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
+    still = Motions(features, lengths, [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each])
     judge(still)
     components = sorted(reward(still))
     if kind.component and kind.component not in components:
