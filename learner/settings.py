@@ -52,7 +52,7 @@ class Lora:
 class Rollout:
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
-    prompts: str | None = option(None, "file of training prompts; null = the prompts that ship with the project")
+    prompts: str | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1)
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
@@ -126,7 +126,7 @@ class Evaluate:
     every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
     prompts: int = option(64, "held-out prompts, never trained on", minimum=1)
     samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
-    heldout: str | None = option(None, "file of held-out prompts; null = those that ship with the project")
+    heldout: str | None = option(None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project")
 
 
 @dataclass(frozen=True)

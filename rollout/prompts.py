@@ -1,6 +1,7 @@
-"""Where prompts come from: a text file, a JSON list, or the captions of a Parquet file of motions."""
+"""Where prompts come from: a text file, a JSON list, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rollout.errors import InputError
+from rollout.motion.humanml import Skipped, is_split_file, read_split
 
+log = logging.getLogger(__name__)
 MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate, its length in frames, and its words as `word/POS` where their source is tagged."""
+    """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
 
     text: str
     length: int
@@ -23,10 +26,13 @@ class Prompt:
 
 
 def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
-    """All prompts of a file, in its order; the suffix tells the format.
+    """All prompts of a file or folder, in its order; the suffix tells the format of a file.
 
     * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`
     * .parquet: columns captions (list of strings) and n_frames; one prompt a caption
+    * a folder in HumanML3D's layout (`rollout.motion.humanml`): its train.txt; one prompt a caption, with its tokens and
+      its motion's length rounded down to whole fours of frames. A file such as DIR/test.txt beside the folders of the
+      clips is taken as the list of clips it is. What cannot be used is skipped, counted and logged
     * anything else is UTF-8 text, one prompt a line, optionally followed by a tab and its length in frames; lines that
       are blank or start with # are skipped
 
@@ -34,6 +40,8 @@ def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
     empty or overlong caption and for a length that is no positive whole number.
     """
     path = Path(path)
+    if path.is_dir() or is_split_file(path):
+        return _from_split(path / "train.txt" if path.is_dir() else path)
     if not path.is_file():
         raise InputError(f"{path}: prompt file not found")
     formats = {".json": _from_json, ".parquet": _from_parquet}
@@ -81,6 +89,21 @@ def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
     for number, row in enumerate(table.to_pylist()):
         for caption in row["captions"] or []:
             yield f"{path}, row {number}", caption or "", row["n_frames"]
+
+
+def _from_split(file: Path) -> list[Prompt]:
+    prompts, skipped = [], Skipped()
+    for motion in read_split(file, skipped):
+        for caption in motion.captions:
+            if len(caption.text) > MAX_CHARACTERS:
+                skipped.add(f"captions of more than {MAX_CHARACTERS} characters", motion.name)
+            else:
+                prompts.append(Prompt(caption.text, len(motion.features) // 4 * 4, caption.tokens))
+    if not prompts:
+        raise InputError(f"no prompts in {file}; skipped {skipped}")
+    if skipped:
+        log.warning("%s: %d prompts; skipped %s", file, len(prompts), skipped)
+    return prompts
 
 
 def _whole_number(text: str) -> int | str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.bvh import write_bvh
 from rollout.motion.features import features_to_joints
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
 from rollout.motion.pictures import motions_gif
@@ -29,9 +30,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m rollout.sample", description=__doc__, allow_abbrev=False)
-    new_folder = "a new folder: NNN.joints.npy, NNN.features.npy, prompts.json, motions.gif"
+    new_folder = "a new folder: NNN.joints.npy, NNN.features.npy, NNN.bvh, prompts.json, motions.gif"
     flags = {
-        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, optionally a tab and a length in frames"),
+        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, optionally a tab and its frames; or a HumanML3D folder"),
         "out": dict(required=True, type=Path, metavar="DIR", help=new_folder),
         "adapter": dict(type=Path, metavar="DIR", help="adapter/ of a run; without it the base model samples"),
         "model": dict(type=Path, default=SHIPPED_MODEL, metavar="DIR", help="base model (default: the shipped one)"),
@@ -77,6 +78,8 @@ def sample(args: argparse.Namespace) -> None:
             name = f"{len(index):03d}"
             np.save(args.out / f"{name}.features.npy", features[:length])
             np.save(args.out / f"{name}.joints.npy", joints)
+            if np.isfinite(joints).all():  # a policy that blew up has no angles, but the rest of its files
+                write_bvh(args.out / f"{name}.bvh", joints)
             index.append({"motion": name, "prompt": text, "frames": int(length)})
             pictured.append((text, joints))
         print(f"prompt {i + 1}/{len(conditionings)}: {text}", flush=True)

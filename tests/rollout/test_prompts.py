@@ -1,4 +1,4 @@
-"""Reading prompts: three formats, and one clear line for each kind of bad file."""
+"""Reading prompts: three file formats and folders of motions, and one clear line for each kind of bad file."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from rollout.errors import InputError
 from rollout.prompts import Prompt, read_prompts
+from tests.humanml_folder import WHOLE, clip, write_folder
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -87,7 +88,33 @@ def test_a_parquet_file_that_does_not_fit_is_refused(tmp_path, row, message):
         read_prompts(tmp_path / "p.parquet", 40)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path in (tmp_path / "nowhere.txt", tmp_path):
-        with pytest.raises(InputError, match="prompt file not found"):
-            read_prompts(path, 40)
+def test_a_missing_file_and_another_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="prompt file not found"):
+        read_prompts(tmp_path / "nowhere.txt", 40)
+    with pytest.raises(InputError, match="no folder new_joint_vecs/ in it, expected a HumanML3D or KIT folder"):
+        read_prompts(tmp_path, 40)
+
+
+def test_a_folder_gives_the_captions_of_its_training_clips_with_tokens_and_whole_fours_of_frames(tmp_path, caplog):
+    text = WHOLE + "he turns#he/PRON turn/VERB#0.0#2.3\n" + "x" * 1001 + "#x/NOUN#0.0#0.0\nuntagged##0.0#0.0\n"
+    folder = write_folder(tmp_path, {"1": (clip(63), text), "2": (None, WHOLE)}, split="train")
+    assert read_prompts(folder, 40) == [
+        Prompt("he turns", 44, ("he/PRON", "turn/VERB")),
+        Prompt("a person walks", 60, ("a/DET", "person/NOUN", "walk/VERB")),
+        Prompt("untagged", 60),
+    ]
+    assert "train.txt: 3 prompts; skipped 1 captions of more than 1000 characters (first: 1), 1 motion files missing" in caplog.text
+
+
+def test_a_list_of_clips_is_not_read_as_prompts(tmp_path):
+    folder = write_folder(tmp_path, {"1": (clip(), WHOLE)}, split="test")
+    assert read_prompts(folder / "test.txt", 40) == [Prompt("a person walks", 48, ("a/DET", "person/NOUN", "walk/VERB"))]
+    with pytest.raises(InputError, match="train.txt: no such list of clips, found test.txt"):
+        read_prompts(folder, 40)
+
+
+def test_a_folder_without_a_usable_clip_is_one_line(tmp_path):
+    folder = write_folder(tmp_path, {"1": (clip(30), WHOLE)}, split="train")
+    with pytest.raises(InputError, match="no prompts in .*train.txt; skipped 1 motions outside 40 to 199 frames") as caught:
+        read_prompts(folder, 40)
+    assert "\n" not in str(caught.value)
