@@ -12,6 +12,7 @@ from learner.evaluation import Examination, as_motions, examine
 from learner.learner import Learner, ScoredGroup, SyncError, Update
 from learner.settings import Config
 from rewards.pair import load_reward_and_judge
+from rewards.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
@@ -47,9 +48,9 @@ class SamplerActor:
 class RewardActor:
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def start(self, config: Config, threads: int) -> None:
+    def start(self, config: Config, texts: Embedded, threads: int) -> None:
         kind, device = config.reward, own_device(threads)
-        self.reward, self.judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, device, kind.foot_skate)
+        self.reward, self.judge = load_reward_and_judge(kind.type, kind.paths(), device, kind.foot_skate, texts)
 
     def score(self, group: Group) -> dict:
         """Every component of the reward, [G] each."""

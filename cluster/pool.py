@@ -15,6 +15,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from cluster.actors import LearnerActor, RewardActor, SamplerActor
 from learner.learner import SyncError, Update
 from learner.settings import Config
+from rewards.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.policy import MotionPolicySettings
@@ -27,7 +28,8 @@ RESTARTS_PER_SAMPLER = 3
 class Pool:
     """N samplers, a reward actor, a learner."""
 
-    def __init__(self, config: Config, settings: MotionPolicySettings):
+    def __init__(self, config: Config, settings: MotionPolicySettings, texts: Embedded):
+        """texts: what the driver embedded already; the reward actor encodes only captions it does not hold."""
         self.config, self.settings = config, settings
         self._gpus = gpus_per_actor(config)
         cluster = config.cluster
@@ -35,7 +37,7 @@ class Pool:
         self._adapter_ref, self._adapter = None, None
         self._starting: list[ray.ObjectRef] = []
         self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
-        self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config)
+        self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config, texts)
         self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
         self._await_starts()
 

@@ -20,7 +20,7 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     config = plan.config
     torch.set_num_threads(config.cluster.sampler_cpus)
     kind = config.reward
-    reward, _ = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu", kind.foot_skate)
+    reward, _ = load_reward_and_judge(kind.type, kind.paths(), "cpu", kind.foot_skate, plan.texts)
     learner = Learner(policy, config.objective, config.optimizer)
     policy.load_adapter(learner.adapter)
     request = plan.rollout_requests(0)[0]

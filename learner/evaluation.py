@@ -27,7 +27,8 @@ def as_motions(group: Group) -> Motions:
     features = np.zeros_like(group.outputs[:, 1:])
     for row, motion, length in zip(features, group.outputs, group.lengths):
         row[: length - 1] = rederived(motion[:length])
-    return Motions(features, group.lengths - 1, [group.conditioning.prompt.text] * len(group))
+    prompt = group.conditioning.prompt
+    return Motions(features, group.lengths - 1, [prompt.text] * len(group), [prompt.tokens] * len(group))
 
 
 def examine(group: Group, reward: Reward, judge: Reward) -> Examination:

@@ -84,7 +84,7 @@ def run(config: Config) -> str:
             progress.stage("starting Ray")
             with connected():
                 stop_on_sigterm()  # again: `ray.init` has a handler of its own
-                pool = Pool(config, settings)
+                pool = Pool(config, settings, plan.texts)
                 report = Report(plan, folder, progress, Tracker.start(config, folder.path))
                 return supervise(plan, pool, report)
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts

@@ -8,6 +8,7 @@ import numpy as np
 from learner.settings import Config
 from rewards.pair import load_reward_and_judge
 from rewards.reward import Motions
+from rewards.texts import Embedded
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.skeleton import FEATURES
@@ -31,11 +32,12 @@ def policy_settings(config: Config) -> MotionPolicySettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The prompts of a run, encoded, and the requests made of them."""
+    """The prompts of a run, encoded, and the requests made of them. texts: their embeddings by both evaluators."""
 
     config: Config
     training: list[Conditioning]
     heldout: list[Conditioning]
+    texts: Embedded
 
     @classmethod
     def make(cls, config: Config, policy: MotionDiffusionPolicy) -> "Plan":
@@ -48,8 +50,7 @@ class Plan:
         shared = [c.prompt.text for c in heldout if arrays_digest(c.arrays) in trained_on]
         if shared:
             raise InputError(f"evaluate.heldout: {heldout_file} holds {len(shared)} training prompts, such as {shared[0]!r}")
-        check_evaluators(config, [c.prompt for c in training + heldout])
-        return cls(config, training, heldout)
+        return cls(config, training, heldout, check_evaluators(config, [c.prompt for c in training + heldout]))
 
     def rollout_requests(self, iteration: int) -> list[Request]:
         """The groups of one iteration: the next prompts of a shuffled deck, reshuffled whenever it runs out."""
@@ -76,17 +77,25 @@ class Plan:
         return [Request(c, samples, (self.config.seed, purpose, i), 0) for i, c in enumerate(conditionings)]
 
 
-def check_evaluators(config: Config, prompts: list[Prompt]) -> None:
-    """Raises InputError when reward or judge cannot be loaded, cannot read a prompt, finds its motion too short, or has
-    not the chosen component."""
-    kind = config.reward
-    reward, judge = load_reward_and_judge(kind.type, kind.tmr_path, kind.t2m_path, "cpu", kind.foot_skate)
+def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
+    """The text embeddings of all prompts, so that no actor encodes one again.
+
+    Raises InputError when reward or judge cannot be loaded, cannot read a prompt, finds its motion too short, or has not
+    the chosen component."""
+    kind, texts = config.reward, {}
+    reward, judge = load_reward_and_judge(kind.type, kind.paths(), "cpu", kind.foot_skate, texts)
     lengths = np.array([prompt.length for prompt in prompts])
     if lengths.min() < MIN_FRAMES:
         short = prompts[int(lengths.argmin())]
         raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
-    still = Motions(np.zeros((len(prompts), lengths.max(), FEATURES), np.float32), lengths, [p.text for p in prompts])
+    for evaluator in (reward, judge):
+        evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+    one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
+    lengths = np.array([prompt.length for prompt in one_of_each])
+    features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
+    still = Motions(features, lengths, [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each])
     judge(still)
     components = sorted(reward(still))
     if kind.component and kind.component not in components:
         raise InputError(f"reward.component: found {kind.component!r}, {kind.type} has {', '.join(components)}")
+    return texts

@@ -78,8 +78,8 @@ class Report:
     def _real_motion(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""
         reward = self.plan.config.reward
-        judge, custom = ("t2m", reward.t2m_path) if reward.type == "tmr" else ("tmr", reward.tmr_path)
-        if custom:
+        judge = "t2m" if reward.type == "tmr" else "tmr"
+        if reward.paths().custom(judge):
             return None, None
         with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as real:
             return real[f"{judge}_mean"], real[f"{judge}_cov"]

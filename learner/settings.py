@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rewards.paths import EvaluatorPaths
 from rollout.errors import InputError
 
 LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
@@ -65,8 +66,30 @@ class Reward:
     type: Literal["tmr", "t2m"] = option("tmr", "tmr = TMR cosine, t2m (or mdm) = T2M matching score")
     component: str = option("", "component of the reward that is maximised; empty = its total")
     foot_skate: float = option(0.5, "penalty on feet that slide more than real ones, in the reward's unit per m/s; 0 = none", minimum=0)
-    tmr_path: str | None = option(None, "TMR evaluator; null = the one that ships with the project")
-    t2m_path: str | None = option(None, "T2M evaluator; null = the one that ships with the project")
+    t2m_path: str | None = option(
+        None, "T2M evaluator: a finest.tar, or the MDM checkout that holds it with its glove folder and statistics; null = the shipped one"
+    )
+    tmr_path: str | None = option(
+        None, "TMR evaluator: a run folder with config.json, last_weights and stats; null = the shipped one"
+    )
+    tmr_stats: str | None = option(None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says")
+    text_encoder: str | None = option(
+        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased from the local hub cache"
+    )
+    tmr_text_encoder_path: str | None = option(
+        None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders"
+    )
+    tmr_motion_encoder_path: str | None = option(None, "weights file of TMR's motion encoder, instead of tmr_path")
+    tmr_movement_encoder_path: str | None = option(
+        None, "checked and not used by the score: TMR has no movement encoder; its motion_decoder.pt may be given"
+    )
+
+    def __post_init__(self):
+        self.paths()  # refuses a run folder beside single files
+
+    def paths(self) -> EvaluatorPaths:
+        """The part of these settings that rewards read."""
+        return EvaluatorPaths(**{item.name: getattr(self, item.name) for item in dataclasses.fields(EvaluatorPaths)})
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,26 @@ from rollout.errors import InputError
 class Motions:
     """Decoded motions, as a reward receives them.
 
-    features: float32 [N, T, 263], raw (de-normalised) motion features; what lies past a motion's length never counts
+    features: float32 [N, T, F], raw (de-normalised) motion features, F = 263 or KIT's 251; what lies past a motion's
+        length never counts
     lengths:  int [N], valid frames of each motion, 1..T
     prompts:  N strings, the prompt each motion was made for
+    tokens:   None, or the `word/POS` strings of each prompt, () for one without
 
-    Raises InputError when the three do not fit together.
+    Raises InputError when they do not fit together.
     """
 
     features: np.ndarray
     lengths: np.ndarray
     prompts: list[str]
+    tokens: list[tuple[str, ...]] | None = None
 
     def __post_init__(self):
         shape = np.shape(self.features)
-        if len(shape) != 3 or shape[2] != 263:
-            raise InputError(f"motions: features have shape {shape}, expected [N, T, 263]")
+        if len(shape) != 3 or shape[2] not in (263, 251):
+            raise InputError(f"motions: features have shape {shape}, expected [N, T, 263] (KIT: 251)")
+        if self.tokens is not None and len(self.tokens) != shape[0]:
+            raise InputError(f"motions: {shape[0]} motions, tokens of {len(self.tokens)} prompts")
         if len(self.prompts) != shape[0] or np.shape(self.lengths) != (shape[0],):
             raise InputError(
                 f"motions: {shape[0]} motions, {len(self.prompts)} prompts, lengths of shape {np.shape(self.lengths)}"

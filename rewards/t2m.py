@@ -4,7 +4,6 @@ Names and computations are those of the official state dicts, but embeddings com
 length-aware, nothing is sorted. Every width is read from the tensors.
 """
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from rewards.glove import GloveWords
 from rewards.reward import Motions
-from rollout.weights import as_tensor, load_strict, read_array, read_torch, size_of
-from rewards.words import CATEGORIES, EOS, SOS, encode_caption
+from rewards.t2m_files import find_checkpoint, read_statistics, read_words
+from rewards.texts import TextEmbeddings
+from rewards.words import CATEGORIES, WordTable
 from rollout.errors import InputError
-from rollout.motion.vocabulary import Vocabulary
+from rollout.weights import load_strict, read_torch, size_of
 
 MAX_FRAMES = 196
 FRAMES_PER_MOVEMENT = 4
-log = logging.getLogger(__name__)
+CONTACTS = 4  # the last features, which the evaluator does not read
 
 
 class MovementEncoder(nn.Module):
@@ -118,76 +119,67 @@ class T2MReward:
         motion_encoder: BiGRUEncoder,
         mean: Tensor,
         std: Tensor,
-        vocabulary: Vocabulary,
-        word_vectors: Tensor,
+        words: GloveWords | WordTable,
         device: str = "cpu",
     ):
-        """mean, std: [263] of raw features; word_vectors: [len(vocabulary), word_dim], row 1 for unknown words."""
+        """mean, std: [F] of raw features; words: how a caption becomes word vectors and categories."""
         self.device = torch.device(device)
         self.text_encoder = text_encoder.to(self.device).eval()
         self.movement_encoder = movement_encoder.to(self.device).eval()
         self.motion_encoder = motion_encoder.to(self.device).eval()
-        self.mean, self.std = mean.to(self.device), std.to(self.device)
-        self.vocabulary, self.word_vectors = vocabulary, word_vectors.detach().to(self.device)
-        self._text_cache: dict[str, np.ndarray] = {}
+        self.mean, self.std = mean.to(self.device).double(), std.to(self.device).double()
+        self.words = words
+        self.texts = TextEmbeddings(self._embed_caption)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "T2MReward":
-        """Reads finest.tar (a torch.save dict), mean.npy, std.npy, vocabulary.json and word_vectors.npy.
-        InputError names the first file that is missing or wrong."""
-        folder = Path(folder)
-        path = folder / "finest.tar"
-        networks = build_networks(read_torch(path), str(path))
-        nfeats = networks[1].main[0].in_channels + 4
-        mean, std = (
-            as_tensor(read_array(path), str(path), (nfeats,)) for path in (folder / "mean.npy", folder / "std.npy")
-        )
-        if not (std > 0).all():
-            raise InputError(f"{folder / 'std.npy'}: holds values that are not positive")
-        path = folder / "vocabulary.json"
-        vocabulary = Vocabulary.load(path)
-        if absent := [word for word in (SOS, EOS) if word not in vocabulary.index]:
-            raise InputError(f"{path}: without the words {', '.join(absent)}")
-        path = folder / "word_vectors.npy"
-        table = as_tensor(read_array(path), str(path), (len(vocabulary), networks[0].input_emb.in_features))
-        return cls(*networks, mean, std, vocabulary, table, device)
+    def load(cls, path: Path | str, device: str = "cpu") -> "T2MReward":
+        """An evaluator in any layout of `rewards/t2m_files.py`. InputError names the first file that is missing or wrong."""
+        checkpoint = find_checkpoint(Path(path))
+        networks = build_networks(read_torch(checkpoint), str(checkpoint))
+        statistics = read_statistics(checkpoint, networks[1].main[0].in_channels + CONTACTS)
+        return cls(*networks, *statistics, read_words(checkpoint, networks[0].input_emb.in_features), device)
 
     @torch.no_grad()
-    def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Raw features [N, T, 263] and lengths [N] in 4..196 to co-embeddings, float32 [N, D], in input order."""
-        x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
-        return self.embed_normalised((x_ntf - self.mean) / self.std, torch.as_tensor(lengths)).cpu().numpy()
+    def embed_motion(self, features: np.ndarray, lengths: np.ndarray, keep_tail: bool = False) -> np.ndarray:
+        """Raw features [N, T, F] and lengths [N] in 4..196 to co-embeddings, float32 [N, D], in input order.
 
-    def embed_normalised(self, x_ntf: Tensor, lengths_n: Tensor) -> Tensor:
+        The convolutions look 3 frames past a motion's end. They see zeros there, so that a score is of the motion alone;
+        with `keep_tail` they see what `features` holds, as the official evaluation of generated motions does.
+        """
+        if features.shape[-1] != len(self.mean):
+            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
+        x_ntf = (torch.as_tensor(features, device=self.device).double() - self.mean) / self.std
+        return self.embed_normalised(x_ntf.float(), torch.as_tensor(lengths), keep_tail).cpu().numpy()
+
+    def embed_normalised(self, x_ntf: Tensor, lengths_n: Tensor, keep_tail: bool = False) -> Tensor:
         """As `embed_motion`, on normalised features, with gradient."""
         low, high = int(lengths_n.min()), int(lengths_n.max())
         if low < FRAMES_PER_MOVEMENT or high > MAX_FRAMES:
             raise InputError(f"t2m: motion lengths {low}..{high}, expected {FRAMES_PER_MOVEMENT}..{MAX_FRAMES} frames")
-        # The convolutions look 3 frames past the end. Room for them, as in the official zero-padding to 196 frames,
-        # makes the result the same whatever the batch is padded to.
+        # Room past the end, as in the official zero-padding to 196 frames, makes the result the same whatever the batch
+        # is padded to.
         frames = min(high + FRAMES_PER_MOVEMENT, MAX_FRAMES)
         x_ntf = nn.functional.pad(x_ntf[:, :frames], (0, 0, 0, max(0, frames - x_ntf.shape[1])))
-        beyond_nt = torch.arange(frames)[None] >= lengths_n.cpu()[:, None]
-        x_ntf = x_ntf.masked_fill(beyond_nt[..., None].to(x_ntf.device), 0)
-        return self.motion_encoder(self.movement_encoder(x_ntf[..., :-4]), lengths_n // FRAMES_PER_MOVEMENT)
+        if not keep_tail:
+            beyond_nt = torch.arange(frames)[None] >= lengths_n.cpu()[:, None]
+            x_ntf = x_ntf.masked_fill(beyond_nt[..., None].to(x_ntf.device), 0)
+        return self.motion_encoder(self.movement_encoder(x_ntf[..., :-CONTACTS]), lengths_n // FRAMES_PER_MOVEMENT)
+
+    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
+        """Co-embeddings of the prompts, float32 [N, D]; tokens: the `word/POS` strings of each, () for none.
+
+        InputError when a prompt cannot be read: no known word, or no tags and no tagger.
+        """
+        return self.texts(prompts, tokens)
 
     @torch.no_grad()
-    def embed_text(self, prompts: list[str]) -> np.ndarray:
-        """Co-embeddings of the prompts, float32 [N, D]. InputError when a prompt has no known word at all."""
-        for prompt in dict.fromkeys(prompts):
-            if prompt in self._text_cache:
-                continue
-            self.vocabulary.require_known(prompt)
-            if unknown := self.vocabulary.unknown_words(prompt):
-                log.warning("%s: prompt %r: unknown words %s", self.name, prompt, ", ".join(unknown))
-            words, categories = encode_caption(self.vocabulary, prompt)
-            one_hot_1lc = torch.eye(len(CATEGORIES), device=self.device)[categories][None]
-            # One prompt at a time: its embedding then cannot depend on its neighbours, to the last bit.
-            embedding_1d = self.text_encoder(self.word_vectors[words][None], one_hot_1lc, torch.tensor([len(words)]))
-            self._text_cache[prompt] = embedding_1d[0].cpu().numpy()
-        return np.stack([self._text_cache[prompt] for prompt in prompts])
+    def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
+        vectors, categories, length = self.words.sentence(text, tokens)
+        one_hot_1lc = torch.eye(len(CATEGORIES), device=self.device)[categories][None]
+        vectors_1lw = torch.as_tensor(vectors, device=self.device)[None]
+        return self.text_encoder(vectors_1lw, one_hot_1lc, torch.tensor([length]))[0].cpu().numpy()
 
     def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
-        gap_nd = self.embed_text(motions.prompts) - self.embed_motion(motions.features, motions.lengths)
+        gap_nd = self.embed_text(motions.prompts, motions.tokens) - self.embed_motion(motions.features, motions.lengths)
         matching_n = -np.linalg.norm(gap_nd, axis=1).astype(np.float32)
         return {"total": matching_n, "matching": matching_n}

@@ -3,8 +3,8 @@
 Names and computations are those of the official state dicts; every width is read from the tensors.
 """
 
-import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from rewards.reward import Motions
-from rollout.weights import as_tensor, load_strict, read_json_object, read_torch, size_of
+from rewards.t2m import MovementEncoder
+from rewards.texts import TextEmbeddings
+from rewards.tmr_files import (
+    DECODER, MOTION, MOVEMENT, PLAIN, TEXT, pick, read_config, read_networks, read_pair, read_statistics, read_word_table,
+)  # fmt: skip
 from rollout.errors import InputError
-from rollout.motion.vocabulary import Vocabulary
+from rollout.motion.huggingface import text_encoder
+from rollout.weights import load_strict, read_json_object, size_of
 
 MAX_LENGTH = 5000
 DROPOUT = 0.1
-log = logging.getLogger(__name__)
 
 
 def position_table(length: int, width: int) -> Tensor:
@@ -78,12 +82,11 @@ def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
 
     Raises InputError for missing, unexpected, misshapen or NaN tensors, all named.
     """
-    found = [re.match(r"seqTransEncoder\.layers\.(\d+)\.", key) for key in state] if isinstance(state, dict) else []
     widths = {
         "nfeats": size_of(state, "projection.weight", 1, 263),
         "latent_dim": size_of(state, "tokens", 1, 256),
         "ff_size": size_of(state, "seqTransEncoder.layers.0.linear1.weight", 0, 1024),
-        "num_layers": 1 + max((int(match[1]) for match in found if match), default=0),
+        "num_layers": layers_of(state, "seqTransEncoder"),
         "num_heads": config.get("num_heads", 4),  # no tensor tells the number of heads
     }
     stated = {key: config.get(key, width) for key, width in widths.items()}
@@ -98,6 +101,27 @@ def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
     return encoder
 
 
+def layers_of(state, stack: str) -> int:
+    """How many layers `stack` has in a state dict, 1 when it has none."""
+    found = [re.match(rf"{stack}\.layers\.(\d+)\.", key) for key in state] if isinstance(state, dict) else []
+    return 1 + max((int(match[1]) for match in found if match), default=0)
+
+
+def check_movement(path: Path) -> None:
+    """Raises InputError unless the file holds TMR's motion decoder, or T2M's movement encoder, in every key and shape."""
+    networks = read_networks(path)
+    if MOVEMENT in networks or "main.0.weight" in networks.get(PLAIN, {}):
+        state = pick(networks, MOVEMENT, path)
+        nfeats, hidden = size_of(state, "main.0.weight", 1, 259), size_of(state, "main.0.weight", 0, 512)
+        network = MovementEncoder(nfeats, hidden, size_of(state, "main.3.weight", 0, 512))
+    else:
+        state = pick(networks, DECODER, path)
+        nfeats, latent = size_of(state, "final_layer.weight", 0, 263), size_of(state, "final_layer.weight", 1, 256)
+        feedforward = size_of(state, "seqTransDecoder.layers.0.linear1.weight", 0, 1024)
+        network = ActorDecoder(nfeats, latent, feedforward, layers_of(state, "seqTransDecoder"), num_heads=1)
+    load_strict(network, state, str(path))
+
+
 class TMRReward:
     """Cosine between the latent means of a motion and of its prompt, as cos/2 + 1/2 in [0, 1]."""
 
@@ -109,46 +133,72 @@ class TMRReward:
         motion_encoder: ActorEncoder,
         mean: Tensor,
         std: Tensor,
-        vocabulary: Vocabulary,
-        word_embeddings: Tensor,
+        read_text: Callable[[str], np.ndarray],
         device: str = "cpu",
     ):
-        """mean, std: [263] of raw features; word_embeddings: [len(vocabulary), nfeats], row 1 for unknown words."""
+        """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]."""
         self.device = torch.device(device)
         self.text_encoder = text_encoder.to(self.device).eval()
         self.motion_encoder = motion_encoder.to(self.device).eval()
         self.mean, self.std = mean.to(self.device), std.to(self.device)
-        self.vocabulary, self.word_embeddings = vocabulary, word_embeddings.detach().to(self.device)
-        self._text_cache: dict[str, np.ndarray] = {}
+        self.read_text = read_text
+        self.texts = TextEmbeddings(self._embed_caption)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "TMRReward":
-        """Reads config.json, last_weights/{text,motion}_encoder.pt, stats/{mean,std}.pt, vocabulary.json and
-        word_embeddings.pt. InputError names the first file that is missing or wrong."""
+    def load(
+        cls, folder: Path | str, device: str = "cpu", stats: str | None = None, text_source: str | None = None
+    ) -> "TMRReward":
+        """A run folder: config.json, last_weights/{text,motion}_encoder.pt, statistics (see `read_statistics`), and
+        vocabulary.json with word_embeddings.pt or else the DistilBERT `text_source`. InputError names the first file that
+        is missing or wrong."""
         folder = Path(folder)
-        model = read_json_object(folder / "config.json").get("model", {})
-        encoders = []
-        for part in ("text_encoder", "motion_encoder"):
-            path = folder / "last_weights" / f"{part}.pt"
-            config = model.get(part, {}) if isinstance(model, dict) else {}
-            encoders.append(build_encoder(read_torch(path), str(path), config if isinstance(config, dict) else {}))
-        text_encoder, motion_encoder = encoders
-        text_width, motion_width = text_encoder.tokens.shape[1], motion_encoder.tokens.shape[1]
-        if text_width != motion_width:
-            raise InputError(f"{folder}/last_weights: latent width {text_width} (text) and {motion_width} (motion)")
-        nfeats = motion_encoder.projection.in_features
-        mean, std = (
-            as_tensor(read_torch(path), str(path), (nfeats,))
-            for path in (folder / "stats" / "mean.pt", folder / "stats" / "std.pt")
-        )
-        vocabulary = Vocabulary.load(folder / "vocabulary.json")
-        path = folder / "word_embeddings.pt"
-        table = as_tensor(read_torch(path), str(path), (len(vocabulary), text_encoder.projection.in_features))
-        return cls(text_encoder, motion_encoder, mean, std, vocabulary, table, device)
+        config = read_json_object(folder / "config.json")
+        paths = {part: folder / "last_weights" / f"{part}.pt" for part in (TEXT, MOTION)}
+        weights = {part: (pick(read_networks(path), part, path), path) for part, path in paths.items()}
+        return cls._assemble(weights, config, [folder], device, stats, text_source)
+
+    @classmethod
+    def load_files(
+        cls,
+        text_path: str | None,
+        motion_path: str | None,
+        movement_path: str | None = None,
+        device: str = "cpu",
+        stats: str | None = None,
+        text_source: str | None = None,
+    ) -> "TMRReward":
+        """Single weights files in any layout of `rewards/tmr_files.py`; everything else is looked for beside the first of
+        them and one folder above. The movement file (TMR has none; its motion decoder, say) is checked and not used."""
+        text_file, motion_file, movement_file = (path and Path(path) for path in (text_path, motion_path, movement_path))
+        weights = read_pair(text_file, motion_file)
+        if movement_file:
+            check_movement(movement_file)
+        folders = list(weights[TEXT][1].absolute().parents)[:2]
+        return cls._assemble(weights, read_config(folders), folders, device, stats, text_source)
+
+    @classmethod
+    def _assemble(cls, weights, config: dict, folders: list[Path], device: str, stats, text_source) -> "TMRReward":
+        model = config.get("model")
+        encoders = {}
+        for part, (state, path) in weights.items():
+            widths = model.get(part) if isinstance(model, dict) else None
+            encoders[part] = build_encoder(state, str(path), widths if isinstance(widths, dict) else {})
+        latents = {part: encoder.tokens.shape[1] for part, encoder in encoders.items()}
+        if latents[TEXT] != latents[MOTION]:
+            raise InputError(f"{weights[MOTION][1]}: latent width {latents[MOTION]}, the text encoder has {latents[TEXT]}")
+        mean, std = read_statistics(folders, config, stats, encoders[MOTION].projection.in_features)
+        table = read_word_table(folders, encoders[TEXT].projection.in_features)
+        if table and text_source:
+            raise InputError(f"reward.text_encoder: found {text_source!r}, but this TMR evaluator reads text by its vocabulary.json")
+        # Looked up for the first unknown caption only: whoever is given the embeddings needs no language model.
+        read_text = table.encode if table else lambda text: text_encoder("bert", text_source).encode(text)
+        return cls(encoders[TEXT], encoders[MOTION], mean, std, read_text, device)
 
     @torch.no_grad()
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Raw features [N, T, 263] and lengths [N] to latent means, float32 [N, D], in input order."""
+        """Raw features [N, T, F] and lengths [N] to latent means, float32 [N, D], in input order."""
+        if features.shape[-1] != len(self.mean):
+            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
         x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
         lengths_n = torch.as_tensor(lengths, device=self.device)
         mask_nt = valid_frames(x_ntf.shape[1], lengths_n)
@@ -156,23 +206,23 @@ class TMRReward:
         x_ntf = ((x_ntf - self.mean) / (self.std + 1e-12)).masked_fill(~mask_nt[..., None], 0)
         return self.motion_encoder(x_ntf, mask_nt)[0].cpu().numpy()
 
+    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
+        """Latent means of the prompts, float32 [N, D]; tokens do not matter. InputError when a prompt cannot be read."""
+        return self.texts(prompts, tokens)
+
     @torch.no_grad()
-    def embed_text(self, prompts: list[str]) -> np.ndarray:
-        """Latent means of the prompts, float32 [N, D]. InputError when a prompt has no known word at all."""
-        for prompt in dict.fromkeys(prompts):
-            if prompt in self._text_cache:
-                continue
-            self.vocabulary.require_known(prompt)
-            if unknown := self.vocabulary.unknown_words(prompt):
-                log.warning("%s: prompt %r: unknown words %s", self.name, prompt, ", ".join(unknown))
-            # One prompt at a time: its embedding then cannot depend on its neighbours, to the last bit.
-            x_1lf = self.word_embeddings[self.vocabulary.encode(prompt)][None]
-            mask_1l = torch.ones(x_1lf.shape[:2], dtype=torch.bool, device=self.device)
-            self._text_cache[prompt] = self.text_encoder(x_1lf, mask_1l)[0][0].cpu().numpy()
-        return np.stack([self._text_cache[prompt] for prompt in prompts])
+    def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
+        x_1lf = torch.as_tensor(self.read_text(text), device=self.device)[None]
+        wanted = self.text_encoder.projection.in_features
+        if x_1lf.shape[2] != wanted:
+            raise InputError(
+                f"reward.text_encoder: gives token features of {x_1lf.shape[2]} numbers, TMR's text encoder reads {wanted}"
+            )
+        mask_1l = torch.ones(x_1lf.shape[:2], dtype=torch.bool, device=self.device)
+        return self.text_encoder(x_1lf, mask_1l)[0][0].cpu().numpy()
 
     def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
-        text_nd = self.embed_text(motions.prompts)
+        text_nd = self.embed_text(motions.prompts, motions.tokens)
         motion_nd = self.embed_motion(motions.features, motions.lengths)
         norms_n = np.linalg.norm(text_nd, axis=1) * np.linalg.norm(motion_nd, axis=1)
         cosine_n = ((text_nd * motion_nd).sum(axis=1) / norms_n / 2 + 0.5).astype(np.float32)

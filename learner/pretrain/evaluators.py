@@ -19,7 +19,7 @@ from learner.pretrain.mdm import STD_GROUPS
 from learner.pretrain.retrieval import retrieval, robustness
 from rewards.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
 from rewards.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
-from rewards.words import CATEGORIES, EOS, SOS, encode_caption
+from rewards.words import CATEGORIES, EOS, SOS, WordTable, encode_caption
 from rollout.motion.dataset import Clip
 from rollout.motion.skeleton import FEATURES
 from rollout.motion.vocabulary import Vocabulary
@@ -86,7 +86,8 @@ def train_tmr(
         return {"contrastive": contrastive / 2, "recons": recons, "kl": kl, "latent": latent}
 
     def judge(m: nn.ModuleDict) -> TMRReward:
-        return TMRReward(m["text"], m["motion"], torch.tensor(mean), torch.tensor(std), vocabulary, m["words"].weight)
+        statistics = torch.tensor(mean), torch.tensor(std)
+        return TMRReward(m["text"], m["motion"], *statistics, WordTable("tmr", vocabulary, m["words"].weight).encode)
 
     best, report = optimise(model, loss, TMR_WEIGHTS, judge, clips, features, steps, "tmr")
     (out_folder / "last_weights").mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ def train_t2m(
 
     def judge(m: nn.ModuleDict) -> T2MReward:
         statistics = torch.tensor(mean), torch.tensor(std)
-        return T2MReward(m["text"], m["movement"], m["motion"], *statistics, vocabulary, m["words"].weight)
+        return T2MReward(m["text"], m["movement"], m["motion"], *statistics, WordTable("t2m", vocabulary, m["words"].weight))
 
     def loss() -> dict[str, Tensor]:
         x_ntf, lengths_n, captions, alike_bn = crops.batch(BATCH, SPOILT, noise=0.1)

@@ -8,6 +8,7 @@ import numpy as np
 from learner.pretrain.retrieval import stack
 from rewards.metrics import statistics
 from rewards.pair import load_reward_and_judge
+from rewards.paths import EvaluatorPaths
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
 
@@ -64,7 +65,8 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
         if clip.split != "train":
             for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
                 crops.append(rederived(motion[start : start + frames]))
-    tmr, t2m = load_reward_and_judge("tmr", str(root / "rewards/assets/tmr"), str(root / "rewards/assets/t2m"), "cpu")
+    paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
+    tmr, t2m = load_reward_and_judge("tmr", paths, "cpu")
     arrays = {}
     for evaluator in (tmr, t2m):
         mean, cov = statistics(evaluator.embed_motion(*stack(crops)))

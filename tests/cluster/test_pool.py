@@ -62,7 +62,7 @@ def tuned(policy):
 
 @pytest.fixture(scope="module")
 def pool(config):
-    return Pool(config, policy_settings(config))
+    return Pool(config, policy_settings(config), {})
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
     (folder / "word_embeddings.pt").write_bytes(b"")
     broken = dataclasses.replace(config, reward=dataclasses.replace(config.reward, tmr_path=str(folder)))
     with pytest.raises(InputError, match="word_embeddings.pt: not a readable weights file") as caught:
-        get(RewardActor.remote().start.remote(broken, 1))
+        get(RewardActor.remote().start.remote(broken, {}, 1))
     assert "\n" not in str(caught.value)
 
 
@@ -219,5 +219,5 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
 def test_more_than_the_cluster_has_is_one_line(config, resources, message):
     asked = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **resources))
     with pytest.raises(InputError) as caught:
-        Pool(asked, policy_settings(asked))
+        Pool(asked, policy_settings(asked), {})
     assert str(caught.value) == message

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from learner.config import parse_config
-from learner.plan import Plan, policy_settings
+from learner.plan import Plan, check_evaluators, policy_settings
+from rewards.pair import load_reward_and_judge
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
+from rollout.prompts import Prompt
 from tests.tiny import FRAMES, HELDOUT, TRAINING, write_prompts, write_run_config
 
 
@@ -144,3 +147,20 @@ def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts
     with pytest.raises(InputError, match="4 frames, expected at least 5"):
         plan(folder, policy, "--rollout.prompts", str(prompts))
     plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "five.txt", [f"{TRAINING[0]}\t5"])))
+
+
+def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, policy):
+    made = plan(folder, policy)
+    assert {name: list(known) for name, known in made.texts.items()} == dict.fromkeys(("tmr", "t2m"), [(t, ()) for t in TRAINING + HELDOUT])
+    paths = made.config.reward.paths()
+    fresh = load_reward_and_judge("tmr", paths, "cpu")
+    for given, alone in zip(load_reward_and_judge("tmr", paths, "cpu", texts=made.texts), fresh):
+        given.texts.encode = None  # calling it would fail
+        np.testing.assert_array_equal(given.embed_text(HELDOUT), alone.embed_text(HELDOUT))
+
+
+def test_the_evaluators_get_the_tags_of_the_prompts(folder):
+    config = parse_config(["--config", str(folder / "run.yaml")])
+    texts = check_evaluators(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
+    for known in texts.values():
+        assert set(known) == {("a person walks", ()), ("a person jumps", ("a/DET",))}
