@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from rollout.errors import InputError
-from rollout.motion.completion import complete
+from rollout.motion.completion import check_prefix, complete
 from rollout.policy import Conditioning
 from rollout.prompts import Prompt
+from rollout.sample import main
 from tests.tiny import make_policy, write_mdm
 
 CONTEXT, PREDICTED = 4, 8
@@ -15,7 +16,7 @@ CONTEXT, PREDICTED = 4, 8
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory):
     folder = write_mdm(tmp_path_factory.mktemp("dip"), arch="trans_dec", context_len=CONTEXT, pred_len=PREDICTED)
-    return make_policy(folder, frames=PREDICTED)
+    return make_policy(folder)
 
 
 @pytest.fixture
@@ -46,9 +47,19 @@ def test_the_prefix_decides_with_its_last_frames_alone(policy, prefix):
 
 
 def test_a_prefix_that_does_not_fit_is_refused(policy, prefix):
-    with pytest.raises(InputError, match=r"found shape \[3, 263\], expected at least 4 frames of 263"):
-        complete(policy, prompt(policy), prefix[:3], 8, [(0,)])
-    with pytest.raises(InputError, match=r"found shape \[6, 251\]"):
-        complete(policy, prompt(policy), prefix[:, :251], 8, [(0,)])
-    with pytest.raises(InputError, match="NaN"):
-        complete(policy, prompt(policy), prefix * np.nan, 8, [(0,)])
+    for wrong, expected in (
+        (prefix[:3], r"p.npy: found shape \[3, 263\], expected at least 4 frames of 263"), (prefix[:, :251], r"found shape \[6, 251\]"),
+        (prefix * np.nan, "NaN"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=expected):
+            check_prefix(policy, wrong, "p.npy")
+
+
+def test_motions_are_continued_from_the_command_line(policy, prefix, tmp_path, capsys):
+    np.save(tmp_path / "prefix.npy", prefix)
+    (tmp_path / "prompts.txt").write_text("a person walks\t19\n")
+    flags = ["--model", str(policy.settings.path), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
+    assert main([*flags, "--out", str(tmp_path / "out"), "--prefix", str(tmp_path / "prefix.npy")]) == 0
+    assert np.load(tmp_path / "out" / "000.features.npy").shape == (19, 263)
+    assert main([*flags, "--out", str(tmp_path / "none")]) == 2 and not (tmp_path / "none").exists()
+    assert "--prefix: missing" in capsys.readouterr().err
