@@ -11,6 +11,7 @@ import torch
 from rollout.export import main
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.checkpoint import newest_model
+from rollout.motion.official import RECOMPUTED
 from rollout.policy import Request
 from rollout.prompts import Prompt
 from tests.parity import parameters
@@ -66,9 +67,12 @@ def test_parity_an_untrained_adapter_exports_the_official_tensors_of_its_base(fo
     save_adapter(policy, tmp_path / "adapter")
     assert export(base, tmp_path, capsys) == (0, "")
     expected, found = load_file(base), load_file(tmp_path / "out")
-    tables = {key for key in found if key.endswith(".pe")}
-    assert found.keys() - tables == expected.keys() - tables
-    assert all(torch.equal(found[key], expected[key]) for key in found.keys() - tables)
+    # Newer files may leave the position tables out, which the public code computes anew.
+    assert expected.keys() <= found.keys() <= expected.keys() | set(RECOMPUTED)
+    for key in expected.keys() - set(RECOMPUTED):
+        assert torch.equal(found[key], expected[key]), key
+    for key in expected.keys() & set(RECOMPUTED):
+        torch.testing.assert_close(found[key], expected[key], atol=1e-6, rtol=0)
     assert (tmp_path / "out" / newest_model(base).name).exists()
     assert json.loads((tmp_path / "out" / "args.json").read_text()) == json.loads((base / "args.json").read_text())
 
