@@ -124,7 +124,7 @@ class Evaluate:
     """The same prompts and noise, base model beside tuned. Always before and after training."""
 
     every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
-    prompts: int = option(64, "held-out prompts, never trained on", minimum=1)
+    prompts: int = option(64, "held-out prompts, never trained on; and at most as many training prompts", minimum=1)
     samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
     heldout: str | None = option(None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project")
 
