@@ -67,14 +67,16 @@ class Reward:
     component: str = option("", "component of the reward that is maximised; empty = its total")
     foot_skate: float = option(0.5, "penalty on feet that slide more than real ones, in the reward's unit per m/s; 0 = none", minimum=0)
     t2m_path: str | None = option(
-        None, "T2M evaluator: a finest.tar, or the MDM checkout that holds it with its glove folder and statistics; null = the shipped one"
+        None, "T2M evaluator: a finest.tar, or the MDM checkout around it with glove folder and statistics; null = the shipped one"
     )
     tmr_path: str | None = option(
         None, "TMR evaluator: a run folder with config.json, last_weights and stats; null = the shipped one"
     )
-    tmr_stats: str | None = option(None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says")
+    tmr_stats: str | None = option(
+        None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says"
+    )
     text_encoder: str | None = option(
-        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased from the local hub cache"
+        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased in the hub cache"
     )
     tmr_text_encoder_path: str | None = option(
         None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders"

@@ -189,7 +189,7 @@ class TMRReward:
         mean, std = read_statistics(folders, config, stats, encoders[MOTION].projection.in_features)
         table = read_word_table(folders, encoders[TEXT].projection.in_features)
         if table and text_source:
-            raise InputError(f"reward.text_encoder: found {text_source!r}, but this TMR evaluator reads text by its vocabulary.json")
+            raise InputError(f"reward.text_encoder: found {text_source!r}, but this evaluator reads text by its vocabulary.json")
         # Looked up for the first unknown caption only: whoever is given the embeddings needs no language model.
         read_text = table.encode if table else lambda text: text_encoder("bert", text_source).encode(text)
         return cls(encoders[TEXT], encoders[MOTION], mean, std, read_text, device)

@@ -172,7 +172,8 @@ def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts
 
 def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, policy):
     made = plan(folder, policy)
-    assert {name: list(known) for name, known in made.texts.items()} == dict.fromkeys(("tmr", "t2m"), [(t, ()) for t in TRAINING + HELDOUT])
+    captions = [(text, ()) for text in TRAINING + HELDOUT]
+    assert {name: list(known) for name, known in made.texts.items()} == {"tmr": captions, "t2m": captions}
     paths = made.config.reward.paths()
     fresh = load_reward_and_judge("tmr", paths, "cpu")
     for given, alone in zip(load_reward_and_judge("tmr", paths, "cpu", texts=made.texts), fresh):

@@ -85,7 +85,8 @@ def test_what_is_missing_is_listed_with_where_it_was_looked_for(tmp_path):
     finest = write_checkout(tmp_path)
     shutil.rmtree(tmp_path / "glove")
     message = error_of(finest)
-    for part in ("our_vab_data.npy, our_vab_words.pkl, our_vab_idx.pkl not found", str(tmp_path / "glove"), str(finest.parent / "glove")):
+    names = "our_vab_data.npy, our_vab_words.pkl, our_vab_idx.pkl not found"
+    for part in (names, str(tmp_path / "glove"), str(finest.parent / "glove")):
         assert part in message
     write_checkout(tmp_path / "other")
     for name in ("mean", "std"):

@@ -122,7 +122,8 @@ def test_a_missing_encoder_names_its_flag(files):
 
 
 def test_a_run_folder_beside_single_files_is_refused(tmr_folder, files):
-    assert "reward.tmr_path: given together with --tmr_text_encoder_path" in error_of(tmr_path=tmr_folder, **{TEXT: files["text"]})
+    message = error_of(tmr_path=tmr_folder, **{TEXT: files["text"]})
+    assert "reward.tmr_path: given together with --tmr_text_encoder_path" in message
 
 
 def test_a_file_of_other_networks_is_named(tmr_folder, files, states):
