@@ -1,6 +1,8 @@
 """What a run will do, worked out before anything starts: policy settings, prompts, requests and their seeds."""
 
 import dataclasses
+import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning, Request, arrays_digest
 from rollout.prompts import Prompt, read_prompts
 
+log = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"
 MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
 TRAINING, HELDOUT, TRAINED_AGAIN, ORDER = range(4)  # second word of every seed: what the noise is for
@@ -41,36 +44,46 @@ def policy_settings(config: Config) -> MotionPolicySettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The prompts of a run, encoded, and the requests made of them. texts: their embeddings by both evaluators."""
+    """The prompts of a run, encoded, and the requests made of them.
+
+    training: by place in the prompt file, those that this run comes to; of tens of thousands most runs need few. prompts:
+    how many there are. examined: the places of those that are evaluated. texts: all embeddings by both evaluators.
+    """
 
     config: Config
-    training: list[Conditioning]
+    training: dict[int, Conditioning]
+    prompts: int
+    examined: list[int]
     heldout: list[Conditioning]
     texts: Embedded
 
     @classmethod
     def make(cls, config: Config, policy: MotionDiffusionPolicy) -> "Plan":
-        """Reads and encodes both prompt files. Raises InputError for a prompt that is in both."""
-        frames = config.model.frames
-        training = policy.prepare(read_prompts(config.rollout.prompts or ASSETS / "training_prompts.json", frames))
-        heldout_file = config.evaluate.heldout or ASSETS / "heldout_prompts.json"
-        heldout = policy.prepare(read_prompts(heldout_file, frames)[: config.evaluate.prompts])
-        trained_on = {arrays_digest(c.arrays) for c in training}  # what the model is told, however it is written
-        shared = [c.prompt.text for c in heldout if arrays_digest(c.arrays) in trained_on]
-        if shared:
-            raise InputError(f"evaluate.heldout: {heldout_file} holds {len(shared)} training prompts, such as {shared[0]!r}")
-        return cls(config, training, heldout, check_evaluators(config, [c.prompt for c in training + heldout]))
+        """Reads both prompt files and encodes what the run needs of them.
+
+        A held-out prompt that is trained on, however it is written, is left out and reported. Raises InputError when none
+        is left, and for a model that cannot be trained.
+        """
+        _require_trainable(config, policy)
+        frames, wanted = config.model.frames, config.evaluate.prompts
+        prompts = read_prompts(config.rollout.prompts or ASSETS / "training_prompts.json", frames)
+        examined = sorted({deal(config.seed, position, len(prompts)) for position in range(min(wanted, len(prompts)))})
+        positions = range(config.iterations * config.rollout.prompts_per_iteration)
+        dealt = {deal(config.seed, position, len(prompts)) for position in positions}
+        places = sorted(dealt.union(examined))
+        training = dict(zip(places, policy.prepare([prompts[place] for place in places])))
+        heldout = _never_trained_on(config, policy, prompts, training)
+        texts = check_evaluators(config, [c.prompt for c in [*training.values(), *heldout]])
+        return cls(config, training, len(prompts), examined, heldout, texts)
 
     def rollout_requests(self, iteration: int) -> list[Request]:
         """The groups of one iteration: the next prompts of a shuffled deck, reshuffled whenever it runs out."""
         rollout, seed = self.config.rollout, self.config.seed
-        first, size = iteration * rollout.prompts_per_iteration, len(self.training)
+        first = iteration * rollout.prompts_per_iteration
         requests = []
-        for position in range(first, first + rollout.prompts_per_iteration):
-            deck = np.random.default_rng((seed, ORDER, position // size)).permutation(size)
-            conditioning = self.training[deck[position % size]]
-            noise = (seed, TRAINING, iteration, position - first)
-            requests.append(Request(conditioning, rollout.group_size, noise, rollout.trained_steps))
+        for i in range(rollout.prompts_per_iteration):
+            conditioning = self.training[deal(seed, first + i, self.prompts)]
+            requests.append(Request(conditioning, rollout.group_size, (seed, TRAINING, iteration, i), rollout.trained_steps))
         return requests
 
     def heldout_requests(self) -> list[Request]:
@@ -78,12 +91,54 @@ class Plan:
         return self._evaluation(self.heldout, HELDOUT, self.config.evaluate.samples_per_prompt)
 
     def trained_requests(self) -> list[Request]:
-        """The training prompts under noise that training never uses; at least as many samples as held-out ones."""
+        """Training prompts, the first that the deck deals, under noise that training never uses; at least as many samples
+        as held-out ones."""
         wanted = len(self.heldout) * self.config.evaluate.samples_per_prompt
-        return self._evaluation(self.training, TRAINED_AGAIN, max(2, -(-wanted // len(self.training))))
+        conditionings = [self.training[place] for place in self.examined]
+        return self._evaluation(conditionings, TRAINED_AGAIN, max(2, -(-wanted // len(conditionings))))
 
     def _evaluation(self, conditionings: list[Conditioning], purpose: int, samples: int) -> list[Request]:
         return [Request(c, samples, (self.config.seed, purpose, i), 0) for i, c in enumerate(conditionings)]
+
+
+def deal(seed: int, position: int, prompts: int) -> int:
+    """The place in the prompt file of card `position` of a deck that is shuffled anew whenever it runs out."""
+    return int(_deck(seed, position // prompts, prompts)[position % prompts])
+
+
+@functools.lru_cache(maxsize=2)
+def _deck(seed: int, round_: int, prompts: int) -> np.ndarray:
+    return np.random.default_rng((seed, ORDER, round_)).permutation(prompts)
+
+
+def _require_trainable(config: Config, policy: MotionDiffusionPolicy) -> None:
+    if not config.model.ddim_eta:
+        raise InputError("model.ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
+    if policy.options["context_len"]:
+        raise InputError(f"{policy.settings.path}: a prefix-completion model can be sampled (rollout.sample --prefix), not trained")
+    if policy.shape.features != FEATURES:
+        raise InputError(f"{policy.settings.path}: {policy.shape.features} motion features can be sampled, not trained; expected {FEATURES}")
+
+
+def _never_trained_on(
+    config: Config, policy: MotionDiffusionPolicy, prompts: list[Prompt], training: dict[int, Conditioning]
+) -> list[Conditioning]:  # fmt: skip
+    """The first held-out prompts whose text no training prompt has, nor what the model is told of it."""
+    file = config.evaluate.heldout or ASSETS / "heldout_prompts.json"
+    texts = {prompt.text.casefold() for prompt in prompts}
+    told = {arrays_digest(conditioning.arrays) for conditioning in training.values()}
+    heldout, shared = [], []
+    for prompt in read_prompts(file, config.model.frames):
+        if len(heldout) == config.evaluate.prompts:
+            break
+        (conditioning,) = policy.prepare([prompt])
+        known = prompt.text.casefold() in texts or arrays_digest(conditioning.arrays) in told
+        (shared if known else heldout).append(conditioning)
+    if not heldout:
+        raise InputError(f"evaluate.heldout: every prompt of {file} is a training prompt, such as {shared[0].prompt.text!r}")
+    if shared:
+        log.warning("evaluate.heldout: left out %d training prompts of %s, such as %r", len(shared), file, shared[0].prompt.text)
+    return heldout
 
 
 def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
@@ -97,8 +152,12 @@ def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
     if lengths.min() < MIN_FRAMES:
         short = prompts[int(lengths.argmin())]
         raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
-    features = np.zeros((len(prompts), lengths.max(), FEATURES), np.float32)
-    still = Motions(features, lengths, [prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+    for evaluator in (reward, judge):
+        evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+    one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
+    lengths = np.array([prompt.length for prompt in one_of_each])
+    features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
+    still = Motions(features, lengths, [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each])
     judge(still)
     components = sorted(reward(still))
     if kind.component and kind.component not in components:

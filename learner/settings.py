@@ -52,7 +52,7 @@ class Lora:
 class Rollout:
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
-    prompts: str | None = option(None, "file of training prompts; null = the prompts that ship with the project")
+    prompts: str | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1)
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", minimum=2)
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
@@ -64,14 +64,16 @@ class Evaluators:
     """The two networks that read motions: TMR and T2M."""
 
     t2m_path: str | None = option(
-        None, "T2M evaluator: a finest.tar, or the MDM checkout that holds it with its glove folder and statistics; null = the shipped one"
+        None, "T2M evaluator: a finest.tar, or the MDM checkout around it with glove folder and statistics; null = the shipped one"
     )
     tmr_path: str | None = option(
         None, "TMR evaluator: a run folder with config.json, last_weights and stats; null = the shipped one"
     )
-    tmr_stats: str | None = option(None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says")
+    tmr_stats: str | None = option(
+        None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says"
+    )
     text_encoder: str | None = option(
-        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased from the local hub cache"
+        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased in the hub cache"
     )
     tmr_text_encoder_path: str | None = option(
         None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders"
@@ -130,9 +132,9 @@ class Evaluate:
     """The same prompts and noise, base model beside tuned. Always before and after training."""
 
     every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
-    prompts: int = option(64, "held-out prompts, never trained on", minimum=1)
+    prompts: int = option(64, "held-out prompts, never trained on; and at most as many training prompts", minimum=1)
     samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
-    heldout: str | None = option(None, "file of held-out prompts; null = those that ship with the project")
+    heldout: str | None = option(None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ class FootSkatePenalty:
     def __init__(self, reward: Reward, weight: float):
         self.reward, self.weight, self.name = reward, weight, reward.name
 
+    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
+        """The reward's own embeddings of the prompts."""
+        return self.reward.embed_text(prompts, tokens)
+
     def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
         components = self.reward(motions)
         skate = foot_skate(features_to_joints(motions.features), motions.lengths)

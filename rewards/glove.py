@@ -60,7 +60,7 @@ class GloveWords:
         if not tokens:
             tokens = tag(text)
             if unknown := [token.partition("/")[0] for token in tokens if token.partition("/")[0] not in self.index]:
-                log.warning("prompt %r: unknown words %s", text, ", ".join(unknown))
+                log.warning("t2m: prompt %r: unknown words %s", text, ", ".join(unknown))
         entries = [(self.index[SOS], OTHER), *map(self.lookup, tokens[:MAX_WORDS]), (self.index[EOS], OTHER)]
         length = len(entries)
         entries += [(self.index[UNK], OTHER)] * (MAX_WORDS + 2 - length)

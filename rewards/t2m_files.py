@@ -64,7 +64,7 @@ def read_words(checkpoint: Path, width: int) -> GloveWords | WordTable:
     if absent := [word for word in (SOS, EOS) if word not in vocabulary.index]:
         raise InputError(f"{path}: without the words {', '.join(absent)}")
     path = checkpoint.parent / "word_vectors.npy"
-    return WordTable(vocabulary, as_tensor(read_array(path), str(path), (len(vocabulary), width)))
+    return WordTable("t2m", vocabulary, as_tensor(read_array(path), str(path), (len(vocabulary), width)))
 
 
 def _above(checkpoint: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from rewards.tmr_files import (
     DECODER, MOTION, MOVEMENT, PLAIN, TEXT, pick, read_config, read_networks, read_pair, read_statistics, read_word_table,
 )  # fmt: skip
 from rollout.errors import InputError
+from rollout.motion.huggingface import text_encoder
 from rollout.weights import load_strict, read_json_object, size_of
 
 MAX_LENGTH = 5000
@@ -98,14 +99,6 @@ def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
     encoder = ActorEncoder(**widths)
     load_strict(encoder, state, source)
     return encoder
-
-
-def distilbert_tokens(text: str, source: str | None) -> np.ndarray:
-    """Token features of DistilBERT, float32 [L, width]. The model is looked up for the first unknown caption only: whoever
-    is given the embeddings needs none."""
-    from rollout.motion.huggingface import text_encoder
-
-    return text_encoder("bert", source).encode(text)
 
 
 def layers_of(state, stack: str) -> int:
@@ -196,8 +189,9 @@ class TMRReward:
         mean, std = read_statistics(folders, config, stats, encoders[MOTION].projection.in_features)
         table = read_word_table(folders, encoders[TEXT].projection.in_features)
         if table and text_source:
-            raise InputError(f"reward.text_encoder: found {text_source!r}, but this TMR evaluator reads text by its vocabulary.json")
-        read_text = table.encode if table else lambda text: distilbert_tokens(text, text_source)
+            raise InputError(f"reward.text_encoder: found {text_source!r}, but this evaluator reads text by its vocabulary.json")
+        # Looked up for the first unknown caption only: whoever is given the embeddings needs no language model.
+        read_text = table.encode if table else lambda text: text_encoder("bert", text_source).encode(text)
         return cls(encoders[TEXT], encoders[MOTION], mean, std, read_text, device)
 
     @torch.no_grad()

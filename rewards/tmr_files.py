@@ -114,5 +114,5 @@ def read_word_table(folders: list[Path], width: int) -> WordTable | None:
         path = folder / "word_embeddings.pt"
         if path.is_file() or (folder / "vocabulary.json").is_file():
             vocabulary = Vocabulary.load(folder / "vocabulary.json")
-            return WordTable(vocabulary, as_tensor(read_torch(path), str(path), (len(vocabulary), width)))
+            return WordTable("tmr", vocabulary, as_tensor(read_torch(path), str(path), (len(vocabulary), width)))
     return None

@@ -36,9 +36,9 @@ class WordTable:
     the text is known, and report unknown words, which keep their place.
     """
 
-    def __init__(self, vocabulary: Vocabulary, vectors: Tensor):
-        """vectors: [len(vocabulary), width], row 1 for unknown words."""
-        self.vocabulary, self.vectors = vocabulary, vectors.detach().cpu().numpy()
+    def __init__(self, evaluator: str, vocabulary: Vocabulary, vectors: Tensor):
+        """vectors: [len(vocabulary), width], row 1 for unknown words. evaluator: whose name reports bear."""
+        self.evaluator, self.vocabulary, self.vectors = evaluator, vocabulary, vectors.detach().cpu().numpy()
 
     def encode(self, text: str) -> np.ndarray:
         """Word vectors, float32 [L, width]."""
@@ -54,7 +54,7 @@ class WordTable:
     def _report_unknown(self, text: str) -> None:
         self.vocabulary.require_known(text)
         if unknown := self.vocabulary.unknown_words(text):
-            log.warning("prompt %r: unknown words %s", text, ", ".join(unknown))
+            log.warning("%s: prompt %r: unknown words %s", self.evaluator, text, ", ".join(unknown))
 
 
 def encode_caption(vocabulary: Vocabulary, caption: str) -> tuple[list[int], list[int]]:

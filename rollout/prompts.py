@@ -18,7 +18,7 @@ MAX_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to generate, its length in frames, and its words as `word/POS` where their source is tagged."""
+    """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
 
     text: str
     length: int

@@ -55,8 +55,10 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     text_encoder = VocabularyTextEncoder(Vocabulary(WORDS), text_width // 2, text_width // 4)
     decoder = args.get("arch") == "trans_dec"
     class_token = "time" if args.get("emb_trans_dec") else "none"
-    denoiser = randomise(MDM(dataclasses.replace(SHAPE, text=text_width, decoder=decoder, class_token=class_token)), seed)
-    mean, std = rng.normal(size=263).astype(np.float32), rng.uniform(0.5, 1.5, 263).astype(np.float32)
+    features = 251 if args.get("dataset") == "kit" else 263
+    shape = dataclasses.replace(SHAPE, features=features, text=text_width, decoder=decoder, class_token=class_token)
+    denoiser = randomise(MDM(shape), seed)
+    mean, std = rng.normal(size=features).astype(np.float32), rng.uniform(0.5, 1.5, features).astype(np.float32)
     save_checkpoint(folder, 123, Checkpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))
     return folder
 

@@ -87,7 +87,7 @@ def train_tmr(
 
     def judge(m: nn.ModuleDict) -> TMRReward:
         statistics = torch.tensor(mean), torch.tensor(std)
-        return TMRReward(m["text"], m["motion"], *statistics, WordTable(vocabulary, m["words"].weight).encode)
+        return TMRReward(m["text"], m["motion"], *statistics, WordTable("tmr", vocabulary, m["words"].weight).encode)
 
     best, report = optimise(model, loss, TMR_WEIGHTS, judge, clips, features, steps, "tmr")
     (out_folder / "last_weights").mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def train_t2m(
 
     def judge(m: nn.ModuleDict) -> T2MReward:
         statistics = torch.tensor(mean), torch.tensor(std)
-        return T2MReward(m["text"], m["movement"], m["motion"], *statistics, WordTable(vocabulary, m["words"].weight))
+        return T2MReward(m["text"], m["movement"], m["motion"], *statistics, WordTable("t2m", vocabulary, m["words"].weight))
 
     def loss() -> dict[str, Tensor]:
         x_ntf, lengths_n, captions, alike_bn = crops.batch(BATCH, SPOILT, noise=0.1)

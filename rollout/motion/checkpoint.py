@@ -12,7 +12,7 @@ from rollout.errors import InputError
 from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import FEATURES, KIT_FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.weights import as_tensor, read_array, read_json_object, read_torch, size_of
@@ -23,7 +23,6 @@ MISSING_ARGS = {
     "context_len": 0, "pred_len": 0, "multi_target_cond": False, "cond_mask_prob": 0.1, "layers": 8, "latent_dim": 512,
     "diffusion_steps": 1000, "noise_schedule": "cosine", "sigma_small": True, "emb_trans_dec": False, "dataset": "humanml",
 }  # fmt: skip
-KIT_FEATURES = 251
 DATASET_FOLDERS = {FEATURES: "HumanML3D", KIT_FEATURES: "KIT-ML"}  # where an MDM checkout keeps Mean.npy and Std.npy
 
 
@@ -67,7 +66,7 @@ def load_checkpoint(path: Path, stats: Path | None = None) -> Checkpoint:
     `vocabulary.json`. Raises InputError naming the file for anything missing or malformed.
     """
     path = Path(path)
-    file = path if path.suffix == ".pt" else _newest_model(path)
+    file = path if path.suffix == ".pt" else newest_model(path)
     args = _read_args(file.parent / "args.json")
     denoiser = build_denoiser(read_torch(file), args, file)
     folder = Path(stats) if stats else _stats_folder(file.parent, denoiser.shape.features)
@@ -151,7 +150,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     return file
 
 
-def _newest_model(folder: Path) -> Path:
+def newest_model(folder: Path) -> Path:
     files = sorted(folder.glob("model*.pt"))
     if not files:
         raise InputError(f"{folder}: no modelNNNNNNNNN.pt found in this folder")

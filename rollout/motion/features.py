@@ -4,13 +4,14 @@ Frame t of the features: 0 half the yaw change to frame t+1 (rad); 1:3 root x, z
 of t+1 (m); 3 root height (m); 4:67 joints 1..21 relative to the root's ground point in the facing frame (m);
 67:193 their local rotations, 6D; 193:259 displacements of all 22 joints to t+1 in the facing frame (m);
 259:263 foot contacts (l_ankle, l_foot, r_ankle, r_foot), 0 or 1. So T frames of joints give T-1 frames of features.
+KIT's 251 features are the same of 21 joints: J joints give 12 J - 1 numbers.
 """
 
 import numpy as np
 
 from rollout.errors import InputError
 from rollout.motion import quaternion
-from rollout.motion.skeleton import CHAINS, FEATURES, JOINTS, PARENTS, UNIT_OFFSETS, require_joints
+from rollout.motion.skeleton import CHAINS, FEATURES, JOINTS, KIT_FEATURES, PARENTS, UNIT_OFFSETS, require_joints
 
 CONTACT_THRESHOLD = 0.002  # m^2, squared displacement of a foot joint in one frame
 CONTACT_JOINTS = (7, 10, 8, 11)
@@ -63,12 +64,13 @@ def rederived(features: np.ndarray) -> np.ndarray:
 def features_to_joints(features: np.ndarray) -> np.ndarray:
     """Joint positions float32 [..., T, 22, 3] (metres) of raw features [..., T, 263]; `recover_from_ric`.
 
-    The root's heading and path are integrated from dims 0:3, the other joints placed from dims 4:67; dims 67:263 are
-    not read. Raises InputError for a wrong width.
+    KIT's [..., T, 251] give [..., T, 21, 3] in its own unit. The root's heading and path are integrated from dims 0:3, the
+    other joints placed from dims 4:67 (KIT 4:64); the rest is not read. Raises InputError for a wrong width.
     """
     features = np.asarray(features, dtype=np.float32)
-    if features.ndim < 2 or features.shape[-1] != FEATURES:
-        raise InputError(f"features: found shape {features.shape}, expected (..., frames, {FEATURES})")
+    if features.ndim < 2 or features.shape[-1] not in (FEATURES, KIT_FEATURES):
+        raise InputError(f"features: found shape {features.shape}, expected (..., frames, {FEATURES} or KIT's {KIT_FEATURES})")
+    others = (features.shape[-1] + 1) // 12 - 1
     facing = quaternion.inverse(_yaw(_shifted_sum(features[..., 0])))
 
     step = np.zeros(features.shape[:-1] + (3,), dtype=np.float32)
@@ -76,10 +78,9 @@ def features_to_joints(features: np.ndarray) -> np.ndarray:
     root = np.cumsum(quaternion.rotate(facing, step), axis=-2, dtype=np.float64).astype(np.float32)
     root[..., 1] = features[..., 3]
 
-    positions = features[..., 4 : 4 + (JOINTS - 1) * 3].reshape(features.shape[:-1] + (JOINTS - 1, 3))
+    positions = features[..., 4 : 4 + others * 3].reshape(features.shape[:-1] + (others, 3))
     ground = root[..., None, :] * np.array([1, 0, 1], dtype=np.float32)
-    others = quaternion.rotate(facing[..., None, :], positions) + ground
-    return np.concatenate([root[..., None, :], others], axis=-2)
+    return np.concatenate([root[..., None, :], quaternion.rotate(facing[..., None, :], positions) + ground], axis=-2)
 
 
 def _canonical(joints: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Weights come from a local folder or from the hub's cache on this machine; nothin
 """
 
 import functools
+import html
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,9 @@ class ClipText(HuggingFaceText):
 
     @staticmethod
     def _features(tokenizer, model, text: str) -> torch.Tensor:
+        text = html.unescape(html.unescape(text))  # as the official tokenizer does
         ids = tokenizer(text, truncation=True, max_length=CLIP_TOKENS).input_ids
-        return clip_features(model, ids)
+        return model(input_ids=torch.tensor([ids])).text_embeds
 
 
 class DistilBertText(HuggingFaceText):
@@ -102,8 +104,3 @@ class DistilBertText(HuggingFaceText):
     @staticmethod
     def _features(tokenizer, model, text: str) -> torch.Tensor:
         return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
-
-
-def clip_features(model, ids: list[int]) -> torch.Tensor:
-    """[1, width] of token ids from start to end token."""
-    return model(input_ids=torch.tensor([ids])).text_embeds

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from rollout.errors import InputError
-from rollout.motion.skeleton import FPS
+from rollout.motion.skeleton import FEATURES, FPS, KIT_FEATURES
 
 MOTIONS, TEXTS = "new_joint_vecs", "texts"
-SHORTEST = {263: 40, 251: 24}  # frames, by the width of the features
+SHORTEST = {FEATURES: 40, KIT_FEATURES: 24}  # frames, by the width of the features
 LONGEST = 199
 
 
@@ -64,8 +64,9 @@ def is_split_file(path: Path) -> bool:
 def read_split(file: Path, skipped: Skipped) -> Iterator[CaptionedMotion]:
     """Every motion of the clips that `file`, such as DIR/test.txt, lists, in its order.
 
-    Features are memory maps of the files, of their dtype: nothing is read before it is used. Clips and captions that
-    cannot be used are counted in `skipped`. Raises InputError naming the part of the folder that is missing.
+    Features are memory maps of the files, of their dtype: nothing is read before it is used, but each that is kept keeps
+    a file open. Clips and captions that cannot be used are counted in `skipped`. Raises InputError naming the part of the
+    folder that is missing.
     """
     folder = file.parent
     width = None
@@ -83,7 +84,7 @@ def read_split(file: Path, skipped: Skipped) -> Iterator[CaptionedMotion]:
             skipped.add("motion files missing", motion_file)
             continue
         except Exception:  # a damaged header surfaces as almost any exception type
-            skipped.add("motion files that are truncated or no .npy of numbers", motion_file)
+            skipped.add("motion files unreadable, truncated or no .npy of numbers", motion_file)
             continue
         if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] not in SHORTEST or motion.dtype.kind != "f":
             skipped.add("motion files that hold no floats [frames, 263 or 251]", motion_file)

@@ -25,9 +25,9 @@ def read_motions(path: Path | str, split: str = "test") -> MotionSet:
     """The motions of `split` that the evaluation protocol takes: 40 to 199 frames (KIT 24 to 199), with a caption.
 
     `path`: a folder in HumanML3D's layout (`rollout.motion.humanml`), or a Parquet file of clips
-    (`rollout.motion.dataset`). Features of a folder's float32 files stay memory maps, read once here to find NaN: a split
-    larger than memory can be held. Clips and captions that cannot be used are skipped and counted; raises InputError
-    when none is left, and for a missing file or folder.
+    (`rollout.motion.dataset`). All features are held in memory: of HumanML3D 0.65 GB for test, 3.5 GB for train. Clips and
+    captions that cannot be used are skipped and counted; raises InputError when none is left, and for a missing file or
+    folder.
     """
     path, skipped = Path(path), Skipped()
     if path.is_dir():
@@ -36,8 +36,8 @@ def read_motions(path: Path | str, split: str = "test") -> MotionSet:
         where, found = path, _read_parquet(path, split, skipped)
     motions = []
     for motion in found:
-        if np.isfinite(motion.features).all():
-            features = np.asarray(motion.features, dtype=np.float32)
+        features = np.array(motion.features, dtype=np.float32)  # a copy, which lets the file close
+        if np.isfinite(features).all():
             motions.append(CaptionedMotion(motion.name, motion.captions, features))
         else:
             skipped.add("motions with NaN or infinite features", motion.name)

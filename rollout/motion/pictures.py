@@ -1,7 +1,7 @@
 """Pictures of motions: film strips on a sheet, and animations side by side.
 
-Joints are [T, 22, 3] in metres, y up, 20 fps. NaN is drawn at the origin and what is far away at 50 m: a policy that
-blew up still gets its picture.
+Joints are [T, 22, 3] in metres, y up, 20 fps, or KIT's [T, 21, 3] in its unit and rate. NaN is drawn at the origin and
+what is far away at 50 m: a policy that blew up still gets its picture.
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rollout.motion.skeleton import FPS
+from rollout.motion.skeleton import skeleton_of
 from rollout.motion.stick_figures import LEFT, PAPER, RIGHT, TRAIL, View, scene
 
 INK, FAINT = "#1f2430", "#7b8494"
@@ -38,7 +38,7 @@ def contact_sheet(path: Path | str, rows: list[Motion]) -> None:
 
 
 def motions_gif(path: Path | str, rows: list[Motion]) -> None:
-    """Writes a GIF at 20 fps, a cell a motion under its caption; a motion that ends earlier holds its last pose."""
+    """Writes a GIF at the motions' rate, a cell a motion under its caption; a motion that ends earlier holds its last pose."""
     scenes = []
     for caption, joints in rows:
         line, *rest = textwrap.wrap(caption, _LINE) or [""]
@@ -60,6 +60,7 @@ class Scene:
 
     def __init__(self, title: str, cells: list[Cell]):
         self.joints = [_drawable(cell.joints) for cell in cells]
+        self.milliseconds = round(1000 / skeleton_of(self.joints[0]).fps)
         self.frames = max(len(joints) for joints in self.joints)
         width, height = _GIF_CELL
         reach = max(float(np.ptp(joints[:, 0, axis])) for joints in self.joints for axis in (0, 2))
@@ -87,13 +88,13 @@ class Scene:
 
 
 def write_gif(path: Path | str, scenes: list[Scene], columns: int) -> None:
-    """Writes the scenes as one GIF at 20 fps that lasts as long as the longest of them."""
+    """Writes the scenes, all of one skeleton, as one GIF at its rate that lasts as long as the longest of them."""
     frames = max(each.frames for each in scenes)
     images = [_grid([each.frame(i) for each in scenes], columns) for i in range(frames)]
     # One palette for all frames: smaller, and colours do not flicker.
     palette = images[frames // 2].quantize(48, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    durations = [1000 // FPS] * (frames - 1) + [800]
+    durations = [scenes[0].milliseconds] * (frames - 1) + [800]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
 
 
@@ -113,7 +114,7 @@ def strip(joints: np.ndarray) -> Image.Image:
         near = np.abs(joints[: frame + 1, 0] - root)[:, [0, 2]].max(axis=1) < 0.65
         start = frame + 1 - int(np.argmin(near[::-1])) if not near.all() else 0
         image.paste(scene(view, joints[frame], joints[start : frame + 1, 0], patch), (i * width, 0))
-        write(draw, (i * width + width / 2, height), f"{frame / FPS:.1f} s", 12, FAINT, anchor="ma")
+        write(draw, (i * width + width / 2, height), f"{frame / skeleton_of(joints).fps:.1f} s", 12, FAINT, anchor="ma")
     image.paste(_plan(joints[:, 0], moments), (FIGURES * width, 0))
     return image
 
@@ -181,8 +182,9 @@ def _grid(images: list[Image.Image], columns: int) -> Image.Image:
 
 
 def _drawable(joints: np.ndarray) -> np.ndarray:
-    """Float64 joints without NaN and within 50 m."""
-    return np.clip(np.nan_to_num(np.asarray(joints, dtype=np.float64), posinf=50, neginf=-50), -50, 50)
+    """Float64 joints in metres, without NaN and within 50 m."""
+    metres = np.asarray(joints, dtype=np.float64) * skeleton_of(joints).metres
+    return np.clip(np.nan_to_num(metres, posinf=50, neginf=-50), -50, 50)
 
 
 def _smoothed(path: np.ndarray, window: int = 15) -> np.ndarray:

@@ -34,7 +34,8 @@ class MotionPolicySettings:
     """What defines a motion policy, the same in every process of a run.
 
     `stats`: folder of Mean.npy and Std.npy; None = the checkpoint's. `text_encoder`: folder or hub name of the CLIP or
-    DistilBERT that the checkpoint was trained on; None = the official one. `frames`: longest motion generated.
+    DistilBERT that the checkpoint was trained on; None = the official one. `frames`: longest motion generated (a
+    prefix-completion model makes its own `pred_len` at a time).
     `respacing`: kept diffusion steps ("" all). `ddim_eta`: noise of a step, 1 is DDPM; 0, plain DDIM, has no likelihood
     and cannot be trained. `guidance`: s above; 1 is conditional. `lora_rank` 0 trains every weight of the denoiser
     instead of an adapter.
@@ -76,9 +77,9 @@ class MotionDiffusionPolicy:
         self.schedule = checkpoint.schedule(settings.respacing, settings.ddim_eta)
         self.shape, self.options = checkpoint.denoiser.shape, checkpoint.options
         self._shipped_text_encoder = checkpoint.text_encoder
-        limit = self.options["pred_len"] or self.shape.max_positions - 1
-        if settings.frames > limit:
-            raise InputError(f"frames: found {settings.frames}, {settings.path} makes at most {limit}")
+        self.frames = self.options["pred_len"] if self.options["context_len"] else settings.frames
+        if self.frames + self.options["context_len"] >= self.shape.max_positions:
+            raise InputError(f"frames: found {self.frames}, {settings.path} has {self.shape.max_positions - 1} positions")
         if not self.shape.text:
             raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
         if settings.guidance != 1 and self.options["cond_mask_prob"] == 0:
@@ -140,7 +141,7 @@ class MotionDiffusionPolicy:
         """
         conditionings = []
         for prompt in prompts:
-            prompt = dataclasses.replace(prompt, length=min(prompt.length, self.settings.frames))
+            prompt = dataclasses.replace(prompt, length=min(prompt.length, self.frames))
             conditionings.append(Conditioning(prompt, {"text": self.text_encoder.encode(prompt.text)}))
         return conditionings
 
@@ -209,7 +210,7 @@ class MotionDiffusionPolicy:
         tokens = [torch.tensor(c.arrays["text"], device=self.device) for c in conditionings]
         counts = torch.tensor([len(t) for t in tokens], device=self.device)
         lengths = torch.tensor([c.prompt.length for c in conditionings], device=self.device)
-        frames = int(lengths.max()) if self.options["mask_frames"] else self.settings.frames
+        frames = int(lengths.max()) if self.options["mask_frames"] else self.frames
         uneven = self.options["mask_frames"] and bool((lengths != frames).any())
         context = self.options["context_len"]
         for c in conditionings:

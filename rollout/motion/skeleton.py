@@ -1,7 +1,9 @@
-"""The 22-joint HumanML3D skeleton (SMPL joint order): names, tree, target bone lengths, retargeting.
+"""The 22-joint HumanML3D skeleton (SMPL joint order): names, tree, target bone lengths, retargeting; and KIT's tree.
 
 Axes: y up; a person at rest faces +z with their left side towards +x. Lengths in metres.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from rollout.errors import InputError
 FPS = 20
 JOINTS = 22
 FEATURES = 263
+KIT_FEATURES = 251
 
 JOINT_NAMES = (
     "pelvis", "l_hip", "r_hip", "spine1", "l_knee", "r_knee", "spine2", "l_ankle", "r_ankle", "spine3", "l_foot",
@@ -36,6 +39,39 @@ BONE_LENGTHS = np.array(
 )  # fmt: skip
 # The official scale looks at the right leg only.
 _LEG = (5, 8)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A tree of joints to draw or export. `chains`: right leg, left leg, spine and head, right arm, left arm.
+
+    Every arm ends in shoulder, elbow, wrist and the spine in neck, head; `metres` is the length of the data's unit.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    chains: tuple[tuple[int, ...], ...]
+    metres: float
+    fps: float
+
+
+HUMANML3D = Skeleton(JOINT_NAMES, PARENTS, CHAINS, 1.0, FPS)
+# Left and right as in the public pipeline, whose facing direction makes joint 11 the right hip. Its coordinates are those
+# of the Master Motor Map, without a stated unit: the public renderers draw them at 0.003 where they draw metres at 1.3.
+KIT = Skeleton(
+    ("root", "pelvis", "thorax", "neck", "head", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist",
+     "r_hip", "r_knee", "r_ankle", "r_heel", "r_foot", "l_hip", "l_knee", "l_ankle", "l_heel", "l_foot"),
+    (-1, 0, 1, 2, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 16, 17, 18, 19),
+    ((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10)), 0.003 / 1.3, 12.5,
+)  # fmt: skip
+
+
+def skeleton_of(joints: np.ndarray) -> Skeleton:
+    """The skeleton that has as many joints as `joints` [..., J, 3]; raises InputError when none has."""
+    for skeleton in (HUMANML3D, KIT):
+        if joints.ndim >= 2 and joints.shape[-2:] == (len(skeleton.names), 3):
+            return skeleton
+    raise InputError(f"joints: found shape {joints.shape}, expected (..., 22, 3) or KIT's (..., 21, 3)")
 
 
 def require_joints(joints: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A person of 22 joints drawn with depth on a small canvas: camera, ground, shadow, trail and figure.
+"""A person of 22 joints (KIT: 21) drawn with depth on a small canvas: camera, ground, shadow, trail and figure.
 
 Everything is in metres with y up; a `View` turns points into pixels. Left limbs are blue, right limbs are red.
 """
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rollout.motion.skeleton import CHAINS
+from rollout.motion.skeleton import skeleton_of
 
 LEFT, RIGHT, TRUNK = "#2478b5", "#d1443c", "#3b4252"
 PAPER, GROUND, GRID, SHADOW, TRAIL = "#ffffff", "#f1f3f6", "#dce1e8", "#c9cfd8", "#e8a317"
 SUPERSAMPLING = 2  # drawn larger and averaged down, which smooths the lines
 
 _TORSO_FILL = "#cdd3de"
-_LIMBS = tuple(
-    zip(CHAINS, (RIGHT, LEFT, TRUNK, RIGHT, LEFT), (0.045, 0.045, 0.05, 0.038, 0.038), strict=True)
-)  # joints, colour, radius in metres
+_LIMBS = ((RIGHT, 0.045), (LEFT, 0.045), (TRUNK, 0.05), (RIGHT, 0.038), (LEFT, 0.038))  # radius in metres, by chain
 _CAMERA_DISTANCE = 6.0
 _CAMERA_AZIMUTH = np.radians(-45)  # someone walking along +z moves to the right
 _CAMERA_ELEVATION = np.radians(17)
@@ -47,7 +45,7 @@ class View:
 
 
 def scene(view: View, joints: np.ndarray, trail: np.ndarray, patch: np.ndarray) -> Image.Image:
-    """One figure [22, 3] on its ground, RGB of `view.size`.
+    """One figure [22, 3] or [21, 3] on its ground, RGB of `view.size`.
 
     `trail` [T, 3] is the path of the root to draw on the ground; `patch` [2, 2] holds the corners (x, z) of the
     ground that is shown, whose grid of half metres stays fixed in the world.
@@ -80,31 +78,33 @@ def _draw_ground(draw: ImageDraw.ImageDraw, view: View, patch: np.ndarray) -> No
 
 def _draw_shadow(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
     pixels, depth = view.project(joints * np.array([1, 0, 1]))
-    for chain, _, radius in _LIMBS:
+    for chain, (_, radius) in zip(skeleton_of(joints).chains, _LIMBS):
         _draw_limb(draw, pixels[list(chain)], _radius_pixels(view, radius, depth[list(chain)].mean()), SHADOW)
 
 
 def _draw_figure(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
     pixels, depth = view.project(joints)
     parts = []
-    for chain, colour, radius in _LIMBS:
+    right_leg, left_leg, spine, right_arm, left_arm = chains = skeleton_of(joints).chains
+    for chain, (colour, radius) in zip(chains, _LIMBS):
         chain = list(chain)
         near = depth[chain[2:]].mean()
         parts.append((near, _limb_drawer(draw, pixels[chain], _radius_pixels(view, radius, near), colour)))
-    torso = [16, 17, 2, 1]
+    right_shoulder, left_shoulder = right_arm[-3], left_arm[-3]
+    torso = [left_shoulder, right_shoulder, right_leg[1], left_leg[1]]
     outline = [tuple(p) for p in pixels[torso]]
     # Behind every limb that is not clearly behind it.
     parts.append((depth[torso].mean() + 0.05, lambda: draw.polygon(outline, fill=_TORSO_FILL)))
-    parts += _head_parts(draw, view, joints)
+    parts += _head_parts(draw, view, joints[list(spine[-2:])], joints[right_shoulder] - joints[left_shoulder])
     for _, drawer in sorted(parts, key=lambda part: -part[0]):
         drawer()
 
 
-def _head_parts(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> list[tuple]:
-    """The head as a disc, and a nose that shows where the shoulders face."""
-    neck = joints[15] - joints[12]
-    centre = joints[15] + 0.3 * neck
-    facing = np.cross([0, 1, 0], joints[17] - joints[16])
+def _head_parts(draw: ImageDraw.ImageDraw, view: View, neck_and_head: np.ndarray, across: np.ndarray) -> list[tuple]:
+    """The head as a disc, and a nose that shows where the shoulders, `across` from left to right, face."""
+    neck, head = neck_and_head
+    centre = head + 0.3 * (head - neck)
+    facing = np.cross([0, 1, 0], across)
     nose = centre + 0.125 * facing / max(float(np.linalg.norm(facing)), 1e-6)
     parts = []
     for point, size, colour in ((centre, 0.115, TRUNK), (nose, 0.04, TRAIL)):

@@ -41,6 +41,12 @@ def test_a_group_is_scored_on_what_its_skeleton_does(group):
     np.testing.assert_array_equal(as_motions(dataclasses.replace(group, outputs=lying)).features, motions.features)
 
 
+def test_a_group_is_scored_under_the_tags_of_its_prompt(group):
+    tagged = dataclasses.replace(group.conditioning.prompt, tokens=("a/DET", "person/NOUN"))
+    group = dataclasses.replace(group, conditioning=dataclasses.replace(group.conditioning, prompt=tagged))
+    assert as_motions(group).tokens == [("a/DET", "person/NOUN")] * 6
+
+
 def test_a_motion_that_is_not_finite_spoils_only_its_own_score(group, evaluators):
     broken = group.outputs.copy()
     broken[2, 3, 5] = np.nan

@@ -1,5 +1,6 @@
 """What a run will do is fixed before it starts: settings, prompts in their turn, seeds that never meet."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from rewards.pair import load_reward_and_judge
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
 from rollout.prompts import Prompt
-from tests.tiny import FRAMES, HELDOUT, TRAINING, write_prompts, write_run_config
+from tests.tiny import FRAMES, HELDOUT, TRAINING, WORDS, write_prompts, write_run_config
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_without_a_model_the_shipped_one_is_taken():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_the_deck_deals_every_prompt_before_any_twice(folder, policy, size):
-    made = plan(folder, policy, "--rollout.prompts_per_iteration", str(size))
+    made = plan(folder, policy, "--rollout.prompts_per_iteration", str(size), "--iterations", "12")
     dealt = [text for iteration in range(12) for text in texts(made.rollout_requests(iteration))]
     assert len(dealt) == 12 * size
     rounds = [dealt[start : start + 4] for start in range(0, len(dealt) - 3, 4)]
@@ -93,7 +94,7 @@ def test_no_two_groups_of_a_run_share_their_noise(folder, policy):
 
 
 def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder, policy):
-    made = plan(folder, policy)
+    made = plan(folder, policy, "--evaluate.prompts", "4")
     for requests in (made.heldout_requests, made.trained_requests):
         assert [(r.seed, r.group_size, r.conditioning.digest) for r in requests()] == [
             (r.seed, r.group_size, r.conditioning.digest) for r in requests()
@@ -105,7 +106,7 @@ def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder, policy):
 
 @pytest.mark.parametrize("samples, expected", [(2, 2), (8, 4), (9, 5)])
 def test_training_prompts_are_examined_on_at_least_as_many_samples(folder, policy, samples, expected):
-    made = plan(folder, policy, "--evaluate.samples_per_prompt", str(samples))
+    made = plan(folder, policy, "--evaluate.samples_per_prompt", str(samples), "--evaluate.prompts", "4")
     assert [request.group_size for request in made.trained_requests()] == [expected] * 4
     assert 4 * expected >= 2 * samples
 
@@ -114,15 +115,41 @@ def test_no_more_held_out_prompts_than_asked_for(folder, policy):
     assert texts(plan(folder, policy, "--evaluate.prompts", "1").heldout_requests()) == HELDOUT[:1]
 
 
-def test_a_held_out_prompt_that_is_trained_on_is_refused(folder, policy, tmp_path):
-    overlap = write_prompts(tmp_path / "heldout.txt", [HELDOUT[0], TRAINING[2]])
-    with pytest.raises(InputError) as caught:
+def test_a_held_out_prompt_that_is_trained_on_is_left_out_and_reported(folder, policy, tmp_path, caplog):
+    overlap = write_prompts(tmp_path / "heldout.txt", [TRAINING[2], TRAINING[0].capitalize() + "!", *HELDOUT])
+    made = plan(folder, policy, "--evaluate.heldout", str(overlap), "--evaluate.prompts", "1")
+    assert texts(made.heldout_requests()) == HELDOUT[:1]
+    assert f"left out 2 training prompts of {overlap}, such as {TRAINING[2]!r}" in caplog.text
+
+
+def test_held_out_prompts_that_are_all_trained_on_are_refused(folder, policy, tmp_path):
+    overlap = write_prompts(tmp_path / "heldout.txt", TRAINING)
+    with pytest.raises(InputError, match=f"every prompt of {overlap} is a training prompt"):
         plan(folder, policy, "--evaluate.heldout", str(overlap))
-    assert (
-        "1 training prompts" in str(caught.value)
-        and repr(TRAINING[2]) in str(caught.value)
-        and str(overlap) in str(caught.value)
+
+
+def test_of_many_prompts_only_those_a_run_comes_to_are_encoded(folder, policy, tmp_path):
+    many = [" ".join(words) for words in itertools.product(["a", *WORDS[2:]], repeat=3)][:100]
+    file = write_prompts(tmp_path / "training.txt", many)
+    flags = ["--rollout.prompts", str(file), "--rollout.prompts_per_iteration", "3", "--evaluate.prompts", "2", "--iterations"]
+    made, longer = plan(folder, policy, *flags, "4"), plan(folder, policy, *flags, "40")
+    dealt = {text for iteration in range(4) for text in texts(made.rollout_requests(iteration))}
+    assert len(made.training) == len(dealt) == 12 and made.prompts == 100 and len(longer.training) == 100
+    examined = texts(made.trained_requests())
+    assert len(examined) == 2 and set(examined) <= set(texts(made.rollout_requests(0))) and examined == texts(longer.trained_requests())
+
+
+def test_models_that_can_be_sampled_only_are_refused(folder, policy, tmp_path, tiny):
+    completing = MotionDiffusionPolicy(
+        MotionPolicySettings(path=tiny.write_mdm(tmp_path / "dip", arch="trans_dec", context_len=4, pred_len=8), frames=FRAMES)
     )
+    with pytest.raises(InputError, match="prefix-completion model can be sampled"):
+        plan(folder, completing)
+    with pytest.raises(InputError, match="model.ddim_eta: found 0"):
+        plan(folder, policy, "--model.ddim_eta", "0")
+    kit = MotionDiffusionPolicy(MotionPolicySettings(path=tiny.write_mdm(tmp_path / "kit", dataset="kit"), frames=FRAMES))
+    with pytest.raises(InputError, match="251 motion features can be sampled, not trained"):
+        plan(folder, kit)
 
 
 def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, policy, tmp_path):
@@ -136,12 +163,6 @@ def test_an_empty_prompt_file_is_refused(folder, policy, tmp_path):
         plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "training.txt", [])))
 
 
-def test_a_held_out_prompt_that_reads_the_same_is_refused_however_it_is_written(folder, policy, tmp_path):
-    heldout = write_prompts(tmp_path / "heldout.txt", [TRAINING[0].capitalize() + "!"])
-    with pytest.raises(InputError, match="holds 1 training prompts"):
-        plan(folder, policy, "--evaluate.heldout", str(heldout))
-
-
 def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts(folder, policy, tmp_path):
     prompts = write_prompts(tmp_path / "training.txt", [f"{TRAINING[0]}\t4"])
     with pytest.raises(InputError, match="4 frames, expected at least 5"):
@@ -151,7 +172,8 @@ def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts
 
 def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, policy):
     made = plan(folder, policy)
-    assert {name: list(known) for name, known in made.texts.items()} == dict.fromkeys(("tmr", "t2m"), [(t, ()) for t in TRAINING + HELDOUT])
+    captions = [(text, ()) for text in TRAINING + HELDOUT]
+    assert {name: list(known) for name, known in made.texts.items()} == {"tmr": captions, "t2m": captions}
     paths = made.config.reward.paths()
     fresh = load_reward_and_judge("tmr", paths, "cpu")
     for given, alone in zip(load_reward_and_judge("tmr", paths, "cpu", texts=made.texts), fresh):

@@ -85,7 +85,8 @@ def test_what_is_missing_is_listed_with_where_it_was_looked_for(tmp_path):
     finest = write_checkout(tmp_path)
     shutil.rmtree(tmp_path / "glove")
     message = error_of(finest)
-    for part in ("our_vab_data.npy, our_vab_words.pkl, our_vab_idx.pkl not found", str(tmp_path / "glove"), str(finest.parent / "glove")):
+    names = "our_vab_data.npy, our_vab_words.pkl, our_vab_idx.pkl not found"
+    for part in (names, str(tmp_path / "glove"), str(finest.parent / "glove")):
         assert part in message
     write_checkout(tmp_path / "other")
     for name in ("mean", "std"):
@@ -123,3 +124,16 @@ def test_the_tail_past_a_motion_counts_only_when_kept(tmp_path):
     kept = reward.embed_motion(dirty, lengths, keep_tail=True)
     assert np.abs(kept[0] - plain[0]).max() > 1e-3
     np.testing.assert_array_equal(kept[1], plain[1])
+
+
+def test_statistics_keep_their_digits(tmp_path):
+    """A root height of 0.9 m over a std of 0.001: in float32 the quotient would be off by 1e-4."""
+    checkpoint = write_checkout(tmp_path)
+    mean, std = np.full(263, 0.9 + 1e-9), np.full(263, 1e-3)
+    np.save(tmp_path / "t2m_mean.npy", mean)
+    np.save(tmp_path / "t2m_std.npy", std)
+    reward, lengths = T2MReward.load(checkpoint), np.array([40])
+    normalised = np.random.default_rng(1).normal(size=(1, 40, 263))
+    raw = (normalised * std + mean).astype(np.float32)
+    expected = reward.embed_normalised(torch.from_numpy((raw - mean) / std).float(), torch.from_numpy(lengths))
+    np.testing.assert_array_equal(reward.embed_motion(raw, lengths), expected.detach().numpy())

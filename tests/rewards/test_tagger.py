@@ -47,7 +47,7 @@ def test_a_prompt_without_words_is_refused(english):
 
 def test_without_spacy_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"pip install 'motion-grpo\[tagger\]'.*HumanML3D folder have tags and work without") as caught:
+    with pytest.raises(InputError, match=r"pip install 'motion-grpo\[tagger\]'.*have tags and work without") as caught:
         tagger.tag("a man walks")
     assert "\n" not in str(caught.value)
 

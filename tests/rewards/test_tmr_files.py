@@ -11,8 +11,9 @@ from rewards.pair import load_reward_and_judge
 from rewards.paths import EvaluatorPaths
 from rewards.reward import Motions
 from rewards.t2m import MovementEncoder
-from rewards.tmr import ActorDecoder, TMRReward
+from rewards.tmr import ActorDecoder, ActorEncoder, TMRReward
 from rollout.errors import InputError
+from tests.parity import parameters
 
 TEXT, MOTION, MOVEMENT = (f"tmr_{part}_encoder_path" for part in ("text", "motion", "movement"))
 
@@ -121,7 +122,8 @@ def test_a_missing_encoder_names_its_flag(files):
 
 
 def test_a_run_folder_beside_single_files_is_refused(tmr_folder, files):
-    assert "reward.tmr_path: given together with --tmr_text_encoder_path" in error_of(tmr_path=tmr_folder, **{TEXT: files["text"]})
+    message = error_of(tmr_path=tmr_folder, **{TEXT: files["text"]})
+    assert "reward.tmr_path: given together with --tmr_text_encoder_path" in message
 
 
 def test_a_file_of_other_networks_is_named(tmr_folder, files, states):
@@ -183,3 +185,37 @@ def test_a_text_model_beside_a_vocabulary_is_refused(tmr_folder):
 def test_motions_of_another_width_are_refused(tmr_folder):
     with pytest.raises(InputError, match="motions of 251 features, the evaluator reads 263"):
         TMRReward.load(tmr_folder).embed_motion(np.zeros((1, 9, 251), np.float32), np.array([9]))
+
+
+@pytest.fixture
+def official_folder(tmr_folder):
+    """Without a vocabulary, as TMR's own run folders are: text is read by DistilBERT."""
+    for name in ("vocabulary.json", "word_embeddings.pt"):
+        (tmr_folder / name).unlink()
+    return tmr_folder
+
+
+@pytest.mark.parametrize("bert", parameters("model.safetensors"))
+def test_parity_text_is_read_by_distilbert_token_by_token(official_folder, bert):
+    recorded = np.load(bert / "fixtures.npz")
+    prompts, width = [str(prompt) for prompt in recorded["prompts"]], recorded["last_hidden_state"].shape[2]
+    path = official_folder / "last_weights" / "text_encoder.pt"
+    torch.manual_seed(0)
+    encoder = ActorEncoder(width, 16, 24, 2, 4).eval()
+    torch.save(encoder.state_dict(), path)
+    config = json.loads((official_folder / "config.json").read_text())
+    config["model"]["text_encoder"]["nfeats"] = width
+    (official_folder / "config.json").write_text(json.dumps(config))
+    embedded = load(tmr_path=official_folder, text_encoder=bert).embed_text(prompts)
+    hidden, mask = (torch.from_numpy(recorded[key]) for key in ("last_hidden_state", "attention_mask"))
+    with torch.no_grad():
+        expected = encoder(hidden, mask.bool())[0].numpy()
+    np.testing.assert_allclose(embedded, expected, atol=5e-6)
+    assert np.abs(embedded[0] - embedded[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("bert", parameters("model.safetensors"))
+def test_parity_a_text_model_of_another_width_is_refused(official_folder, bert):
+    reward = load(tmr_path=official_folder, text_encoder=bert)
+    with pytest.raises(InputError, match="reward.text_encoder: gives token features of .* numbers, TMR's text encoder reads 12"):
+        reward.embed_text(["a person walks"])

@@ -63,6 +63,13 @@ def test_parity_joints_recovered_from_recorded_features():
             np.testing.assert_allclose(found, arrays["recovered"], atol=TOLERANCE, rtol=0, err_msg=case)
 
 
+def test_parity_joints_come_back_from_the_features_made_of_them():
+    for case, arrays in recorded("").items():
+        if "recovered" in arrays and "joints" in arrays:
+            found = features_to_joints(joints_to_features(retarget(arrays["joints"])))
+            np.testing.assert_allclose(found, arrays["recovered"], atol=TOLERANCE, rtol=0, err_msg=case)
+
+
 def test_parity_retargeting_of_recorded_joints():
     for case, arrays in recorded("retarget").items():
         found = retarget(arrays["retarget_in"])
@@ -122,6 +129,14 @@ def test_a_leg_without_length_is_refused():
         retarget(np.zeros((5, 22, 3), dtype=np.float32))
 
 
-def test_features_of_another_width_are_refused():
-    with pytest.raises(InputError, match="expected .*263"):
-        features_to_joints(np.zeros((5, 251), dtype=np.float32))
+@pytest.mark.parametrize("width", [66, 239, 262, 264, 275])
+def test_features_of_another_width_are_refused(width):
+    with pytest.raises(InputError, match="expected .*263 or KIT's 251"):
+        features_to_joints(np.zeros((5, width), dtype=np.float32))
+
+
+def test_features_of_kit_hold_the_same_of_one_joint_less():
+    features = joints_to_features(walking_joints(turn=1.0))
+    kit = np.full((len(features), 251), np.nan, dtype=np.float32)
+    kit[:, :64] = features[:, :64]
+    np.testing.assert_array_equal(features_to_joints(kit), features_to_joints(features)[:, :21])

@@ -1,7 +1,9 @@
 """Real motions of HumanML3D and KIT folders and of Parquet: what is read, what is skipped and why, what is refused."""
 
 import io
+import os
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -68,11 +70,11 @@ def broken(value: float) -> np.ndarray:
 BAD_CLIPS = {
     "no motion file": (None, WHOLE, "motion files missing"),
     "no text file": (clip(), None, "text files missing"),
-    "truncated": (npy(clip())[:5000], WHOLE, "motion files that are truncated or no .npy"),
-    "cut in its header": (npy(clip())[:20], WHOLE, "motion files that are truncated or no .npy"),
-    "empty": (b"", WHOLE, "motion files that are truncated or no .npy"),
-    "text for numbers": (b"not numbers", WHOLE, "motion files that are truncated or no .npy"),
-    "pickled": (npy(np.array([{"a": 1}], dtype=object), allow_pickle=True), WHOLE, "motion files that are truncated or no .npy"),
+    "truncated": (npy(clip())[:5000], WHOLE, "motion files unreadable, truncated or no .npy"),
+    "cut in its header": (npy(clip())[:20], WHOLE, "motion files unreadable, truncated or no .npy"),
+    "empty": (b"", WHOLE, "motion files unreadable, truncated or no .npy"),
+    "text for numbers": (b"not numbers", WHOLE, "motion files unreadable, truncated or no .npy"),
+    "pickled": (npy(np.array([{"a": 1}], dtype=object), allow_pickle=True), WHOLE, "motion files unreadable, truncated or no .npy"),
     "joints": (clip().reshape(50, 263, 1)[:, :66], WHOLE, r"hold no floats \[frames, 263 or 251\]"),
     "another width": (clip(width=262), WHOLE, r"hold no floats \[frames, 263 or 251\]"),
     "strings": (np.full((50, 263), "x"), WHOLE, r"hold no floats \[frames, 263 or 251\]"),
@@ -135,6 +137,17 @@ def test_the_split_chooses_the_list(tmp_path):
     write_folder(tmp_path, {"a": (clip(), WHOLE)}, split="train")
     write_folder(tmp_path, {"b": (clip(), WHOLE)}, split="mine")
     assert [m.name for split in ("train", "mine") for m in read_motions(tmp_path, split).motions] == ["a", "b"]
+
+
+def test_more_clips_than_files_may_be_open_are_all_read(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder = write_folder(tmp_path, {str(i): (clip(40), WHOLE) for i in range(60)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        found = read_motions(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(found.motions) == 60 and not found.skipped
 
 
 def test_clips_of_parquet_give_the_same_records(tmp_path):

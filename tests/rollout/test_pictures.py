@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rollout.errors import InputError
 from rollout.motion.pictures import contact_sheet, motions_gif
 from rollout.motion.stick_figures import LEFT, RIGHT, SUPERSAMPLING, TRAIL, TRUNK, View, scene
-from tests.figures import pixels, walker
+from tests.figures import kit_stander, pixels, walker
 
 PATCH = np.array([[-0.6, -0.6], [0.6, 0.6]])
 
@@ -78,3 +79,21 @@ def test_a_motion_that_blew_up_still_has_its_pictures(tmp_path):
     motions_gif(tmp_path / "motion.gif", [("broken", broken), ("one frame", walker(1))])
     assert Image.open(tmp_path / "sheet.png").size[1] > 300
     assert Image.open(tmp_path / "motion.gif").n_frames > 1
+
+
+def test_kit_motions_are_drawn_as_large_as_others_at_their_own_rate(tmp_path):
+    motions_gif(tmp_path / "kit.gif", [("stands", kit_stander(5))])
+    motions_gif(tmp_path / "other.gif", [("stands", walker(5, speed=0))])
+    kit, other = Image.open(tmp_path / "kit.gif"), Image.open(tmp_path / "other.gif")
+    # Frames that are the same are one in the file: four of the rate, and the last one held.
+    assert (kit.info["duration"], other.info["duration"]) == (4 * 80 + 800, 4 * 50 + 800)
+    for colour in (LEFT, RIGHT, TRUNK):
+        heights = [np.ptp(pixels(image, colour)[:, 0]) for image in (kit, other)]
+        assert 0.7 < heights[0] / heights[1] < 1.4
+    assert pixels(kit, RIGHT)[:, 0].max() > pixels(kit, LEFT)[:, 0].max()
+    contact_sheet(tmp_path / "kit.png", [("stands", kit_stander(5))])
+
+
+def test_a_body_of_other_joints_is_refused(tmp_path):
+    with pytest.raises(InputError, match="found shape .5, 20, 3., expected .* 22, 3. or KIT's"):
+        motions_gif(tmp_path / "no.gif", [("stands", np.zeros((5, 20, 3)))])

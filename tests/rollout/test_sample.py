@@ -69,6 +69,7 @@ def test_the_base_model_samples_every_prompt(run, mdm_folder, tmp_path):
         joints = np.load(tmp_path / "out" / f"{entry['motion']}.joints.npy")
         assert joints.shape == (entry["frames"], 22, 3) == (FRAMES, 22, 3)
         np.testing.assert_array_equal(joints, features_to_joints(features))
+        assert f"Frames: {FRAMES}\n" in (tmp_path / "out" / f"{entry['motion']}.bvh").read_text()
     assert Image.open(tmp_path / "out" / "motions.gif").n_frames == FRAMES
 
 
@@ -83,6 +84,13 @@ def test_an_adapter_folder_gives_the_motions_of_the_policy_that_saved_it(run, sa
     assert run(adapter=folder) == (0, "")
     np.testing.assert_array_equal(written(tmp_path / "out"), expected(policy))
     assert np.abs(np.array(written(tmp_path / "out")) - expected(make_policy(mdm_folder))).max() > 0.01
+
+
+def test_a_kit_model_gives_bodies_of_21_joints(run, tmp_path):
+    assert run(model=write_mdm(tmp_path / "kit", dataset="kit")) == (0, "")
+    assert [features.shape for features in written(tmp_path / "out")] == [(FRAMES, 251)] * len(TEXTS)
+    assert np.load(tmp_path / "out" / "000.joints.npy").shape == (FRAMES, 21, 3)
+    assert "JOINT r_wrist" in (tmp_path / "out" / "000.bvh").read_text()
 
 
 def test_words_that_the_model_does_not_know_are_reported(run, tmp_path, caplog):

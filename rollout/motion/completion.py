@@ -1,0 +1,36 @@
+"""Motions of any length from a prefix-completion model (DiP, Tevet et al. 2024): each round continues the one before."""
+
+import dataclasses
+
+import numpy as np
+
+from rollout.errors import InputError
+from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.policy import Conditioning
+
+
+def check_prefix(policy: MotionDiffusionPolicy, prefix: np.ndarray, source: str) -> None:
+    """Raises InputError, naming `source`, for a prefix that is too short, of another width or not finite."""
+    context = policy.options["context_len"]
+    if prefix.ndim != 2 or prefix.shape[1] != len(policy.mean) or len(prefix) < context:
+        raise InputError(f"{source}: found shape {list(prefix.shape)}, expected at least {context} frames of {len(policy.mean)} raw features")
+    if not np.isfinite(prefix).all():
+        raise InputError(f"{source}: holds NaN or infinite features")
+
+
+def complete(
+    policy: MotionDiffusionPolicy, conditioning: Conditioning, prefix: np.ndarray, frames: int, seeds: list[tuple[int, ...]]
+) -> np.ndarray:  # fmt: skip
+    """Raw features float32 [N, frames, F] that continue `prefix` (raw, at least `context_len` frames), one for each seed.
+
+    Rounds of `pred_len` frames, each after the last `context_len` frames of what there is so far; the last one is cut. The
+    prefix is not part of the result; see `check_prefix`.
+    """
+    context, length = policy.options["context_len"], policy.options["pred_len"]
+    prompt = dataclasses.replace(conditioning.prompt, length=length)
+    motions = np.repeat(prefix[None].astype(np.float32), len(seeds), axis=0)
+    for round_ in range(-(-frames // length)):
+        contexts = (motions[:, -context:] - policy.mean) / policy.std
+        batch = [Conditioning(prompt, {**conditioning.arrays, "prefix": own}) for own in contexts]
+        motions = np.concatenate([motions, policy.generate(batch, [(*seed, round_) for seed in seeds])], axis=1)
+    return motions[:, len(prefix) : len(prefix) + frames]
