@@ -63,6 +63,10 @@ class Evaluation:
         """Raises InputError for the first file, adapter, caption or setting that does not fit."""
         settings = base_settings(config.model)
         policy = load_policy(settings, None)
+        if policy.options["context_len"]:
+            raise InputError(f"{settings.path}: a prefix-completion model can be sampled (rollout.sample --prefix), not evaluated")
+        if policy.shape.features != FEATURES:
+            raise InputError(f"{settings.path}: {policy.shape.features} motion features can be sampled, not evaluated; expected {FEATURES}")
         models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))

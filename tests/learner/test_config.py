@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from learner.config import ALIASES, SETTINGS, flatten, parse_config, to_dict, write_config
-from learner.settings import Config, Optimizer
+from learner.evaluate_settings import EvaluateConfig
+from learner.settings import Config, Model, Optimizer
 from rollout.errors import InputError
 
 
@@ -182,6 +183,24 @@ def test_help_lists_every_flag_alias_and_section_and_ends_well(capsys):
     flags = [f"--{key}" for key in SETTINGS] + [alias for names in ALIASES.values() for alias in names]
     assert [flag for flag in flags if f"{flag} " not in shown] == []
     assert "(default: 2.5)" in shown and "classifier-free guidance" in shown
+
+
+def test_a_list_given_again_grows_and_other_flags_are_replaced():
+    config = parse_config(["--lora.targets", "q,k", "--seed", "1", "--lora.targets", "v", "--seed", "2"])
+    assert (config.lora.targets, config.seed) == (("q", "k", "v"), 2)
+
+
+def test_the_same_machinery_reads_the_settings_of_another_command(tmp_path, capsys):
+    path = write(tmp_path, "samples: 640\nmodel:\n  frames: 60\n")
+    config = parse_config(["--config", path, "--adapter", "a", "--adapter", "b=c"], EvaluateConfig)
+    assert config == EvaluateConfig(adapter=("a", "b=c"), samples=640, model=Model(frames=60))
+    with pytest.raises(InputError, match="unknown flag --iterations"):
+        parse_config(["--iterations", "3"], EvaluateConfig)
+    with pytest.raises(SystemExit):
+        parse_config(["--help"], EvaluateConfig, "learner.evaluate", "What it does.", "The end.")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: python -m learner.evaluate") and "What it does." in text and text.endswith("The end.\n")
+    assert "--adapter" in text and "--iterations" not in text
 
 
 def test_reading_the_config_does_not_load_the_heavy_libraries():

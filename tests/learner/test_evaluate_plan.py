@@ -14,7 +14,7 @@ from rollout.errors import InputError
 from rollout.motion.adapter_folder import save_adapter
 from rollout.prompts import Prompt, read_prompts
 from tests.humanml_folder import write_folder
-from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
+from tests.tiny import make_policy, noisy_adapter, write_evaluate_config, write_mdm
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,16 @@ def test_a_caption_that_cannot_be_read_is_named_before_anything_starts(config_fi
     motions = {f"{i:06}": (np.zeros((44, 263), np.float32), "zyzzyva qwerty#zyzzyva/NOUN#0.0#0.0") for i in range(32)}
     with pytest.raises(InputError, match="zyzzyva qwerty"):
         Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "odd", motions)))
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [({"context_len": 4, "pred_len": 8}, "a prefix-completion model can be sampled"), ({"dataset": "kit"}, "251 motion features can be sampled")],
+    ids=["prefix", "kit"],
+)
+def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path, args, message):
+    with pytest.raises(InputError, match=message):
+        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", **args)))
 
 
 def test_kit_features_are_refused(config_file, tmp_path):

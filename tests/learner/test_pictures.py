@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learner.pictures import before_after_gif, before_after_png, reward_curve_png
+from learner.measures import METRICS
+from learner.pictures import before_after_gif, before_after_png, intervals_png, reward_curve_png
 from rollout.motion.stick_figures import LEFT, RIGHT, TRAIL
 from tests.figures import pixels, walker
 
@@ -71,3 +72,13 @@ def test_the_reward_curve_shows_held_out_evaluations_when_there_are_any(tmp_path
 def test_the_reward_curve_of_a_run_that_has_just_begun(tmp_path, known):
     reward_curve_png(tmp_path / "reward.png", [{"iteration": 0, **known}] if known else [])
     assert Image.open(tmp_path / "reward.png").width > 1000
+
+
+def test_an_evaluation_has_a_panel_for_each_metric_that_was_measured_and_survives_one_that_is_no_number(tmp_path):
+    entry = {"mean": 2.0, "ci95": 0.5}
+    rows = [("ground truth", {"fid": entry}), ("base", {"fid": {"mean": 4.0, "ci95": None}}), ("tuned", {"fid": {"mean": float("nan"), "ci95": None}})]
+    intervals_png(tmp_path / "one.png", rows, METRICS)
+    every = [(name, dict.fromkeys(METRICS, entry)) for name, _ in rows]
+    intervals_png(tmp_path / "all.png", every, METRICS)
+    one, all_ = (Image.open(tmp_path / name).size for name in ("one.png", "all.png"))
+    assert all_[0] == one[0] and all_[1] > 2 * one[1]

@@ -173,3 +173,18 @@ def test_numbers_that_are_not_finite_or_missing_are_shown_as_they_are():
 )
 def test_sparkline(values, blocks):
     assert sparkline(values) == blocks
+
+
+def test_units_other_than_iterations_are_counted_in_one_line_each_with_what_is_left():
+    console, shown = plain()
+    with Progress(4, console=console, unit="replication") as progress:
+        progress.step("ground truth", 10.0)
+        progress.step("base", 20.0)
+    assert shown().splitlines() == ["replication 1/4  ground truth  30s left", "replication 2/4  base  30s left"]
+
+
+def test_a_terminal_shows_them_without_a_reward():
+    console, shown = terminal()
+    with Progress(4, console=console, unit="replication") as progress:
+        progress.step("base", 20.0)
+    assert "replication 1/4" in shown() and "reward" not in shown()
