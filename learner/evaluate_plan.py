@@ -96,7 +96,8 @@ def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) 
 
 def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
     """Real motions, and what a reader of the table has to know about them."""
-    frames, notes = config.model.frames, []
+    frames = config.model.frames
+    notes = ["FID is to the real motion of the same replication; that of ground truth, to other crops of the same motions"]
     if config.data:
         motions = read_motions(config.data, config.split)
         if motions.features != FEATURES:

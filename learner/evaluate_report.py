@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from learner.config import to_dict
-from learner.evaluate_settings import EvaluateConfig
+from learner.evaluate_settings import POOL, EvaluateConfig
 from learner.measures import METRICS, T2M_METRICS
 from learner.pictures import intervals_png
 from learner.progress import Progress
@@ -68,7 +68,7 @@ class EvaluationReport:
         ]
         settings, config = to_dict(self.config), self.config
         content = {
-            "status": status, "seed": config.seed, "replications": config.rounds, "samples": config.pools * 32,
+            "status": status, "seed": config.seed, "replications": config.rounds, "samples": config.pools * POOL,
             "multimodality_replications": config.multimodal_rounds, "notes": self.notes, "rows": rows, "settings": settings,
         }  # fmt: skip
         write_json(self.folder / "evaluation.json", content)

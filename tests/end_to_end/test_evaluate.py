@@ -120,6 +120,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(evaluate_file, tmp_path, capsy
     assert not (tmp_path / "out").exists()
 
 
+def test_on_what_ships_real_motion_is_better_than_generated_and_that_is_better_than_chance(runs, environment):
+    flags = ["--replications", "2", "--multimodality", "0", "--samples", "320", "--out", str(runs / "shipped")]
+    command = [sys.executable, "-m", "learner.evaluate", *flags]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    real, base = (row["metrics"] for row in rows(runs / "shipped").values())
+    assert real["r_at_3"]["mean"] > base["r_at_3"]["mean"] > 0.3 > 3 / 32
+    assert real["tmr_score"]["mean"] > base["tmr_score"]["mean"] > 0.6
+    for metric in ("fid", "mm_dist", "foot_skate", "ground_penetration"):
+        assert real[metric]["mean"] < base[metric]["mean"]
+
+
 def test_a_stopped_evaluation_keeps_its_finished_rows(words, runs, environment):
     command = words("stopped", "--replications", "40")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -45,6 +45,14 @@ def test_rows_are_base_then_adapters_with_their_own_rank_under_the_name_of_their
     assert (base.source, tuned.source) == (None, str(adapter))
 
 
+def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_file, tmp_path):
+    policy = make_policy(config_file.parent / "mdm", lora_rank=0)
+    policy.load_adapter(noisy_adapter(policy))
+    save_adapter(policy, tmp_path / "full")
+    base, full = Evaluation.make(parsed(config_file, "--adapter", tmp_path / "full")).models
+    assert (full.name, full.settings) == ("full", base.settings) and full.adapter.sha256 != base.adapter.sha256
+
+
 def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
     evaluation = Evaluation.make(parsed(config_file))
     batches = evaluation.replications.batches(0)
@@ -56,7 +64,7 @@ def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
 
 def test_what_was_left_out_or_cut_short_is_said(config_file):
     notes = Evaluation.make(parsed(config_file)).notes
-    assert notes[0].startswith("real motion: 40 motions of ")
+    assert any(note.startswith("real motion: 40 motions of ") for note in notes)
     assert any("at most 12 frames" in note for note in notes) and any("fewer than 320 motions" in note for note in notes)
 
 
