@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DistilBertConfig, DistilBertModel
 
 from rollout.errors import InputError
 from rollout.motion.huggingface import CLIP_TOKENS, ClipText, DistilBertText, text_encoder
@@ -149,3 +149,11 @@ def test_a_damaged_or_foreign_folder_is_named(folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="no readable DistilBERT"):
         DistilBertText(str(tmp_path)).encode("walk")
+
+
+def test_the_official_encoders_are_looked_for_under_every_name_they_have(tmp_path, monkeypatch, clip_folder):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="text encoder distilbert/distilbert-base-uncased: neither a folder"):
+        text_encoder("bert")
+    DistilBertModel(DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=2)).save_pretrained("distilbert-base-uncased")
+    assert text_encoder("bert").width == 8
