@@ -13,7 +13,11 @@ import torch
 from rollout.errors import InputError
 
 CLIP_TOKENS = 22  # start, 20 of text, end: MDM's limit for HumanML3D and KIT
-SOURCES = {"clip": "openai/clip-vit-base-patch32", "bert": "distilbert/distilbert-base-uncased"}
+# DistilBERT under the names that MDM and TMR know it by: each has a place of its own in the hub's cache.
+SOURCES = {
+    "clip": ["openai/clip-vit-base-patch32"],
+    "bert": ["distilbert/distilbert-base-uncased", "distilbert-base-uncased"],
+}
 
 
 @functools.cache
@@ -22,7 +26,13 @@ def text_encoder(kind: str, source: str | None = None) -> "HuggingFaceText":
 
     Raises InputError when there is neither such a folder nor such a model in the hub's cache.
     """
-    return {"clip": ClipText, "bert": DistilBertText}[kind](source or SOURCES[kind])
+    encoder, found_none = {"clip": ClipText, "bert": DistilBertText}[kind], None
+    for name in [source] if source else SOURCES[kind]:
+        try:
+            return encoder(name)
+        except InputError as error:
+            found_none = found_none or error
+    raise found_none
 
 
 class HuggingFaceText:

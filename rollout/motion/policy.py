@@ -79,7 +79,7 @@ class MotionDiffusionPolicy:
         self._shipped_text_encoder = checkpoint.text_encoder
         self.frames = self.options["pred_len"] if self.options["context_len"] else settings.frames
         if self.frames + self.options["context_len"] >= self.shape.max_positions:
-            raise InputError(f"frames: found {self.frames}, {settings.path} has {self.shape.max_positions - 1} positions")
+            raise InputError(f"frames: found {self.frames}, the model has {self.shape.max_positions - 1} positions")
         if not self.shape.text:
             raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
         if settings.guidance != 1 and self.options["cond_mask_prob"] == 0:

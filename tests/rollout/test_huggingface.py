@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DistilBertConfig, DistilBertModel
 
 from rollout.errors import InputError
-from rollout.motion.huggingface import CLIP_TOKENS, ClipText, DistilBertText, text_encoder
+from rollout.motion.huggingface import CLIP_TOKENS, SOURCES, ClipText, DistilBertText, text_encoder
 from tests.parity import parameters
 
 FORWARD = 5e-6
@@ -149,3 +149,15 @@ def test_a_damaged_or_foreign_folder_is_named(folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="no readable DistilBERT"):
         DistilBertText(str(tmp_path)).encode("walk")
+
+
+def test_the_official_encoders_are_looked_for_under_every_name_they_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SOURCES, "bert", ["no-one/first", "second"])
+    with pytest.raises(InputError, match="text encoder no-one/first: neither a folder"):
+        text_encoder("bert")
+    DistilBertModel(DistilBertConfig(vocab_size=30, dim=8, hidden_dim=8, n_layers=1, n_heads=2)).save_pretrained("second")
+    try:
+        assert text_encoder("bert").width == 8
+    finally:
+        text_encoder.cache_clear()

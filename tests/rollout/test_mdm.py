@@ -194,7 +194,9 @@ def replayed(folder, stats, case: Case, sample: int, respacing: str, ddim_eta: f
         path=folder, stats=stats, frames=noise_SBTF.shape[2], respacing=respacing, ddim_eta=ddim_eta,
         guidance=float(case.arrays["scale"][sample]), lora_rank=1, shared_initial_noise=False,
     )  # fmt: skip
-    return Replayed(settings)
+    policy = Replayed(settings)
+    policy.frames = settings.frames  # a recorded prefix completion may be of other lengths than its options say
+    return policy
 
 
 def assert_close(found: np.ndarray, official: torch.Tensor) -> None:

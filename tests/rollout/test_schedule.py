@@ -9,14 +9,15 @@ from rollout.errors import InputError
 from rollout.motion.schedule import Schedule
 from tests.parity import parity_cases
 
-RECORDED = [path for folder in parity_cases("cosine_50.npz") for path in sorted(folder.glob("*.npz"))]
+NAME = re.compile(r"(cosine|linear)_(\d+)_?(?:to_)?(.*)")
+RECORDED = [path for folder in parity_cases("*.npz") for path in sorted(folder.glob("*.npz")) if NAME.fullmatch(path.stem)]
 
 
 @pytest.mark.parametrize("path", RECORDED or [None], ids=lambda path: path.stem if path else "absent")
 def test_invariant_06_parity_schedule_arrays_are_exactly_the_recorded_ones(path):
     if path is None:
         pytest.skip("no schedule fixtures: set PARITY_FIXTURES or provide ../shared/fixtures")
-    kind, steps, respacing = re.fullmatch(r"(cosine|linear)_(\d+)_?(?:to_)?(.*)", path.stem).groups()
+    kind, steps, respacing = NAME.fullmatch(path.stem).groups()
     schedule, recorded = Schedule.create(kind, int(steps), respacing), np.load(path)
     names = {
         "timestep_map": "timestep_map", "betas": "betas", "alphas_cumprod": "alphas_cumprod",
