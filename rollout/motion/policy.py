@@ -155,7 +155,7 @@ class MotionDiffusionPolicy:
         [G,K,T,F] in normalised features. The adapter fields of the group say what is loaded; see `load_adapter`.
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
-        batch = self._batch([conditioning] * group_size)
+        batch = self._batch([conditioning] * group_size, self._window(conditioning))
         noise_GSTF = [self._noise((*seed, i), batch.frames) for i in range(group_size)]
         if self.settings.shared_initial_noise:
             shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
@@ -182,15 +182,12 @@ class MotionDiffusionPolicy:
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
         """Raw features float32 [N,T,F], one motion for each conditioning, in one batch of mixed prompts and lengths.
 
-        The noise of a motion is a function of its own seed alone. What lies past a motion's length is what the model made
-        of it; T is `frames`, for a model with `mask_frames` the longest length.
+        The noise of a motion is a function of its own seed alone. T is `frames`: what lies past a motion's length is what
+        the model made of it, as in the official generation.
         """
-        batch = self._batch(conditionings)
-        noise_SNTF = torch.zeros(len(self.schedule) + 1, len(seeds), batch.frames, len(self.mean))
-        for i, (conditioning, seed) in enumerate(zip(conditionings, seeds, strict=True)):
-            own = conditioning.prompt.length if self.options["mask_frames"] else batch.frames
-            noise_SNTF[:, i, :own] = self._noise(seed, own)
-        for _, _, _, x_prev in self._denoise(noise_SNTF.to(self.device), batch):
+        batch = self._batch(conditionings, self.frames)
+        noise_SNTF = torch.stack([self._noise(seed, self.frames) for seed in seeds], dim=1).to(self.device)
+        for _, _, _, x_prev in self._denoise(noise_SNTF, batch):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
@@ -205,12 +202,16 @@ class MotionDiffusionPolicy:
             yield t, x, mean, x_prev
             x = x_prev
 
-    def _batch(self, conditionings: list[Conditioning]) -> Batch:
+    def _window(self, conditioning: Conditioning) -> int:
+        """Frames that a group is denoised in: a model trained with `mask_frames` need not see padding, an older one was
+        always given its full window."""
+        return conditioning.prompt.length if self.options["mask_frames"] else self.frames
+
+    def _batch(self, conditionings: list[Conditioning], frames: int) -> Batch:
         """Raises InputError when a prefix-completion model gets a prompt without a prefix of its length, or another one gets one."""
         tokens = [torch.tensor(c.arrays["text"], device=self.device) for c in conditionings]
         counts = torch.tensor([len(t) for t in tokens], device=self.device)
         lengths = torch.tensor([c.prompt.length for c in conditionings], device=self.device)
-        frames = int(lengths.max()) if self.options["mask_frames"] else self.frames
         uneven = self.options["mask_frames"] and bool((lengths != frames).any())
         context = self.options["context_len"]
         for c in conditionings:
@@ -220,8 +221,8 @@ class MotionDiffusionPolicy:
                 )
         return Batch(
             torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
-            None if (counts == counts.max()).all() else _valid(counts),
-            _valid(lengths) if uneven else None,
+            None if (counts == counts.max()).all() else _valid(counts, int(counts.max())),
+            _valid(lengths, frames) if uneven else None,
             torch.stack([torch.tensor(c.arrays["prefix"], device=self.device) for c in conditionings]) if context else None,
             frames,
         )
@@ -253,7 +254,7 @@ class MotionDiffusionPolicy:
         """
         self._require_eval()
         actions, conditioning = group.actions, group.conditioning
-        batch = self._batch([conditioning] * len(actions["t"]))
+        batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
         x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
         mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
@@ -347,6 +348,6 @@ class MotionDiffusionPolicy:
         return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
 
 
-def _valid(counts_B: Tensor) -> Tensor:
+def _valid(counts_B: Tensor, longest: int) -> Tensor:
     """bool [B, longest], True below each count."""
-    return torch.arange(int(counts_B.max()), device=counts_B.device) < counts_B[:, None]
+    return torch.arange(longest, device=counts_B.device) < counts_B[:, None]
