@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rollout.adapter import Adapter
 from rollout.errors import InputError
+from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.motion.huggingface import SOURCES, text_encoder
 from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
@@ -54,18 +55,6 @@ class MotionPolicySettings:
     lora_targets: tuple[str, ...] = ("q", "k", "v", "out", "linear1", "linear2")
     adapter_seed: int = 0
     activation_checkpointing: bool = False
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the denoiser reads beside noise and time. text [B,L,E]; masks True at what is valid, None where all is
-    (frames: or where the model was trained without `mask_frames`); prefix [B,C,F] normalised, or None."""
-
-    text: Tensor
-    text_mask: Tensor | None
-    frame_mask: Tensor | None
-    prefix: Tensor | None
-    frames: int
 
 
 class MotionDiffusionPolicy:
@@ -208,24 +197,7 @@ class MotionDiffusionPolicy:
         return conditioning.prompt.length if self.options["mask_frames"] else self.frames
 
     def _batch(self, conditionings: list[Conditioning], frames: int) -> Batch:
-        """Raises InputError when a prefix-completion model gets a prompt without a prefix of its length, or another one gets one."""
-        tokens = [torch.tensor(c.arrays["text"], device=self.device) for c in conditionings]
-        counts = torch.tensor([len(t) for t in tokens], device=self.device)
-        lengths = torch.tensor([c.prompt.length for c in conditionings], device=self.device)
-        uneven = self.options["mask_frames"] and bool((lengths != frames).any())
-        context = self.options["context_len"]
-        for c in conditionings:
-            if len(c.arrays.get("prefix", ())) != context:
-                raise InputError(
-                    f"prompt {c.prompt.text!r}: {len(c.arrays.get('prefix', ()))} frames of prefix, {self.settings.path} continues {context}"
-                )
-        return Batch(
-            torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
-            None if (counts == counts.max()).all() else _valid(counts, int(counts.max())),
-            _valid(lengths, frames) if uneven else None,
-            torch.stack([torch.tensor(c.arrays["prefix"], device=self.device) for c in conditionings]) if context else None,
-            frames,
-        )
+        return Batch.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
 
     def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
@@ -346,8 +318,3 @@ class MotionDiffusionPolicy:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
         frozen = self._frozen.named_parameters() if self._frozen else self.denoiser.named_parameters()
         return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
-
-
-def _valid(counts_B: Tensor, longest: int) -> Tensor:
-    """bool [B, longest], True below each count."""
-    return torch.arange(longest, device=counts_B.device) < counts_B[:, None]

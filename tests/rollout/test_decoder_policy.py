@@ -104,7 +104,7 @@ def test_a_prefix_is_continued_and_trained_on_exactly(completing):
 
 
 def test_a_prefix_of_the_wrong_length_is_refused(completing, policy):
-    with pytest.raises(InputError, match="0 frames of prefix, .* continues 4"):
+    with pytest.raises(InputError, match="0 frames of prefix, the model continues 4"):
         completing.generate([conditioning(2, 8)], [(0,)])
-    with pytest.raises(InputError, match="4 frames of prefix, .* continues 0"):
+    with pytest.raises(InputError, match="4 frames of prefix, the model continues 0"):
         policy.generate([conditioning(2, 8, prefix=np.zeros((4, 263), np.float32))], [(0,)])
