@@ -63,8 +63,8 @@ class RealBand:
 
     def __call__(self, motions: Motions) -> np.ndarray:
         """float32 [N], at most 0; NaN for a motion that is not finite."""
-        x = self.measure(motions).astype(np.float64)
-        return (-(np.maximum(self.low - x, 0) + np.maximum(x - self.high, 0)) / self.scale).astype(np.float32)
+        x = self.measure(motions)
+        return -(np.maximum(self.low - x, 0) + np.maximum(x - self.high, 0)) / self.scale
 
 
 def of_skeleton(measure: Callable, motions: Motions) -> np.ndarray:
