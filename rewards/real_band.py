@@ -64,7 +64,7 @@ class RealBand:
     def __call__(self, motions: Motions) -> np.ndarray:
         """float32 [N], at most 0; NaN for a motion that is not finite."""
         x = self.measure(motions)
-        return -(np.maximum(self.low - x, 0) + np.maximum(x - self.high, 0)) / self.scale
+        return (0 - np.maximum(self.low - x, 0) - np.maximum(x - self.high, 0)) / self.scale
 
 
 def of_skeleton(measure: Callable, motions: Motions) -> np.ndarray:
