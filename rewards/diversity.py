@@ -56,6 +56,5 @@ class EmbeddingDiversity(Diversity):
 def _mean_to_others(distances: np.ndarray) -> np.ndarray:
     """Mean over the finite entries of each row of [N, N], its own aside; NaN where there are none."""
     counted = np.isfinite(distances) & ~np.eye(len(distances), dtype=bool)
-    # Sorted, so that the order of the neighbours does not matter to the last bit.
-    total = np.sort(np.where(counted, distances, 0), axis=1).sum(axis=1)
+    total = np.where(counted, distances, 0).sum(axis=1)
     return np.where(counted.any(axis=1), total / np.maximum(counted.sum(axis=1), 1), np.nan)

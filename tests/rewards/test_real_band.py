@@ -108,6 +108,13 @@ def test_shaking_is_punished_and_sinking_and_hovering_are_seen_where_the_model_p
         assert reward()(rederived_only).mean() > -0.1  # re-deriving puts the body back on the floor
 
 
+def test_the_floor_counts_to_the_last_frame_that_was_produced(gliding):
+    produced = np.concatenate([gliding.features, gliding.features[:, -1:]], axis=1)
+    produced[1, -1, 3:67] -= 0.1
+    sunk = GroundPenetration.measure(Motions(gliding.features, gliding.lengths, gliding.prompts, produced=produced))
+    assert sunk[1] > 0 and not sunk[[0, 2, 3, 4]].any()
+
+
 def test_consistency_counts_the_dims_that_no_joint_follows(walks):
     motions = read_as_a_models(walks[:4])
     before = FeatureConsistency.measure(motions)
