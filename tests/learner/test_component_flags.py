@@ -6,7 +6,7 @@ from learner.config import parse_config, write_config
 from learner.evaluate_settings import EvaluateConfig
 from rollout.errors import InputError
 
-FOOT_SKATE = {"path": "foot_skate", "weight": 0.5}
+FOOT_SKATE = {"path": "foot_skate", "weight": 0.5, "low": 0.0, "high": 0.035, "scale": 1.0}
 
 
 def components(*flags):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rewards.components import Component, parse_components
-from rewards.foot_skate import FootSkate
+from rewards.real_band import FootSkate
 from rewards.registry import build, choose_judge, evaluators_of, use_folder
 from rollout.errors import InputError
 
@@ -76,7 +76,7 @@ def test_a_class_of_the_user_gets_its_options(mine):
         ("users_hands:Hands", {}, ".limit: not given, users_hands:Hands needs it"),
         ("users_hands:Hands", {"limit": -1}, ": users_hands:Hands cannot be built: ArithmeticError: a limit below 0 (users_hands.py line 7)"),
         ("users_hands:Silent", {}, ".path: users_hands:Silent has no __call__(motions), which gives the scores"),
-        ("foot_skate", {"weigth": 1}, ".weigth: unknown key, expected one of path, weight, normalise"),
+        ("foot_skate", {"weigth": 1}, ".weigth: unknown key, expected one of path, weight, normalise, low, high, scale"),
         ("beauty", {}, ".path: found 'beauty', expected one of tmr.cosine, "),
         ("users hands:Hands", {}, ".path: found 'users hands:Hands', expected one of "),
         ("http://127.0.0.1:1/", {"timeout": 0}, ": timeout: found 0, expected seconds of at least 0.001"),
