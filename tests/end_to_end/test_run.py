@@ -11,7 +11,8 @@ from rollout.motion.adapter_folder import load_policy
 METRICS = (
     "loss policy_loss kl_penalty mean_reward std_reward min_reward max_reward mean_advantage std_advantage"
     " mean_log_prob_current mean_log_prob_old mean_log_prob_ref mean_ratio clip_fraction zero_std_fraction grad_norm"
-    " learning_rate adapter_version staleness log_prob_gap"
+    " learning_rate adapter_version staleness log_prob_gap dropped_groups failed_samples"
+    " component_tmr_mean component_tmr_std component_tmr_failed component_foot_skate_mean"
     " seconds_rollout seconds_reward seconds_update seconds_publish seconds_evaluate"
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration
@@ -60,8 +61,8 @@ def test_the_summary_has_what_was_promised(first):
     assert summary.keys() == SUMMARY
     assert [summary[name] for name in ("status", "iterations", "seed", "samplers")] == ["finished", 2, 7, 1]
     assert summary["max_log_prob_gap"] == 0 and 0 < summary["wall_seconds"] < 240
-    assert summary["heldout"].keys() == {"reward", "judge", "fid", "diversity", "foot_skate"}
-    assert summary["trained"].keys() == {"reward", "judge"}
+    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", "foot_skate"}
+    assert summary["trained"].keys() == {"reward", "judge", "components"}
     for place in ("heldout", "trained"):
         for name in ("reward", "judge"):
             entry = summary[place][name]
