@@ -49,7 +49,7 @@ class Plan:
     """The prompts of a run, encoded, and the requests made of them.
 
     training: by place in the prompt file, those that this run comes to; of tens of thousands most runs need few. prompts:
-    how many there are. examined: the places of those that are evaluated. texts: all embeddings by the evaluators of reward and judge.
+    how many there are. examined: the places of those that are evaluated. texts: all embeddings by reward and judge.
     """
 
     config: Config

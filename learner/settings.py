@@ -99,7 +99,7 @@ class Reward(Evaluators):
 
     components: dict[str, dict[str, Any]] = field(
         default_factory=dict,
-        metadata={"help": "the terms of the reward by name, each with a path, a weight and a normalisation; none = TMR cosine with a penalty on sliding feet"},
+        metadata={"help": "terms of the reward by name: path, weight, normalise, options; none = TMR cosine, less sliding feet"},
     )
     judge: Literal["tmr", "t2m"] | None = option(None, "evaluator that judges; null = the one that no component reads")
 
@@ -164,7 +164,7 @@ class Cluster:
     learner_cpus: int = option(2, "threads of the learner: it works while the samplers wait", minimum=1)
     reward_actors: int = option(1, "reward actors, which share the groups of an iteration", minimum=1)
     reward_batch: int = option(
-        1, "groups scored in one call, those of neighbouring prompts whichever arrives first: a score's last bits may depend on it", minimum=1
+        1, "groups scored in one call, by their order and not by when they arrive; sets a score's last bits", minimum=1
     )
     reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
     gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)

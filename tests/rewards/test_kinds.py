@@ -12,7 +12,7 @@ from rewards.registry import KINDS, build
 from rewards.reward import Motions
 
 EXACT = 2e-5  # float32: matrix products of other sizes round differently
-PROMPTS = ["a person walks forward", "a person jumps", "a person walks forward", "a person jumps", "a person turns left", "a person jumps"]
+PROMPTS = ["a person walks", "a person jumps", "a person walks", "a person jumps", "a person turns left", "a person jumps"]
 GROUPS = np.array([0, 1, 0, 1, 0, 1])
 OPTIONS = {"t2m.matching": {"mapping": "negative"}}  # the linear one is 0 for motions as far off as these
 FEET = [6, 7, 9, 10]  # ankles and toes, of the 21 joints below the root
