@@ -10,7 +10,7 @@ from learner.evaluate_settings import POOL, EvaluateConfig
 from learner.measures import Measured, Texts, replication_metrics
 from learner.plan import ASSETS, base_settings
 from learner.protocol import Batch, RealData, RealStored, Replications
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluators
 from rewards.paths import EvaluatorPaths
 from rollout.adapter import Adapter
 from rollout.errors import InputError
@@ -70,7 +70,7 @@ class Evaluation:
         models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))
-        tmr, t2m = load_reward_and_judge("tmr", config.reward.paths(), "cpu")
+        tmr, t2m = load_evaluators(config.reward.paths())
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
         encoded = {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(prompts)}

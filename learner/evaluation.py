@@ -34,13 +34,13 @@ def as_motions(group: Group) -> Motions:
     """A group as rewards read it; see `rederived_motions`."""
     prompt = group.conditioning.prompt
     motions = rederived_motions(group.outputs, group.lengths)
-    return Motions(*motions, [prompt.text] * len(group), [prompt.tokens] * len(group))
+    return Motions(*motions, [prompt.text] * len(group), [prompt.tokens] * len(group), group.outputs)
 
 
 def examine(group: Group, reward: Reward, judge: Reward) -> Examination:
     motions = as_motions(group)
     return Examination(
-        reward(motions)["total"], judge(motions)["total"], judge.embed_motion(motions.features, motions.lengths),
+        reward(motions), judge(motions)["total"], judge.embed_motion(motions.features, motions.lengths),
         foot_skate(features_to_joints(group.outputs), group.lengths),
     )  # fmt: skip
 

@@ -1,26 +1,27 @@
-"""What every reward is: decoded motions and their prompts in, named scores out.
+"""What every reward component is: decoded motions and their prompts in, one number a motion out."""
 
-A new reward is a class with `name` and `__call__` in a file of its own beside this one; `rewards/tmr.py` and
-`rewards/t2m.py` are learned ones, `rewards/physics.py` measures the motion itself.
-"""
-
+import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from rollout.errors import InputError
+from rollout.motion.features import features_to_joints
 
 
 @dataclass(frozen=True)
 class Motions:
-    """Decoded motions, as a reward receives them.
+    """Decoded motions, as a reward receives them. What lies past a motion's length never counts.
 
-    features: float32 [N, T, F], raw (de-normalised) motion features, F = 263 or KIT's 251; what lies past a motion's
-        length never counts
+    features: float32 [N, T, F], raw (de-normalised) motion features, F = 263 or KIT's 251; of a model's motions, those
+        re-derived from the skeleton, see `learner.evaluation.as_motions`
     lengths:  int [N], valid frames of each motion, 1..T
     prompts:  N strings, the prompt each motion was made for
     tokens:   None, or the `word/POS` strings of each prompt, () for one without
+    produced: None, or float32 [N, T+1, F]: the raw features as the model made them, one frame longer than `features`
+    groups:   int [N], which group each motion is of; given as None, all are of group 0
 
     Raises InputError when they do not fit together.
     """
@@ -29,11 +30,21 @@ class Motions:
     lengths: np.ndarray
     prompts: list[str]
     tokens: list[tuple[str, ...]] | None = None
+    produced: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self):
         shape = np.shape(self.features)
         if len(shape) != 3 or shape[2] not in (263, 251):
             raise InputError(f"motions: features have shape {shape}, expected [N, T, 263] (KIT: 251)")
+        if self.groups is None:
+            object.__setattr__(self, "groups", np.zeros(shape[0], np.int64))
+        if np.shape(self.groups) != (shape[0],):
+            raise InputError(f"motions: {shape[0]} motions, groups of shape {np.shape(self.groups)}")
+        if self.produced is not None and np.shape(self.produced) != (shape[0], shape[1] + 1, shape[2]):
+            raise InputError(
+                f"motions: features of shape {shape}, produced features of shape {np.shape(self.produced)}, expected one frame more"
+            )
         if self.tokens is not None and len(self.tokens) != shape[0]:
             raise InputError(f"motions: {shape[0]} motions, tokens of {len(self.tokens)} prompts")
         if len(self.prompts) != shape[0] or np.shape(self.lengths) != (shape[0],):
@@ -43,12 +54,44 @@ class Motions:
         if shape[0] and not (np.min(self.lengths) >= 1 and np.max(self.lengths) <= shape[1]):
             raise InputError(f"motions: lengths {np.min(self.lengths)}..{np.max(self.lengths)}, expected 1..{shape[1]}")
 
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def joints(self) -> np.ndarray:
+        """float32 [N, T, 22, 3]: positions in metres, y up, recovered from `features`."""
+        return features_to_joints(self.features)
+
+    def rows(self, index) -> "Motions":
+        """The motions of `index` (integers), in its order."""
+
+        def pick(value):
+            return [value[i] for i in index] if isinstance(value, list) else None if value is None else value[index]
+
+        return Motions(**{field.name: pick(getattr(self, field.name)) for field in dataclasses.fields(self)})
+
 
 class Reward(Protocol):
-    """Scores motions. Higher is better; a sample's score depends on that sample alone, never on its neighbours."""
+    """A reward component: scores motions, higher is better.
+
+    A motion's score depends on that motion alone, never on its neighbours; only a component about the group itself
+    (diversity) reads `motions.groups`. Components are pure: the same motions get the same scores.
+    """
+
+    def __call__(self, motions: Motions) -> np.ndarray:
+        """float32 [N]; NaN = this motion cannot be scored."""
+        ...
+
+
+class Evaluator(Reward, Protocol):
+    """A network that reads motions and captions into one space; by itself the plainest reward made of it."""
 
     name: str
 
-    def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
-        """Components by name, each float32 [N]; the key "total" is what the learner maximises."""
+    def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Raw features [N, T, F] and lengths [N] to float32 [N, D]."""
+        ...
+
+    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
+        """float32 [N, D]; InputError when a prompt cannot be read."""
         ...

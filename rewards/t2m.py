@@ -179,7 +179,6 @@ class T2MReward:
         vectors_1lw = torch.as_tensor(vectors, device=self.device)[None]
         return self.text_encoder(vectors_1lw, one_hot_1lc, torch.tensor([length]))[0].cpu().numpy()
 
-    def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
+    def __call__(self, motions: Motions) -> np.ndarray:
         gap_nd = self.embed_text(motions.prompts, motions.tokens) - self.embed_motion(motions.features, motions.lengths)
-        matching_n = -np.linalg.norm(gap_nd, axis=1).astype(np.float32)
-        return {"total": matching_n, "matching": matching_n}
+        return -np.linalg.norm(gap_nd, axis=1).astype(np.float32)

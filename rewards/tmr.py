@@ -221,9 +221,8 @@ class TMRReward:
         mask_1l = torch.ones(x_1lf.shape[:2], dtype=torch.bool, device=self.device)
         return self.text_encoder(x_1lf, mask_1l)[0][0].cpu().numpy()
 
-    def __call__(self, motions: Motions) -> dict[str, np.ndarray]:
+    def __call__(self, motions: Motions) -> np.ndarray:
         text_nd = self.embed_text(motions.prompts, motions.tokens)
         motion_nd = self.embed_motion(motions.features, motions.lengths)
         norms_n = np.linalg.norm(text_nd, axis=1) * np.linalg.norm(motion_nd, axis=1)
-        cosine_n = ((text_nd * motion_nd).sum(axis=1) / norms_n / 2 + 0.5).astype(np.float32)
-        return {"total": cosine_n, "cosine": cosine_n}
+        return ((text_nd * motion_nd).sum(axis=1) / norms_n / 2 + 0.5).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from learner.evaluation import as_motions, examine
 from learner.pretrain.retrieval import embeddings, stack
 from rewards.metrics import diversity, fid, r_precision, statistics
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluators
 from rewards.paths import EvaluatorPaths
 from rewards.physics import foot_skate
 from rollout.adapter import Adapter
@@ -36,7 +36,7 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
     """Writes MODEL_CARD.md, contact_sheet.png and loss_curves.png to `rollout/assets`; the figures are measured now."""
     assets = root / "rollout" / "assets"
     paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
-    tmr, t2m = load_reward_and_judge("tmr", paths, "cpu")
+    tmr, t2m = load_evaluators(paths)
     prompts = read_prompts(root / "learner/assets/heldout_prompts.json", 40)
     rows = [real_row(clips, features, prompts[0].length, tmr, t2m, root)]
     for respacing in ("10", ""):

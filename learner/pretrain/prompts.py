@@ -9,7 +9,7 @@ import numpy as np
 from learner.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.metrics import statistics
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluators
 from rewards.paths import EvaluatorPaths
 from rollout.errors import InputError
 from rollout.motion.dataset import Clip
@@ -74,7 +74,7 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
         for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
             crops.append(rederived(motion[start : start + frames]))
     paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
-    tmr, t2m = load_reward_and_judge("tmr", paths, "cpu")
+    tmr, t2m = load_evaluators(paths)
     arrays = {}
     for evaluator in (tmr, t2m):
         mean, cov = statistics(evaluator.embed_motion(*stack(crops)))

@@ -80,7 +80,7 @@ def robustness(reward, clips: list[Clip], features: list[np.ndarray], seed: int 
         "reversed": ([joints_to_features(j[::-1]) for j in joints], captions),
         **{f"jitter_{cm}cm": ([jittered(j, cm / 100, draw) for j in joints], captions) for cm in (0.5, 1, 2, 4)},
     }
-    scores = {name: reward(Motions(*stack(motions), prompts))["total"] for name, (motions, prompts) in cases.items()}
+    scores = {name: reward(Motions(*stack(motions), prompts)) for name, (motions, prompts) in cases.items()}
     return {
         name: {"mean": round(float(score.mean()), 4), "below_own": round(float((score < scores["own"]).mean()), 4)}
         for name, score in scores.items()

@@ -13,7 +13,7 @@ from learner.evaluate_plan import Evaluation, Pending
 from learner.evaluate_settings import EvaluateConfig
 from learner.learner import SyncError
 from learner.measures import Measured, measure
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy, save_adapter
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 
@@ -49,7 +49,7 @@ def pending(evaluation):
 
 @pytest.fixture(scope="module")
 def evaluators(evaluation):
-    return load_reward_and_judge("tmr", evaluation.config.reward.paths(), "cpu")
+    return load_evaluators(evaluation.config.reward.paths())
 
 
 def alone(model, pending, evaluators) -> list[Measured]:

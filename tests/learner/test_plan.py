@@ -8,7 +8,7 @@ import pytest
 
 from learner.config import parse_config
 from learner.plan import Plan, check_evaluators, policy_settings
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluators
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
 from rollout.prompts import Prompt
@@ -175,8 +175,8 @@ def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, po
     captions = [(text, ()) for text in TRAINING + HELDOUT]
     assert {name: list(known) for name, known in made.texts.items()} == {"tmr": captions, "t2m": captions}
     paths = made.config.reward.paths()
-    fresh = load_reward_and_judge("tmr", paths, "cpu")
-    for given, alone in zip(load_reward_and_judge("tmr", paths, "cpu", texts=made.texts), fresh):
+    fresh = load_evaluators(paths)
+    for given, alone in zip(load_evaluators(paths, texts=made.texts), fresh):
         given.texts.encode = None  # calling it would fail
         np.testing.assert_array_equal(given.embed_text(HELDOUT), alone.embed_text(HELDOUT))
 

@@ -63,7 +63,7 @@ def test_parity_tmr_scores_of_raw_motions(folder, tmp_path):
     np.testing.assert_allclose(reward.embed_text(names), recorded["text_mu"], atol=FORWARD)
     for shift in range(count):
         order = np.roll(np.arange(count), shift)
-        scores = reward(Motions(features[order], lengths[order], names))["total"]
+        scores = reward(Motions(features[order], lengths[order], names))
         np.testing.assert_allclose(scores, recorded["score_text_motion"][np.arange(count), order], atol=FORWARD)
         np.testing.assert_allclose(2 * scores - 1, recorded["sim_text_motion"][np.arange(count), order], atol=2 * FORWARD)
 
@@ -130,7 +130,7 @@ def test_parity_t2m_captions(folder, checkout):
     np.testing.assert_allclose(embedded[recorded["align_idx"]], recorded["text_emb_official_order"], atol=FORWARD)
     raw = recorded["motions"] * recorded["t2m_std"] + recorded["t2m_mean"]
     gap = recorded["text_emb_input_order"] - recorded["motion_emb_input_order"]
-    scores = reward(Motions(raw, recorded["m_lens"], [""] * len(captions), captions))["total"]
+    scores = reward(Motions(raw, recorded["m_lens"], [""] * len(captions), captions))
     np.testing.assert_allclose(scores, -np.linalg.norm(gap, axis=1), atol=FORWARD)
 
 

@@ -39,7 +39,7 @@ def write_checkout(root, kind="t2m", nfeats=263, glove="glove", stats=""):
 
 def score(path, features=263):
     motion = np.random.default_rng(1).normal(size=(1, 40, features)).astype(np.float32)
-    return T2MReward.load(path)(Motions(motion, np.array([40]), ["a person walks"], [CAPTION]))["total"]
+    return T2MReward.load(path)(Motions(motion, np.array([40]), ["a person walks"], [CAPTION]))
 
 
 def error_of(path) -> str:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluator
 from rewards.paths import EvaluatorPaths
 from rewards.texts import TextEmbeddings
 from rollout.errors import InputError
@@ -33,7 +33,7 @@ def test_a_text_model_is_needed_for_new_captions_only(tmr_folder, tmp_path):
     for name in ("vocabulary.json", "word_embeddings.pt"):
         (run / name).unlink()
     paths = EvaluatorPaths(tmr_path=str(run), text_encoder=str(tmp_path / "no_distilbert"))
-    reward, _ = load_reward_and_judge("tmr", paths, "cpu", texts={"tmr": known})
+    reward = load_evaluator("tmr", paths, texts={"tmr": known})
     np.testing.assert_array_equal(reward.embed_text(["a person walks"]), np.ones((1, 16)))
     with pytest.raises(InputError, match="no_distilbert"):
         reward.embed_text(["a person jumps"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rewards.pair import load_reward_and_judge
+from rewards.evaluators import load_evaluator
 from rewards.paths import EvaluatorPaths
 from rewards.reward import Motions
 from rewards.t2m import MovementEncoder
@@ -29,12 +29,12 @@ def states(files):
 
 
 def load(**paths):
-    return load_reward_and_judge("tmr", EvaluatorPaths(**{key: str(path) for key, path in paths.items()}), "cpu")[0]
+    return load_evaluator("tmr", EvaluatorPaths(**{key: str(path) for key, path in paths.items()}))
 
 
 def score(reward):
     motion = np.random.default_rng(1).normal(size=(1, 40, 263)).astype(np.float32)
-    return reward(Motions(motion, np.array([40]), ["a person walks"]))["total"]
+    return reward(Motions(motion, np.array([40]), ["a person walks"]))
 
 
 def error_of(**paths) -> str:
