@@ -7,7 +7,7 @@ import numpy as np
 from rewards.metrics import diversity, fid, statistics
 from rewards.physics import foot_skate
 from rewards.reward import Motions, Reward
-from rollout.motion.features import features_to_joints, rederived
+from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.policy import Group
 
 
@@ -19,15 +19,6 @@ class Examination:
     judge: np.ndarray
     embedding: np.ndarray
     foot_skate: np.ndarray
-
-
-def rederived_motions(outputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, T-1, 263] and lengths re-derived from the skeleton recovered from raw features [N, T, 263], so that
-    a score is earned by what a person would see and not by dims that no joint follows. One frame shorter; 0 beyond."""
-    features = np.zeros_like(outputs[:, 1:])
-    for row, motion, length in zip(features, outputs, lengths):
-        row[: length - 1] = rederived(motion[:length])
-    return features, lengths - 1
 
 
 def as_motions(group: Group) -> Motions:
