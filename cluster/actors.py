@@ -14,7 +14,10 @@ from learner.evaluation import Examination, as_motions, examine
 from learner.learner import Learner, ScoredGroup, SyncError, Update
 from learner.measures import Measured, measure
 from learner.settings import Config
-from rewards.pair import load_reward_and_judge
+from rewards.compose import Composer
+from rewards.evaluators import load_evaluators
+from rewards.registry import use_folder
+from rewards.scoring import Scores, load_reward_and_judge
 from rewards.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.motion.adapter_folder import save_adapter
@@ -59,16 +62,18 @@ class SamplerActor:
 class RewardActor:
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def start(self, config: Config, texts: Embedded, threads: int) -> None:
-        kind, device = config.reward, own_device(threads)
-        self.reward, self.judge = load_reward_and_judge(kind.type, kind.paths(), device, kind.foot_skate, texts)
+    def start(self, config: Config, texts: Embedded, folder: str, threads: int) -> None:
+        """folder: where the modules of the user lie, as the driver sees them."""
+        use_folder(folder)
+        reward, (judge, _) = config.reward, config.reward.chosen_judge()
+        self.scorer, self.judge = load_reward_and_judge(reward.parsed(), judge, reward.paths(), own_device(threads), texts)
 
-    def score(self, group: Group) -> dict:
-        """Every component of the reward, [G] each."""
-        return self.reward(as_motions(group))
+    def score(self, *groups: Group) -> list[Scores]:
+        """Every component of the reward of each group, raw."""
+        return self.scorer(as_motions(*groups)).split([len(group) for group in groups])
 
-    def examine(self, group: Group) -> Examination:
-        return examine(group, self.reward, self.judge)
+    def examine(self, *groups: Group) -> list[Examination]:
+        return examine(groups, self.scorer, self.judge)
 
 
 @ray.remote
@@ -76,7 +81,7 @@ class EvaluatorActor:
     """Reads motions with both evaluators and the physics, for evaluation."""
 
     def start(self, config: EvaluateConfig, threads: int) -> None:
-        self.tmr, self.t2m = load_reward_and_judge("tmr", config.reward.paths(), own_device(threads))
+        self.tmr, self.t2m = load_evaluators(config.reward.paths(), own_device(threads))
 
     def measure(self, features: np.ndarray, lengths: np.ndarray, generated: bool) -> Measured:
         return measure(features, lengths, self.tmr, self.t2m, keep_tail=generated)
@@ -87,7 +92,7 @@ class LearnerActor:
     """Owns the trainable weights and the optimizer."""
 
     def start(self, config: Config, settings: MotionPolicySettings, threads: int) -> None:
-        self.component = config.reward.component or "total"
+        self.composer = Composer(config.reward.parsed())
         self.policy = MotionDiffusionPolicy(settings, own_device(threads))
         self.learner = Learner(self.policy, config.objective, config.optimizer)
 
@@ -97,11 +102,9 @@ class LearnerActor:
     def evaluation_adapter(self) -> Adapter:
         return self.learner.evaluation_adapter()
 
-    def update(self, *groups_then_scores) -> Update:
-        """One iteration's update from P groups followed by their P score dicts, in order."""
-        half = len(groups_then_scores) // 2
-        pairs = zip(groups_then_scores[:half], groups_then_scores[half:])
-        return self.learner.update([ScoredGroup(group, scores[self.component]) for group, scores in pairs])
+    def update(self, scores: list[Scores], *groups: Group) -> Update:
+        """One iteration's update from P groups and what was scored of them, both in request order."""
+        return self.learner.update([ScoredGroup(*pair) for pair in zip(groups, self.composer.total(scores), strict=True)])
 
     def save_adapter(self, folder: Path, adapter: Adapter) -> None:
         """Writes `adapter` to `folder` in PEFT's format; the weights being trained are put back afterwards."""

@@ -4,6 +4,7 @@ What comes back is ordered by request, never by arrival, so a result cannot depe
 which of them was fast.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from cluster.actors import EvaluatorActor, LearnerActor, RewardActor, SamplerActor
+from cluster.calls import get
+from cluster.scorers import Scorers
 from learner.evaluate_settings import EvaluateConfig
 from learner.learner import SyncError, Update
 from learner.measures import Measured
@@ -30,19 +33,21 @@ IN_FLIGHT = 4  # batches that wait for the evaluator actor
 
 
 class Pool:
-    """N samplers, and with them a learner and a reward actor to train, or an evaluator actor to evaluate."""
+    """N samplers, and with them a learner and reward actors to train, or an evaluator actor to evaluate."""
 
     def __init__(self, config: Config | EvaluateConfig, settings: MotionPolicySettings, texts: Embedded | None = None):
-        """texts: what the driver embedded already; the reward actor encodes only captions it does not hold."""
+        """texts: what the driver embedded already; reward actors encode only captions it does not hold."""
         self.config, self.settings = config, settings
         cluster, training = config.cluster, isinstance(config, Config)
-        self._gpus = gpus_per_actor(cluster, cluster.samplers + (2 if training else 1))
+        self._gpus = gpus_per_actor(cluster, cluster.samplers + 1 + (cluster.reward_actors if training else 0))
         self._restarts_left = RESTARTS_PER_SAMPLER * cluster.samplers
         self._adapter_ref, self._adapter = None, None
         self._starting: list[ray.ObjectRef] = []
         if training:
             self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
-            self.reward = self._start(RewardActor, 0, cluster.sampler_cpus, config, texts)
+            self._shared = ray.put(texts), os.getcwd()
+            actors = [self._start_scorer() for _ in range(cluster.reward_actors)]
+            self.scorers = Scorers(actors, self._another_scorer, cluster.reward_batch, cluster.reward_deadline)
         else:
             self.evaluator = self._start(EvaluatorActor, 0, cluster.sampler_cpus, config)
         self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
@@ -58,6 +63,14 @@ class Pool:
     def _start_sampler(self) -> ActorHandle:
         cpus = self.config.cluster.sampler_cpus
         return self._start(SamplerActor, cpus, cpus, self.settings)
+
+    def _start_scorer(self) -> ActorHandle:
+        return self._start(RewardActor, 0, self.config.cluster.sampler_cpus, self.config, *self._shared)
+
+    def _another_scorer(self) -> ActorHandle:
+        actor = self._start_scorer()
+        self._await_starts()
+        return actor
 
     def _await_starts(self) -> None:
         while self._starting:
@@ -111,12 +124,12 @@ class Pool:
         self._await_starts()
 
     def score(self, requests: list[Request]) -> Rollout:
-        """Groups, and every component of their reward."""
-        return self._rollout(requests, self.reward.score, lambda done: None)
+        """Groups, and the `Scores` of each: every component of the reward, raw."""
+        return self._rollout(requests, "score", lambda done: None)
 
     def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Rollout:
         """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
-        return self._rollout(requests, self.reward.examine, arrived)
+        return self._rollout(requests, "examine", arrived)
 
     def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Measured]:
         """A `Measured` of every batch (conditionings, seeds), in order; `batches` builds each when it is asked for it.
@@ -146,22 +159,24 @@ class Pool:
             refs.append(self.evaluator.measure.remote(features, lengths, False))
         return [get(ref) for ref in refs]
 
-    def _rollout(self, requests: list[Request], consume, arrived: Callable[[int], None]) -> Rollout:
-        """Samples every request under the published adapter and hands each group to `consume` as it arrives."""
+    def _rollout(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Rollout:
+        """Samples every request under the published adapter; a reward actor reads each group by `method` as it arrives."""
         started = time.perf_counter()
-        groups, group_refs, result_refs = ([None] * len(requests) for _ in range(3))
+        groups, group_refs = ([None] * len(requests) for _ in range(2))
+        scoring = self.scorers.begin(method, len(requests))
 
         def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
             return sampler.sample.remote(requests[index], self._adapter.sha256)
 
         def take(index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
-            groups[index], group_refs[index], result_refs[index] = group, ref, consume.remote(ref)
+            groups[index], group_refs[index] = group, ref
+            scoring.add(index, ref)
             arrived(done)
 
         self._dispatch(len(requests), send, take)
         sampled = time.perf_counter()
-        results = [get(ref) for ref in result_refs]
-        return Rollout(groups, results, sampled - started, time.perf_counter() - sampled, [*group_refs, *result_refs])
+        results = scoring.results()
+        return Rollout(groups, results, sampled - started, time.perf_counter() - sampled, group_refs)
 
     def _dispatch(self, pieces: int, send: Callable, take: Callable) -> None:
         """Has the samplers do pieces 0 .. pieces-1 of work: `send(sampler, index)` starts one, `take(index, ref, value,
@@ -187,7 +202,7 @@ class Pool:
             idle.append(worker)
 
     def update(self, rollout: Rollout) -> Update:
-        return get(self.learner.update.remote(*rollout.handles))
+        return get(self.learner.update.remote(rollout.results, *rollout.handles))
 
     def adapter(self, for_evaluation: bool = False) -> Adapter:
         """What the learner holds now, or the moving average that evaluation uses when there is one."""
@@ -196,15 +211,6 @@ class Pool:
 
     def save_adapter(self, folder: Path, adapter: Adapter) -> None:
         get(self.learner.save_adapter.remote(folder, adapter))
-
-
-def get(ref: ray.ObjectRef, deadline_s: float | None = None):
-    """`ray.get` that raises an actor's own exception, without Ray's copy of the remote traceback, and an actor's death
-    as RayActorError."""
-    try:
-        return ray.get(ref, timeout=deadline_s)
-    except RayTaskError as error:
-        raise error.cause from None
 
 
 def gpus_per_actor(cluster: Cluster, actors: int) -> float:

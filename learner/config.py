@@ -9,10 +9,11 @@ import difflib
 import re
 import types
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from rewards.component_flags import SHORTHANDS, from_shorthands, merged, show_component_flags, take_component_flags
 from learner.settings import Config
 from rollout.errors import InputError
 
@@ -27,8 +28,6 @@ ALIASES = {
     "lora.alpha": ["--lora_alpha"],
     "rollout.prompts_per_iteration": ["--batch_size"],
     "rollout.group_size": ["--group_size"],
-    "reward.type": ["--reward_model_type"],
-    "reward.component": ["--reward_type"],
     "reward.tmr_text_encoder_path": ["--tmr_text_encoder_path"],
     "reward.tmr_motion_encoder_path": ["--tmr_motion_encoder_path"],
     "reward.tmr_movement_encoder_path": ["--tmr_movement_encoder_path"],
@@ -40,7 +39,9 @@ ALIASES = {
     "optimizer.use_checkpointing": ["--use_checkpointing"],
 }
 # In a file, `lora: false` and `objective: trajectory` stand for the section's first setting.
+COMPONENTS = "reward.components"
 SHORTHAND = {"lora": "lora.enabled", "objective": "objective.kind"}
+UNIONS = (types.UnionType, Union)  # of `int | None`, of `Literal[...] | None`
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 DESCRIPTION = "Teach a text-to-motion diffusion model from a reward: GRPO on Ray. Without flags, the shipped demo."
 EPILOG = """\
@@ -66,10 +67,20 @@ def parse_config(
     Raises InputError for anything wrong in the flags or the files they name; `--help` prints and raises SystemExit(0).
     """
     settings = _settings(kind)
+    argv, components = take_component_flags(argv) if COMPONENTS in settings else (argv, {})
     given = vars(_parser(kind, settings, f"python -m {program}", description, epilog).parse_args(argv))
+    shorthands = {flag: given.pop(flag)[1] for flag in SHORTHANDS if flag in given}
     values: dict[str, tuple[str, Any]] = {}
+    in_files = []
     for path in given.pop("config", []):
         values.update(_read_yaml(Path(path), settings))
+        where, found = values.pop(COMPONENTS, ("", None))
+        in_files.append(_components(found, where))
+    components = merged(*in_files, components)
+    if components and shorthands:
+        raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")
+    if components := components or from_shorthands(shorthands):
+        values[COMPONENTS] = COMPONENTS, components
     return _build(kind, settings, {**values, **given})
 
 
@@ -80,8 +91,12 @@ def to_dict(config) -> dict[str, Any]:
 
 def flatten(config) -> dict[str, Any]:
     """The config as one dict of dotted keys, such as `model.frames`, in the order of the settings."""
-    nested = {key: value if isinstance(value, dict) else {"": value} for key, value in to_dict(config).items()}
-    return {f"{section}.{key}".rstrip("."): value for section, part in nested.items() for key, value in part.items()}
+
+    def entries(prefix: str, part: dict):
+        for key, value in part.items():
+            yield from entries(f"{prefix}{key}.", value) if isinstance(value, dict) and value else [(prefix + key, value)]
+
+    return dict(entries("", to_dict(config)))
 
 
 def write_config(config, path: Path) -> None:
@@ -156,6 +171,9 @@ def _parser(root: type, settings: dict, program: str, description: str, epilog: 
         section, dot, _ = key.partition(".")
         if dot and group.title != section:
             group = parser.add_argument_group(section, get_type_hints(root)[section].__doc__)
+        if key == COMPONENTS:
+            show_component_flags(group, setting.metadata["help"], _Keep)
+            continue
         group.add_argument(
             f"--{key}",
             *ALIASES.get(key, []),
@@ -219,6 +237,12 @@ def _read_yaml(path: Path, settings: dict) -> dict[str, tuple[str, Any]]:
     return {key: (f"{path}: {key}", value) for key, value in values.items()}
 
 
+def _components(found: Any, where: str) -> dict:
+    if not isinstance(found, dict | None):
+        raise InputError(f"{where}: found {found!r}, expected a name and its settings for each component")
+    return found or {}
+
+
 def _did_you_mean(name: str, known) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
@@ -227,10 +251,8 @@ def _did_you_mean(name: str, known) -> str:
 def _build(root: type, settings: dict, values: dict[str, tuple[str, Any]]):
     nested: dict[str, dict[str, Any]] = {}
     for key, (where, raw) in values.items():
-        if key == "reward.type" and raw == "mdm":  # the original's name of the T2M evaluator
-            raw = "t2m"
         section, _, name = key.rpartition(".")
-        nested.setdefault(section, {})[name] = _convert(raw, settings[key][0], where)
+        nested.setdefault(section, {})[name] = raw if key == COMPONENTS else _convert(raw, settings[key][0], where)
     hints = get_type_hints(root)
     top = nested.pop("", {})
     return root(**top, **{section: hints[section](**part) for section, part in nested.items()})
@@ -239,7 +261,7 @@ def _build(root: type, settings: dict, values: dict[str, tuple[str, Any]]):
 def _convert(raw: Any, kind: Any, where: str) -> Any:
     """`raw` (text of a flag, or what YAML made of it) as a value of type `kind`."""
     text = raw.strip().lower() if isinstance(raw, str) else None
-    if get_origin(kind) is types.UnionType:
+    if get_origin(kind) in UNIONS:
         if raw is None or text in ("null", "none"):
             return None
         kind = get_args(kind)[0]
@@ -264,7 +286,7 @@ def _convert(raw: Any, kind: Any, where: str) -> Any:
 
 def _wanted(kind: Any, short: bool = False) -> str:
     """What a value of `kind` looks like: a placeholder for `--help`, or words for a message."""
-    if get_origin(kind) is types.UnionType:
+    if get_origin(kind) in UNIONS:
         kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
         return "{" + ",".join(get_args(kind)) + "}" if short else "one of " + ", ".join(get_args(kind))

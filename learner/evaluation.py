@@ -1,39 +1,55 @@
 """Before and after: the same prompts and noise under the base and the tuned model, read by the reward and by the judge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rewards.compose import raw_total
 from rewards.metrics import diversity, fid, statistics
 from rewards.physics import foot_skate
-from rewards.reward import Motions, Reward
+from rewards.reward import Evaluator, Motions
+from rewards.scoring import Scorer
 from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.policy import Group
 
 
 @dataclass(frozen=True)
 class Examination:
-    """One group as evaluation reads it, all [G]: reward and judge totals, foot skate in m/s; `embedding` [G,D] is the judge's."""
+    """One group as evaluation reads it, all [G]: reward and judge, foot skate in m/s; `embedding` [G,D] is the judge's.
+
+    components: raw values by name, and `reward` their weighted sum, without normalisation in a group: so it means the
+    same before and after training. NaN for a sample that failed.
+    """
 
     reward: np.ndarray
+    components: dict[str, np.ndarray]
     judge: np.ndarray
     embedding: np.ndarray
     foot_skate: np.ndarray
 
 
-def as_motions(group: Group) -> Motions:
-    """A group as rewards read it; see `rederived_motions`."""
-    prompt = group.conditioning.prompt
-    motions = rederived_motions(group.outputs, group.lengths)
-    return Motions(*motions, [prompt.text] * len(group), [prompt.tokens] * len(group), group.outputs)
-
-
-def examine(group: Group, reward: Reward, judge: Reward) -> Examination:
-    motions = as_motions(group)
-    return Examination(
-        reward(motions), judge(motions)["total"], judge.embed_motion(motions.features, motions.lengths),
-        foot_skate(features_to_joints(group.outputs), group.lengths),
+def as_motions(*groups: Group) -> Motions:
+    """Groups as rewards read them, one after the other; see `rederived_motions`."""
+    frames = max(group.outputs.shape[1] for group in groups)
+    produced = np.concatenate([np.pad(g.outputs, ((0, 0), (0, frames - g.outputs.shape[1]), (0, 0))) for g in groups])
+    prompts = [group.conditioning.prompt for group in groups for _ in range(len(group))]
+    return Motions(
+        *rederived_motions(produced, np.concatenate([group.lengths for group in groups])), [prompt.text for prompt in prompts],
+        [prompt.tokens for prompt in prompts], produced, np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
     )  # fmt: skip
+
+
+def examine(groups: Sequence[Group], scorer: Scorer, judge: Evaluator) -> list[Examination]:
+    """Each group by every component of the reward, the judge and physics."""
+    found = []
+    for group, scores in zip(groups, scorer(as_motions(*groups)).split([len(group) for group in groups])):
+        motions = as_motions(group)
+        found.append(Examination(
+            raw_total(scorer.settings, scores.values), scores.values, judge(motions),
+            judge.embed_motion(motions.features, motions.lengths), foot_skate(features_to_joints(group.outputs), group.lengths),
+        ))  # fmt: skip
+    return found
 
 
 def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:

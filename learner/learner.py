@@ -155,5 +155,6 @@ def _reward_metrics(scored: list[ScoredGroup], advantages: list[np.ndarray | Non
     return {
         "mean_reward": finite.mean(), "std_reward": finite.std(), "min_reward": finite.min(), "max_reward": finite.max(),
         "mean_advantage": kept.mean(), "std_advantage": kept.std(), "failed_samples": len(rewards) - len(finite),
+        "dropped_groups": sum(np.isfinite(entry.rewards).sum() < 2 for entry in scored),
         "zero_std_fraction": sum(a is None for a in advantages) / len(advantages),
     }  # fmt: skip

@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from learner.settings import Config, Model
-from rewards.pair import load_reward_and_judge
+from rewards.registry import use_folder
 from rewards.reward import Motions
+from rewards.scoring import load_reward_and_judge
 from rewards.texts import Embedded
 from rollout.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
@@ -47,7 +49,7 @@ class Plan:
     """The prompts of a run, encoded, and the requests made of them.
 
     training: by place in the prompt file, those that this run comes to; of tens of thousands most runs need few. prompts:
-    how many there are. examined: the places of those that are evaluated. texts: all embeddings by both evaluators.
+    how many there are. examined: the places of those that are evaluated. texts: all embeddings by the evaluators of reward and judge.
     """
 
     config: Config
@@ -144,22 +146,25 @@ def _never_trained_on(
 def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
     """The text embeddings of all prompts, so that no actor encodes one again.
 
-    Raises InputError when reward or judge cannot be loaded, cannot read a prompt, finds its motion too short, or has not
-    the chosen component."""
-    kind, texts = config.reward, {}
-    reward, judge = load_reward_and_judge(kind.type, kind.paths(), "cpu", kind.foot_skate, texts)
+    Raises InputError when a component of the reward or the judge cannot be loaded, cannot read a prompt, finds its motion
+    too short, or does not score a body that stands still."""
+    (judge_name, independent), texts = config.reward.chosen_judge(), {}
+    use_folder(os.getcwd())
+    scorer, judge = load_reward_and_judge(config.reward.parsed(), judge_name, config.reward.paths(), "cpu", texts)
+    if not independent:
+        log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)
     lengths = np.array([prompt.length for prompt in prompts])
     if lengths.min() < MIN_FRAMES:
         short = prompts[int(lengths.argmin())]
         raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
-    for evaluator in (reward, judge):
+    for evaluator in {**scorer.evaluators, judge_name: judge}.values():
         evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
     one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
     lengths = np.array([prompt.length for prompt in one_of_each])
     features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
-    still = Motions(features, lengths, [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each])
+    produced = np.pad(features, ((0, 0), (0, 1), (0, 0)))
+    tokens = [prompt.tokens for prompt in one_of_each]
+    still = Motions(features, lengths, [prompt.text for prompt in one_of_each], tokens, produced)
     judge(still)
-    components = sorted(reward(still))
-    if kind.component and kind.component not in components:
-        raise InputError(f"reward.component: found {kind.component!r}, {kind.type} has {', '.join(components)}")
+    scorer.check(still)
     return texts

@@ -12,6 +12,8 @@ from learner.plan import ASSETS, Plan
 from learner.progress import Progress
 from learner.run_folder import RunFolder
 from learner.tracking import Tracker
+from rewards.compose import component_metrics
+from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.motion.features import features_to_joints
 from rollout.policy import Request, Rollout
@@ -40,12 +42,19 @@ class Report:
 
     def iteration(self, iteration: int, rollout: Rollout, update: Update, metrics: dict[str, float]) -> None:
         self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
-        metrics = update.metrics | metrics
+        metrics = update.metrics | component_metrics(rollout.results) | metrics
+        self._tell_failures(iteration, rollout.results)
         write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", list(_rows(iteration, rollout, update)))
         self.folder.append_metrics(iteration, metrics)
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
         self.progress.iteration(iteration + 1, metrics)
+
+    def _tell_failures(self, iteration: int, results: list[Scores]) -> None:
+        """The first failed motion speaks for all of an iteration; the metrics count them by component."""
+        reasons = [reason for scores in results for reason in scores.failures.values()]
+        if reasons:
+            self.progress.note(f"iteration {iteration + 1}: {len(reasons)} motions could not be scored, such as: {reasons[0]}")
 
     def after(self, adapter: Adapter, **rollouts: Rollout) -> None:
         """The same under the tuned model: gains, pictures. `adapter` is what was evaluated."""
@@ -78,7 +87,7 @@ class Report:
     def _real_motion(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""
         reward = self.plan.config.reward
-        judge = "t2m" if reward.type == "tmr" else "tmr"
+        judge, _ = reward.chosen_judge()
         if reward.paths().custom(judge):
             return None, None
         with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as real:
@@ -94,7 +103,7 @@ def _rows(iteration: int, rollout: Rollout, update: Update):
                 "iteration": iteration, "group": i, "sample": sample, "prompt": group.conditioning.prompt.text,
                 "seed": ",".join(map(str, group.seed)), "length": length, "adapter_version": group.adapter_version,
                 "adapter_sha256": group.adapter_sha256, "advantage": float(advantages[sample]),
-                "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores.items()},
+                "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores.values.items()},
                 "log_probs": group.log_probs[sample], "timesteps": group.actions["t"][sample],
                 "motion": group.outputs[sample, :length],
             }  # fmt: skip

@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rewards.components import DEFAULT, Component, parse_components
 from rewards.paths import EvaluatorPaths
+from rewards.registry import choose_judge, kind_of
 from rollout.errors import InputError
 
 LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
@@ -93,11 +95,27 @@ class Evaluators:
 
 @dataclass(frozen=True)
 class Reward(Evaluators):
-    """What a motion is scored by. The evaluator that is not the reward is the judge: it reports and never trains."""
+    """What a motion is scored by: a weighted sum of components. The judge reports and never trains."""
 
-    type: Literal["tmr", "t2m"] = option("tmr", "tmr = TMR cosine, t2m (or mdm) = T2M matching score")
-    component: str = option("", "component of the reward that is maximised; empty = its total")
-    foot_skate: float = option(0.5, "penalty on feet that slide more than real ones, in the reward's unit per m/s; 0 = none", minimum=0)
+    components: dict[str, dict[str, Any]] = field(
+        default_factory=dict,
+        metadata={"help": "the terms of the reward by name, each with a path, a weight and a normalisation; none = TMR cosine with a penalty on sliding feet"},
+    )
+    judge: Literal["tmr", "t2m"] | None = option(None, "evaluator that judges; null = the one that no component reads")
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "components", self.components or DEFAULT)
+        for name, component in self.parsed().items():
+            kind_of(name, component.path)
+
+    def parsed(self) -> dict[str, Component]:
+        """The components as rewards read them."""
+        return parse_components(self.components)
+
+    def chosen_judge(self) -> tuple[str, bool]:
+        """The evaluator that judges, and whether no component reads it."""
+        return choose_judge(self.parsed(), self.judge)
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,11 @@ class Cluster:
     samplers: int = option(2, "sampler actors", minimum=1)
     sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler", minimum=1)
     learner_cpus: int = option(2, "threads of the learner: it works while the samplers wait", minimum=1)
+    reward_actors: int = option(1, "reward actors, which share the groups of an iteration", minimum=1)
+    reward_batch: int = option(
+        1, "groups scored in one call, those of neighbouring prompts whichever arrives first: a score's last bits may depend on it", minimum=1
+    )
+    reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
     gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)
     max_staleness: int = option(0, "adapter versions that a group may lag behind; only 0, exactly on-policy, so far", minimum=0)
 
@@ -196,7 +219,7 @@ def _refuse(key: str, found: Any, expected: str):
 
 
 def _check_bounds(key: str, value: Any, metadata) -> None:
-    if value == "" and key not in ("model.steps", "reward.component"):
+    if value == "" and key != "model.steps":
         _refuse(key, value, "text that is not empty")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return

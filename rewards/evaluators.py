@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from rewards.paths import EvaluatorPaths
+from rewards.registry import EVALUATORS
 from rewards.t2m import T2MReward
 from rewards.texts import Embedded
 from rewards.tmr import TMRReward
 
 SHIPPED = Path(__file__).parent / "assets"
-EVALUATORS = ("tmr", "t2m")
 
 
 def load_evaluator(name: str, paths: EvaluatorPaths, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:

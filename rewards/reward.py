@@ -63,7 +63,8 @@ class Motions:
         return features_to_joints(self.features)
 
     def rows(self, index) -> "Motions":
-        """The motions of `index` (integers), in its order."""
+        """Copies of the motions of `index` (integers), in its order."""
+        index = list(index)
 
         def pick(value):
             return [value[i] for i in index] if isinstance(value, list) else None if value is None else value[index]

@@ -71,7 +71,7 @@ class Rollout:
     """Groups and what a reward actor made of each, in request order.
 
     `seconds` until the last group was sampled, `tail_seconds` from there until the last result. `handles` is how the
-    cluster refers to groups and results without moving them.
+    cluster refers to the groups without moving them.
     """
 
     groups: list[Group]

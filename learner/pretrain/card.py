@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from learner.evaluation import as_motions, examine
+from learner.evaluation import as_motions
 from learner.pretrain.retrieval import embeddings, stack
 from rewards.metrics import diversity, fid, r_precision, statistics
 from rewards.evaluators import load_evaluators
@@ -66,10 +66,9 @@ def real_row(clips, features, frames: int, tmr, t2m, root: Path) -> dict:
 
 def generated_row(policy: MotionDiffusionPolicy, prompts, tmr, t2m, root: Path) -> dict:
     groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(policy.prepare(prompts))]
-    examined = [examine(group, tmr, t2m) for group in groups]
     motions, lengths = stack([motion for group in groups for motion in as_motions(group).features])
     captions = [group.conditioning.prompt.text for group in groups for _ in range(SAMPLES)]
-    skate = np.concatenate([e.foot_skate for e in examined])
+    skate = np.concatenate([foot_skate(features_to_joints(group.outputs), group.lengths) for group in groups])
     steps = len(policy.schedule)
     return {"motion": f"generated, {steps} steps", "samples": len(motions), **measure(motions, lengths, captions, skate, tmr, t2m, root)}
 

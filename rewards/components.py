@@ -1,0 +1,49 @@
+"""What a run asks of its reward: named components, each with a path, a weight and a normalisation. Cheap to import."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollout.errors import InputError
+
+NORMALISATIONS = ("raw", "std", "rank", "minmax", "percentile")
+DEFAULT = {"tmr": {"path": "tmr.cosine", "weight": 1.0}, "foot_skate": {"path": "foot_skate", "weight": 0.5}}
+
+
+@dataclass(frozen=True)
+class Component:
+    """path: a kind of `rewards/registry.py`, `module:Class`, or an http(s) address. weight: of the normalised value in the
+    sum. normalise: what is done to the values of a group first, one of NORMALISATIONS. options: for the constructor."""
+
+    path: str
+    weight: float = 1.0
+    normalise: str = "raw"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_components(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Component]:
+    """`{name: {path, weight, normalise, ...options}}` as components. InputError names the first key that is wrong."""
+    if not isinstance(settings, Mapping):
+        raise InputError(f"reward.components: found {settings!r}, expected a name and its settings for each component")
+    return {name: _parse(name, part) for name, part in settings.items()}
+
+
+def _parse(name: Any, settings: Any) -> Component:
+    where = f"reward.components.{name}"
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise InputError(f"{where}: expected a name of letters, digits and _")
+    if not isinstance(settings, Mapping):
+        raise InputError(f"{where}: found {settings!r}, expected keys and values such as path: foot_skate")
+    options = dict(settings)
+    path, weight, normalise = options.pop("path", None), options.pop("weight", 1.0), options.pop("normalise", "raw")
+    if not isinstance(path, str) or not path:
+        raise InputError(f"{where}.path: found {path!r}, expected a kind that ships, module:Class, or an http address")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+        raise InputError(f"{where}.weight: found {weight!r}, expected a finite number")
+    if normalise not in NORMALISATIONS:
+        raise InputError(f"{where}.normalise: found {normalise!r}, expected one of {', '.join(NORMALISATIONS)}")
+    if odd := [key for key in options if not (isinstance(key, str) and key.isidentifier())]:
+        raise InputError(f"{where}: key {odd[0]!r}, expected a name")
+    return Component(path, float(weight), normalise, options)

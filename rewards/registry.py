@@ -1,0 +1,123 @@
+"""From the `path` of a reward component to the object that scores: a kind that ships, a class of the user, or a server."""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rewards.components import Component
+from rewards.reward import Evaluator, Reward
+from rollout.errors import InputError
+
+
+class Kind(NamedTuple):
+    """`where`: "module:Class", built with the options of the component; None: the evaluator itself is the component.
+
+    evaluator: "tmr" or "t2m", an instance of which the constructor is given first; None for a class that needs neither.
+    """
+
+    where: str | None
+    evaluator: str | None = None
+
+
+KINDS = {
+    "tmr.cosine": Kind(None, "tmr"),
+    "t2m.matching": Kind(None, "t2m"),
+    "foot_skate": Kind("rewards.foot_skate:FootSkate"),
+}
+SERVED = Kind("rewards.served:Served")
+EVALUATORS = ("tmr", "t2m")
+OWN_KEYS = ["path", "weight", "normalise"]
+
+
+def kind_of(name: str, path: str) -> Kind:
+    """InputError when `path` is none of a kind that ships, `module:Class` and an http address."""
+    if path in KINDS:
+        return KINDS[path]
+    if path.startswith(("http://", "https://")):
+        return SERVED
+    module, colon, attribute = path.partition(":")
+    if colon and all(part.isidentifier() for part in [*module.split("."), attribute]):
+        return Kind(path)
+    raise InputError(
+        f"reward.components.{name}.path: found {path!r}, expected one of {', '.join(KINDS)}, module:Class or an http address"
+    )
+
+
+def evaluators_of(components: dict[str, Component]) -> list[str]:
+    """Names of the evaluators that components read: these train the model, so they cannot judge it."""
+    read = {kind_of(name, component.path).evaluator for name, component in components.items()}
+    return [name for name in EVALUATORS if name in read]
+
+
+def choose_judge(components: dict[str, Component], given: str | None) -> tuple[str, bool]:
+    """The evaluator that judges, and whether no component reads it: `given`, else T2M unless a component reads only it."""
+    read = evaluators_of(components)
+    judge = given or ("tmr" if read == ["t2m"] else "t2m")
+    return judge, judge not in read
+
+
+def build(name: str, component: Component, evaluator: Callable[[str], Evaluator]) -> Reward:
+    """The component, ready to score. `evaluator(name)` gives a loaded evaluator.
+
+    Raises InputError, one line that names the component, when it cannot be found, imported or built with its options.
+    """
+    kind, where = kind_of(name, component.path), f"reward.components.{name}"
+    given = [evaluator(kind.evaluator)] if kind.evaluator else []
+    if kind.where is None:
+        _require_known(where, component.options, [])
+        return given[0]
+    maker = _find(f"{where}.path", kind.where)
+    given += [component.path] if kind is SERVED else []
+    parameters = inspect.signature(maker).parameters.values()
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(given) :]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        _require_known(where, component.options, known)
+    needed = [p.name for p in list(parameters)[len(given) :] if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    if absent := [key for key in needed if key not in component.options]:
+        raise InputError(f"{where}.{absent[0]}: not given, {component.path} needs it")
+    try:
+        built = maker(*given, **component.options)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:
+        raise InputError(f"{where}: {component.path} cannot be built: {told(error)}") from None
+    if not callable(built):
+        raise InputError(f"{where}.path: {component.path} has no __call__(motions), which gives the scores")
+    return built
+
+
+def told(error: Exception) -> str:
+    """An exception of foreign code in one line: type, text, and the innermost place."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]} line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}{place}"
+
+
+def use_folder(folder: str) -> None:
+    """Modules of the user are looked for in `folder` too, after everything installed."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _find(where: str, path: str) -> Callable:
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        absent = "" if module_name.startswith(str(error.name)) else f" that {module_name} imports"
+        raise InputError(f"{where}: no module {error.name!r}{absent}, looked in the working directory and all that is installed") from None
+    except Exception as error:
+        raise InputError(f"{where}: module {module_name!r} cannot be imported: {told(error)}") from None
+    if not callable(found := getattr(module, attribute, None)):
+        names = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
+        raise InputError(f"{where}: module {module_name!r} has no class {attribute!r}, found {', '.join(names) or 'none'}")
+    return found
+
+
+def _require_known(where: str, options: dict, known: list[str]) -> None:
+    for key in options:
+        if key not in known:
+            raise InputError(f"{where}.{key}: unknown key, expected one of {', '.join(OWN_KEYS + known)}")

@@ -1,0 +1,101 @@
+"""All components of a run's reward on a batch of motions: raw values, and which samples failed and why."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rewards.components import Component
+from rewards.evaluators import load_evaluator
+from rewards.paths import EvaluatorPaths
+from rewards.registry import KINDS, build, evaluators_of, told
+from rewards.reward import Evaluator, Motions, Reward
+from rewards.texts import Embedded
+from rollout.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw values float32 [N] by component, NaN where it failed; for each failed sample, the reasons."""
+
+    values: dict[str, np.ndarray]
+    failures: dict[int, str]
+
+    def split(self, sizes: Sequence[int]) -> list["Scores"]:
+        """Consecutive parts of so many samples."""
+        parts, first = [], 0
+        for size in sizes:
+            values = {name: value[first : first + size] for name, value in self.values.items()}
+            parts.append(Scores(values, {i - first: why for i, why in self.failures.items() if first <= i < first + size}))
+            first += size
+        return parts
+
+
+class Scorer:
+    """The components of a reward, built from `settings`. `evaluators`: those that they share, by name."""
+
+    def __init__(self, settings: dict[str, Component], components: dict[str, Reward], evaluators: dict[str, Evaluator]):
+        self.settings, self.components, self.evaluators = settings, components, evaluators
+
+    def __call__(self, motions: Motions) -> Scores:
+        """Every component of every motion. A component that raises is asked again motion by motion, so that only the
+        guilty one fails. InputError for a component that does not give one number a motion."""
+        values, failures = {}, {}
+        for name, component in self.components.items():
+            values[name], failed = _ask(name, component, self._handed(name, motions))
+            for i, why in failed.items():
+                failures[i] = f"{failures[i]}; {why}" if i in failures else why
+        return Scores(values, failures)
+
+    def check(self, motions: Motions) -> None:
+        """InputError for a component that raises, or does not give one number a motion."""
+        for name, component in self.components.items():
+            try:
+                found = component(self._handed(name, motions))
+            except InputError as error:
+                raise InputError(f"reward.components.{name}: {error}") from None
+            except Exception as error:
+                raise InputError(f"reward.components.{name}: raised {told(error)}") from None
+            _checked(name, found, len(motions))
+
+    def _handed(self, name: str, motions: Motions) -> Motions:
+        """Foreign code gets copies: what it writes into them no other component reads."""
+        return motions if self.settings[name].path in KINDS else motions.rows(range(len(motions)))
+
+
+def load_reward_and_judge(
+    components: dict[str, Component], judge: str, paths: EvaluatorPaths, device: str = "cpu", texts: Embedded | None = None
+) -> tuple[Scorer, Evaluator]:
+    """Both of a run; an evaluator that several read is loaded once. Raises InputError for what cannot be loaded."""
+    evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))
+    built = {name: build(name, component, evaluator) for name, component in components.items()}
+    return Scorer(components, built, {name: evaluator(name) for name in evaluators_of(components)}), evaluator(judge)
+
+
+def _ask(name: str, component: Reward, motions: Motions) -> tuple[np.ndarray, dict[int, str]]:
+    try:
+        found = component(motions)
+    except InputError as error:
+        raise InputError(f"reward.components.{name}: {error}") from None
+    except Exception as error:
+        if len(motions) == 1:
+            return np.full(1, np.nan, np.float32), {0: f"{name}: {told(error)}"}
+        alone = [_ask(name, component, motions.rows([i])) for i in range(len(motions))]
+        return np.concatenate([value for value, _ in alone]), {i: why[0] for i, (_, why) in enumerate(alone) if why}
+    values = _checked(name, found, len(motions))
+    failures = {int(i): f"{name}: gave {values[i]}" for i in np.flatnonzero(~np.isfinite(values))}
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float32), failures
+
+
+def _checked(name: str, found, samples: int) -> np.ndarray:
+    expected = f"expected {samples} numbers for {samples} motions, float32 of shape ({samples},)"
+    if not hasattr(found, "__array__"):
+        raise InputError(f"reward.components.{name}: gave a {type(found).__name__}, {expected}")
+    values = np.asarray(found)
+    if values.shape != (samples,):
+        raise InputError(f"reward.components.{name}: gave shape {values.shape}, {expected}")
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"reward.components.{name}: gave {values.dtype}, {expected}")
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
