@@ -29,7 +29,7 @@ class Verdict:
     """One evaluation beside the one, after `since` iterations, at which the judge liked the motions best.
 
     streak: how many evaluations in a row found the reward risen and the judge fallen
-    diverged: whether that is as many as were waited for
+    diverged: whether that are as many as were waited for, or more
     """
 
     iterations: int

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from learner.measures import PHYSICS
 from rewards.compose import raw_total
 from rewards.metrics import diversity, fid, statistics
-from rewards.physics import foot_skate
 from rewards.reward import Evaluator, Motions
 from rewards.scoring import Scorer
 from rollout.motion.features import features_to_joints, rederived_motions
@@ -16,7 +16,8 @@ from rollout.policy import Group
 
 @dataclass(frozen=True)
 class Examination:
-    """One group as evaluation reads it, all [G]: reward and judge, foot skate in m/s; `embedding` [G,D] is the judge's.
+    """One group as evaluation reads it, all [G]: reward and judge; `physics` by name, in the units of `rewards/physics.py`;
+    `embedding` [G,D] is the judge's.
 
     components: raw values by name, and `reward` their weighted sum, without normalisation in a group: so it means the
     same before and after training. NaN for a sample that failed.
@@ -26,7 +27,7 @@ class Examination:
     components: dict[str, np.ndarray]
     judge: np.ndarray
     embedding: np.ndarray
-    foot_skate: np.ndarray
+    physics: dict[str, np.ndarray]
 
 
 def as_motions(*groups: Group) -> Motions:
@@ -44,10 +45,10 @@ def examine(groups: Sequence[Group], scorer: Scorer, judge: Evaluator) -> list[E
     """Each group by every component of the reward, the judge and physics."""
     found = []
     for group, scores in zip(groups, scorer(as_motions(*groups)).split([len(group) for group in groups])):
-        motions = as_motions(group)
+        motions, joints = as_motions(group), features_to_joints(group.outputs)
         found.append(Examination(
             raw_total(scorer.settings, scores.values), scores.values, judge(motions),
-            judge.embed_motion(motions.features, motions.lengths), foot_skate(features_to_joints(group.outputs), group.lengths),
+            judge.embed_motion(motions.features, motions.lengths), {name: of(joints, group.lengths) for name, of in PHYSICS.items()},
         ))  # fmt: skip
     return found
 
@@ -78,11 +79,11 @@ def compare(before: list[Examination], after: list[Examination], fixed_prompts: 
 
 
 def quality(run: list[Examination], real_mean: np.ndarray | None, real_cov: np.ndarray | None) -> dict[str, float | None]:
-    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; foot skate, m/s."""
+    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; physics."""
     embeddings = np.concatenate([e.embedding for e in run])
     pairs = min(300, len(embeddings) - 1)
     return {
         "fid": None if real_mean is None else fid(real_mean, real_cov, *statistics(embeddings)),
         "diversity": diversity(embeddings, pairs=pairs),
-        "foot_skate": float(np.concatenate([e.foot_skate for e in run]).mean()),
+        **{name: float(np.concatenate([e.physics[name] for e in run]).mean()) for name in PHYSICS},
     }
