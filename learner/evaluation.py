@@ -57,24 +57,34 @@ def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
     """Mean and 95 % half-width (1.96 standard errors) of P prompts x G samples.
 
     Held-out prompts stand for all prompts of their kind, so their interval is over prompt means, sd / sqrt(P). Training
-    prompts are a fixed set and only the noise is random: sqrt(sum of each prompt's variance / G) / P.
+    prompts are a fixed set and only the noise is random: sqrt(sum of each prompt's variance / G) / P. Samples that failed
+    (NaN) are left out.
     """
     values_PG = np.asarray(values_PG, np.float64)
-    prompts, samples = values_PG.shape
+    values_PG = values_PG[np.isfinite(values_PG).any(axis=1)]
+    scored_P = np.isfinite(values_PG).sum(axis=1)
+    prompts = len(values_PG)
+    if not prompts:
+        return {"mean": np.nan, "ci95": np.nan}
     if fixed_prompts:
-        error = np.sqrt((values_PG.var(axis=1, ddof=1) / samples).sum()) / prompts if samples > 1 else np.nan
+        error = np.sqrt((np.nanvar(values_PG, axis=1, ddof=1) / scored_P).sum()) / prompts if scored_P.min() > 1 else np.nan
     else:
-        error = values_PG.mean(axis=1).std(ddof=1) / np.sqrt(prompts) if prompts > 1 else np.nan
-    return {"mean": float(values_PG.mean()), "ci95": float(1.96 * error)}
+        error = np.nanmean(values_PG, axis=1).std(ddof=1) / np.sqrt(prompts) if prompts > 1 else np.nan
+    return {"mean": float(np.nanmean(values_PG)), "ci95": float(1.96 * error)}
 
 
 def compare(before: list[Examination], after: list[Examination], fixed_prompts: bool) -> dict[str, dict]:
-    """`reward` and `judge`, each with before, after and gain; the gain is paired by prompt and noise."""
-    result = {}
+    """`reward` and `judge`, each with before, after and gain; the gain is paired by prompt and noise. `components`: means of
+    their raw values, before and after."""
+    result, runs = {}, {"before": before, "after": after}
     for name in ("reward", "judge"):
-        old, new = (np.stack([getattr(e, name) for e in run]) for run in (before, after))
+        old, new = (np.stack([getattr(e, name) for e in run]) for run in runs.values())
         parts = {"before": old, "after": new, "gain": new - old}
         result[name] = {part: interval(values_PG, fixed_prompts) for part, values_PG in parts.items()}
+    result["components"] = {
+        name: {when: interval(np.stack([e.components[name] for e in run]), fixed_prompts)["mean"] for when, run in runs.items()}
+        for name in before[0].components
+    }
     return result
 
 

@@ -7,7 +7,8 @@ import signal
 import numpy as np
 import pytest
 
-from cluster.pool import Pool, get
+from cluster.calls import get
+from cluster.pool import Pool
 from learner.config import parse_config
 from learner.evaluate_plan import Evaluation, Pending
 from learner.evaluate_settings import EvaluateConfig

@@ -10,7 +10,8 @@ import pytest
 import ray
 
 from cluster.actors import RewardActor, SamplerActor
-from cluster.pool import Pool, get
+from cluster.calls import get
+from cluster.pool import Pool
 from learner.config import parse_config
 from learner.evaluation import as_motions
 from learner.learner import SyncError
@@ -78,8 +79,9 @@ def assert_same(rollout, expected) -> None:
     for group, other in zip(rollout.groups, expected.groups):
         np.testing.assert_array_equal(group.log_probs, other.log_probs)
     for result, other in zip(rollout.results, expected.results, strict=True):
-        for name, values in other.items():
-            np.testing.assert_array_equal(result[name], values)
+        assert result.failures == other.failures
+        for name, values in other.values.items():
+            np.testing.assert_array_equal(result.values[name], values)
 
 
 def test_every_sampler_holds_what_was_published(pool, policy, tuned):
@@ -118,7 +120,7 @@ def test_groups_and_results_come_in_the_order_of_their_requests(published, reque
     assert [group.seed for group in rollout.groups] == [request.seed for request in requests]
     assert [group.conditioning.digest for group in rollout.groups] == [request.conditioning.digest for request in requests]
     for group, result in zip(rollout.groups, rollout.results, strict=True):
-        np.testing.assert_allclose(result["total"], reward(as_motions(group))["total"], rtol=1e-5)
+        np.testing.assert_allclose(result.values["tmr"], reward(as_motions(group)), rtol=1e-5)
     assert len({group.digest for group in rollout.groups}) == len(requests)
 
 
@@ -157,7 +159,7 @@ def test_killed_samplers_are_replaced_and_the_result_is_unchanged(published, req
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    rollout = published._rollout(requests, published.reward.score, kill_all)
+    rollout = published._rollout(requests, "score", kill_all)
     assert not set(pids(published)) & set(killed)
     assert held(published) == [(5, tuned.sha256)] * 2
     assert_same(rollout, expected)
@@ -193,7 +195,7 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
     (folder / "word_embeddings.pt").write_bytes(b"")
     broken = dataclasses.replace(config, reward=dataclasses.replace(config.reward, tmr_path=str(folder)))
     with pytest.raises(InputError, match="word_embeddings.pt: not a readable weights file") as caught:
-        get(RewardActor.remote().start.remote(broken, {}, 1))
+        get(RewardActor.remote().start.remote(broken, {}, ".", 1))
     assert "\n" not in str(caught.value)
 
 

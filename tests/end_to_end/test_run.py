@@ -100,7 +100,9 @@ def test_the_rollouts_explain_the_metrics(first):
         found = [entry[name] for name in ("mean_reward", "std_reward", "min_reward", "max_reward")]
         assert found == pytest.approx([rewards.mean(), rewards.std(), rewards.min(), rewards.max()], rel=1e-4)
         assert {row["iteration"] for row in rows} == {row["adapter_version"] for row in rows} == {entry["iteration"]}
-        assert all(row["reward"] == row["components"]["total"] for row in rows)
+        for row in rows:
+            assert row["components"].keys() == {"tmr", "foot_skate"}
+            assert row["reward"] == pytest.approx(row["components"]["tmr"] + 0.5 * row["components"]["foot_skate"], rel=1e-6)
         assert np.mean([row["log_probs"].mean() for row in rows]) == pytest.approx(entry["mean_log_prob_old"], rel=1e-4)
         for group in np.split(np.array([row["advantage"] for row in rows]), GROUPS):
             assert group.mean() == pytest.approx(0, abs=1e-5) and group.std() > 0.5

@@ -1,6 +1,7 @@
 """Defaults < file < flags; unknown or wrong is one clear line; what is written loads back."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -57,13 +58,13 @@ def test_the_original_flags_work():
     flags = (
         "--model_path m.pt --save_dir out --dataset humanml --batch_size 3 --group_size 5 --num_steps 50 --learning_rate 1e-3 --use_lora"
         " --lora_r 4 --lora_alpha 8 --clip_epsilon 0.2 --kl_penalty 0.1 --advantage_eps 1e-8 --use_checkpointing"
-        " --reward_model_type mdm --reward_type cosine"
+        " --reward_model_type mdm --reward_type matching"
     )
     expected = {
         "model.path": "m.pt", "run_dir": "out", "model.dataset": "humanml", "rollout.prompts_per_iteration": 3,
         "rollout.group_size": 5, "model.steps": "50", "optimizer.learning_rate": 1e-3, "lora.enabled": True, "lora.r": 4,
         "lora.alpha": 8.0, "objective.clip_epsilon": 0.2, "objective.kl_penalty": 0.1, "objective.advantage_eps": 1e-8,
-        "optimizer.use_checkpointing": True, "reward.type": "t2m", "reward.component": "cosine",
+        "optimizer.use_checkpointing": True, "reward.components.t2m.path": "t2m.matching",
     }  # fmt: skip
     given = flatten(parse_config(flags.split()))
     assert {key: given[key] for key in expected} == expected
@@ -81,7 +82,7 @@ def test_sections_with_one_main_choice_may_be_given_as_that_choice(tmp_path):
 
 
 def test_what_is_written_loads_back_to_the_same_config(tmp_path):
-    flags = "--seed 7 --model.steps= --lora.targets q,v --learning_rate 3e-5 --reward_type x --cluster.gpus_per_actor 0.5 --run_dir é"
+    flags = "--seed 7 --model.steps= --lora.targets q,v --learning_rate 3e-5 --reward.components.a.path my.module:Mine --reward.components.a.weight -1e-3 --cluster.gpus_per_actor 0.5 --run_dir é"
     config = parse_config(flags.split())
     write_config(config, tmp_path / "config.yaml")
     assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
@@ -90,7 +91,8 @@ def test_what_is_written_loads_back_to_the_same_config(tmp_path):
 
 def test_dict_and_flat_views_hold_every_setting():
     config = parse_config(["--seed", "7"])
-    assert list(flatten(config)) == list(SETTINGS)
+    named = dict.fromkeys(re.sub(r"(reward.components)\..*", r"\1", key) for key in flatten(config))
+    assert list(named) == list(SETTINGS)
     assert flatten(config)["seed"] == to_dict(config)["seed"] == 7
     assert flatten(config)["lora.targets"] == to_dict(config)["lora"]["targets"] == ["q", "k", "v", "out", "linear1", "linear2"]
 
@@ -145,7 +147,9 @@ def test_bad_flags_are_one_clear_line(flags, message):
         ("seed: null", "seed: found None, expected a whole number"),
         ("model: 5", "model: found 5, expected a section of keys and values"),
         ("lora: {targets: 5}", "lora.targets: found 5, expected a list of names"),
-        ("reward: {type: clip}", "reward.type: found 'clip', expected one of tmr, t2m"),
+        ("reward: {judge: clip}", "reward.judge: found 'clip', expected one of tmr, t2m"),
+        ("reward: {type: tmr}", "unknown key reward.type"),
+        ("reward: {components: 5}", "reward.components: found 5, expected a name and its settings for each component"),
         ("model: {guidance: [1]}", "model.guidance: found [1], expected a number"),
         ("- 1", "found a list, expected keys and values"),
     ],
@@ -180,7 +184,8 @@ def test_help_lists_every_flag_alias_and_section_and_ends_well(capsys):
         parse_config(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    flags = [f"--{key}" for key in SETTINGS] + [alias for names in ALIASES.values() for alias in names]
+    keys = [key.replace("reward.components", "reward.components.NAME.KEY") for key in SETTINGS]
+    flags = [f"--{key}" for key in keys] + [alias for names in ALIASES.values() for alias in names]
     assert [flag for flag in flags if f"{flag} " not in shown] == []
     assert "(default: 2.5)" in shown and "classifier-free guidance" in shown
 

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from learner.evaluation import Examination, as_motions, compare, examine, interval, quality
+from rewards.components import Component
 from rewards.metrics import fid, statistics
 from rewards.physics import foot_skate
+from rewards.scoring import Scorer
 from rewards.t2m import T2MReward
 from rewards.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived
+from rollout.policy import Group
 from tests.tiny import TRAINING, make_policy, sample_group
 
 DRAW = np.random.default_rng(0)
@@ -50,29 +53,49 @@ def test_a_group_is_scored_under_the_tags_of_its_prompt(group):
 def test_a_motion_that_is_not_finite_spoils_only_its_own_score(group, evaluators):
     broken = group.outputs.copy()
     broken[2, 3, 5] = np.nan
-    found = evaluators[0](as_motions(dataclasses.replace(group, outputs=broken)))["total"]
-    plain = evaluators[0](as_motions(group))["total"]
+    found = evaluators[0](as_motions(dataclasses.replace(group, outputs=broken)))
+    plain = evaluators[0](as_motions(group))
     assert np.isnan(found[2]) and np.isfinite(found[[0, 1, 3, 4, 5]]).all()
     np.testing.assert_allclose(found[[0, 1, 3, 4, 5]], plain[[0, 1, 3, 4, 5]], atol=2e-5)
 
 
+def examination(group: Group, reward, judge) -> Examination:
+    (found,) = examine([group], Scorer({"it": Component("tmr.cosine")}, {"it": reward}, {}), judge)
+    return found
+
+
 def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
     tmr, t2m = evaluators
-    found = examine(group, tmr, t2m)
+    found = examination(group, tmr, t2m)
     motions = as_motions(group)
-    np.testing.assert_array_equal(found.reward, tmr(motions)["total"])
-    np.testing.assert_array_equal(found.judge, t2m(motions)["total"])
+    np.testing.assert_array_equal(found.reward, tmr(motions))
+    np.testing.assert_array_equal(found.judge, t2m(motions))
     np.testing.assert_array_equal(found.embedding, t2m.embed_motion(motions.features, motions.lengths))
     np.testing.assert_array_equal(found.foot_skate, foot_skate(features_to_joints(group.outputs), group.lengths))
-    swapped = examine(group, t2m, tmr)
+    swapped = examination(group, t2m, tmr)
     np.testing.assert_array_equal(swapped.reward, found.judge)
     np.testing.assert_array_equal(swapped.judge, found.reward)
+
+
+def test_the_reward_of_an_examination_is_the_weighted_sum_of_raw_components(group, evaluators):
+    settings = {"a": Component("tmr.cosine", 2.0, "std"), "b": Component("t2m.matching", -0.5, "rank")}
+    (found,) = examine([group], Scorer(settings, dict(zip("ab", evaluators)), {}), evaluators[1])
+    assert found.components.keys() == {"a", "b"}
+    np.testing.assert_allclose(found.reward, 2 * found.components["a"] - 0.5 * found.components["b"], rtol=1e-6)
+
+
+def test_groups_of_different_frames_are_read_together_as_alone(group, evaluators):
+    shorter = dataclasses.replace(group, outputs=group.outputs[:, :9], lengths=np.minimum(group.lengths, 9))
+    together = as_motions(group, shorter)
+    assert together.groups.tolist() == [0] * 6 + [1] * 6 and together.produced.shape[:2] == (12, group.outputs.shape[1])
+    for rows, alone in ((range(6), as_motions(group)), (range(6, 12), as_motions(shorter))):
+        np.testing.assert_allclose(evaluators[0](together)[rows], evaluators[0](alone), atol=2e-5)
 
 
 def test_numbers_stay_with_their_sample(group, evaluators):
     group = dataclasses.replace(group, lengths=np.array([9, 6, 12, 9, 9, 5]))
     order = np.array([3, 0, 5, 4, 1, 2])
-    plain, moved = (examine(g, *evaluators) for g in (group, reordered(group, order)))
+    plain, moved = (examination(g, *evaluators) for g in (group, reordered(group, order)))
     for field in ("reward", "judge", "embedding", "foot_skate"):
         np.testing.assert_allclose(getattr(moved, field), getattr(plain, field)[order], atol=2e-5)
     assert np.std(plain.reward) > 1e-3 and np.std(plain.judge) > 1e-3
@@ -81,7 +104,7 @@ def test_numbers_stay_with_their_sample(group, evaluators):
 def test_frames_past_the_length_never_count(group, evaluators):
     outputs = group.outputs.copy()
     outputs[:, 9:] = 1e4
-    plain, spoilt = (examine(g, *evaluators) for g in (group, dataclasses.replace(group, outputs=outputs)))
+    plain, spoilt = (examination(g, *evaluators) for g in (group, dataclasses.replace(group, outputs=outputs)))
     for field in ("reward", "judge", "embedding", "foot_skate"):
         np.testing.assert_allclose(getattr(spoilt, field), getattr(plain, field), atol=1e-6)
 
@@ -127,7 +150,7 @@ def test_without_repetition_there_is_no_interval(shape, fixed_prompts):
 def examined(reward, judge=None, embedding=None) -> list[Examination]:
     judge = reward if judge is None else judge
     embedding = np.zeros((*reward.shape, 3)) if embedding is None else embedding
-    return [Examination(r, j, e, np.full(len(r), 0.25)) for r, j, e in zip(reward, judge, embedding)]
+    return [Examination(r, {"part": r / 2}, j, e, np.full(len(r), 0.25)) for r, j, e in zip(reward, judge, embedding)]
 
 
 @pytest.mark.parametrize("fixed_prompts", [False, True])
@@ -141,6 +164,18 @@ def test_the_gain_is_paired_by_prompt_and_noise(fixed_prompts):
     }
     assert found["judge"]["after"]["mean"] == pytest.approx(2 * base.mean() - 0.3)
     assert found["reward"]["before"]["ci95"] > 0.5
+    assert found["components"] == {"part": {"before": pytest.approx(base.mean() / 2), "after": pytest.approx(base.mean() / 2 + 0.05)}}
+
+
+@pytest.mark.parametrize("fixed_prompts", [False, True])
+def test_samples_that_failed_are_left_out(fixed_prompts):
+    values = DRAW.normal(size=(6, 4))
+    spoilt = np.concatenate([values, np.full((1, 4), np.nan)])
+    assert interval(spoilt, fixed_prompts) == interval(values, fixed_prompts)
+    values[2, 1] = np.nan
+    assert interval(values, fixed_prompts)["mean"] == pytest.approx(np.nanmean(values))
+    assert np.isfinite(interval(values, fixed_prompts)["ci95"])
+    assert np.isnan(interval(np.full((2, 2), np.nan), fixed_prompts)["mean"])
 
 
 def test_quality_is_measured_on_all_samples_of_a_run():
