@@ -7,7 +7,7 @@ import numpy as np
 
 from learner.measures import PHYSICS
 from rewards.compose import raw_total
-from rewards.metrics import diversity, fid, statistics
+from rewards.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
 from rewards.reward import Evaluator, Motions
 from rewards.scoring import Scorer
 from rollout.motion.features import features_to_joints, rederived_motions
@@ -89,11 +89,15 @@ def compare(before: list[Examination], after: list[Examination], fixed_prompts: 
 
 
 def quality(run: list[Examination], real_mean: np.ndarray | None, real_cov: np.ndarray | None) -> dict[str, float | None]:
-    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; physics."""
+    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; means of physics.
+
+    Motions that are not finite are left out; None for what is left with too few.
+    """
     embeddings = np.concatenate([e.embedding for e in run])
-    pairs = min(300, len(embeddings) - 1)
+    embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
+    enough = len(embeddings) > 2
     return {
-        "fid": None if real_mean is None else fid(real_mean, real_cov, *statistics(embeddings)),
-        "diversity": diversity(embeddings, pairs=pairs),
-        **{name: float(np.concatenate([e.physics[name] for e in run]).mean()) for name in PHYSICS},
+        "fid": fid(real_mean, real_cov, *statistics(embeddings)) if enough and real_mean is not None else None,
+        "diversity": diversity(embeddings, pairs=min(DIVERSITY_PAIRS, len(embeddings) - 1)) if enough else None,
+        **{name: interval(np.stack([e.physics[name] for e in run]), False)["mean"] for name in PHYSICS},
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from learner.divergence import Divergence
-from learner.evaluation import Examination, quality
+from learner.evaluation import Examination, interval, quality
 
 
 class HeldOut:
@@ -20,18 +20,14 @@ class HeldOut:
     def observe(self, iterations: int, results: list[Examination]) -> tuple[dict[str, float], str | None]:
         """Metrics by name, each `heldout_...`: reward and its components (raw), judge, FID, diversity, physics, and how many
         evaluations in a row parted; NaN samples are left out of means. And a warning, when that has just become too many."""
-        reward_PG, judge_PG = (np.stack([getattr(e, name) for e in results]) for name in ("reward", "judge"))
-        components = {name: np.stack([e.components[name] for e in results]) for name in results[0].components}
-        verdict = self.divergence.observe(iterations, reward_PG, judge_PG)
+        values = {name: np.stack([getattr(e, name) for e in results]) for name in ("reward", "judge")}
+        values |= {f"component_{name}": np.stack([e.components[name] for e in results]) for name in results[0].components}
+        verdict = self.divergence.observe(iterations, values["reward"], values["judge"])
         found = {
-            "reward": _mean(reward_PG), "judge": _mean(judge_PG), **quality(results, *self.real),
-            **{f"component_{name}": _mean(values_PG) for name, values_PG in components.items()}, "parted": verdict.streak,
+            **{name: interval(values_PG, False)["mean"] for name, values_PG in values.items()}, **quality(results, *self.real),
+            "parted": verdict.streak,
         }  # fmt: skip
         metrics = {f"heldout_{name}": float(value) for name, value in found.items() if value is not None}
         self.entries.append({"iterations": iterations, **metrics})
         return metrics, verdict.words() if verdict.streak == self.divergence.patience else None
 
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")

@@ -16,7 +16,7 @@ METRICS = (
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration
 SUMMARY = {
-    "status", "iterations", "seed", "samplers", "wall_seconds", "adapter_sha256", "max_log_prob_gap", "heldout", "trained",
+    "status", "iterations", "seed", "samplers", "wall_seconds", "adapter_sha256", "max_log_prob_gap", "warnings", "heldout", "trained",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_it_ends_well_and_says_so_in_plain_lines(first):
 def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "before_after.png", "before_after.gif",
+        "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png", "before_after.gif",
         "rollouts/000000.parquet", "rollouts/000001.parquet",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md",
     }  # fmt: skip
