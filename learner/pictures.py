@@ -116,7 +116,7 @@ def heldout_curves_png(path: Path | str, entries: list[dict[str, float]]) -> Non
     iterations = [entry["iterations"] for entry in entries]
     colours = {"heldout_reward": RIGHT, "heldout_judge": TRAIL}
     for axes, name in zip(figure.subplots(lines, columns, squeeze=False).ravel(), names):
-        axes.plot(iterations, [entry[name] for entry in entries], marker="o", linewidth=2, color=colours.get(name, LEFT))
+        axes.plot(iterations, [entry.get(name, np.nan) for entry in entries], marker="o", linewidth=2, color=colours.get(name, LEFT))
         for before, entry in zip(entries, entries[1:]):
             if entry["heldout_parted"]:
                 axes.axvspan(before["iterations"], entry["iterations"], color=FAINT, alpha=0.18, linewidth=0)

@@ -21,7 +21,7 @@ def table(result: Inspection) -> list[str]:
     for name, values in result.values.items():
         row = shares(values)
         real = f"{result.real[name]:.3g}" if name in result.real else "-"
-        numbers = "".join(f"{row[key]:>9.3g}" for key in ("mean", "std", "low", "median", "high"))
+        numbers = "".join(f"{row[key] + 0.0:>9.3g}" for key in ("mean", "std", "low", "median", "high"))
         lines.append(f"{name:<22}{numbers}{row['at_an_end']:>11.0%}{result.zero_std[name]:>13.0%}{row['failed']:>8}{real:>9}")
     lines += [f"trained on, components normalised in their groups: {result.zero_std['trained']:.0%} of the groups are flat", ""]
     kinds = list(next(iter(result.normalisations.values())))
@@ -58,7 +58,7 @@ def draw(path: Path, result: Inspection) -> None:
 def _histogram(axes, name: str, result: Inspection) -> None:
     values = result.values[name]
     finite = values[np.isfinite(values)]
-    axes.hist(finite, bins=40, color=SCORES, alpha=0.85)
+    axes.hist(finite, bins=min(40, max(10, len(finite) // 4)), color=SCORES, alpha=0.85)
     if name in result.real:
         axes.axvline(result.real[name], color=REAL, linestyle="--", linewidth=1.5)
         axes.annotate("real", (result.real[name], 0.92), xycoords=("data", "axes fraction"), color=REAL, fontsize=8)
