@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/python -m learner.main
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 clean:
 	rm -rf .venv *.egg-info .pytest_cache

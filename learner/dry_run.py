@@ -46,7 +46,7 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     trainable = sum(parameter.numel() for parameter in policy.parameters())
     return "\n".join([
         f"model      {policy.settings.path}, {len(policy.schedule)} steps, {config.model.frames} frames, {trainable:,} trained parameters",
-        f"prompts    {plan.prompts} for training, of which this run comes to {len(plan.training)}; {len(plan.heldout)} held out",
+        f"prompts    {plan.prompts} for training ({len(plan.training)} of them in this run), {len(plan.heldout)} held out",
         f"iteration  {groups} prompts x {config.rollout.group_size} motions: about {iteration:.1f} s"
         f" (a group samples in {sampling:.2f} s and updates in {updating:.2f} s here)",
         f"run        {config.iterations} iterations and two evaluations of {examined} motions: about {total / 60:.1f} min",

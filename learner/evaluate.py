@@ -11,19 +11,17 @@ import numpy as np
 
 from cluster.connect import connected
 from cluster.pool import Pool
+from learner.command import exit_code, stop_on_sigterm
 from learner.config import parse_config, write_config
 from learner.evaluate_plan import Evaluation, Model, Pending
 from learner.evaluate_report import EvaluationReport, Row
 from learner.evaluate_settings import POOL, EvaluateConfig
-from learner.learner import SyncError
-from learner.main import EXIT_CODES, stop_on_sigterm
 from learner.measures import Measured, distance, repeats_spread
 from learner.progress import Progress
 from learner.protocol import REPEATS, RealStored
 from learner.run_folder import Folder
 from learner.tracking import Tracker
 from rewards.metrics import statistics
-from rollout.errors import InputError
 
 DESCRIPTION = "Evaluate a text-to-motion model, with and without adapters, by the official HumanML3D protocol."
 EPILOG = """\
@@ -149,16 +147,7 @@ def run(config: EvaluateConfig) -> str:
 
 
 def main(argv: list[str]) -> int:
-    try:
-        return EXIT_CODES[run(parse_config(argv, EvaluateConfig, "learner.evaluate", DESCRIPTION, EPILOG))]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["bad input"]
-    except SyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    except KeyboardInterrupt:
-        return EXIT_CODES["killed"]
+    return exit_code(lambda: run(parse_config(argv, EvaluateConfig, "learner.evaluate", DESCRIPTION, EPILOG)))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learner.measures import PHYSICS
+from learner import measures
 from rewards.compose import raw_total
 from rewards.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
+from rewards.physics import root_drift, smoothness
 from rewards.reward import Evaluator, Motions
 from rewards.scoring import Scorer
 from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.policy import Group
+
+PHYSICS = measures.PHYSICS | {"smoothness": smoothness, "root_drift": root_drift}
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,21 @@ and the adapter goes back to the samplers.
 """
 
 import dataclasses
-import signal
 import sys
 import time
 
 from cluster.connect import connected
 from cluster.pool import Pool
+from learner.command import exit_code, stop_on_sigterm
 from learner.config import parse_config, write_config
 from learner.dry_run import predict
-from learner.learner import SyncError
 from learner.plan import Plan, policy_settings
 from learner.progress import Progress
 from learner.report import Report
 from learner.run_folder import RunFolder
 from learner.settings import Config
 from learner.tracking import Tracker
-from rollout.errors import InputError
 from rollout.motion.policy import MotionDiffusionPolicy
-
-EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "killed": 143}
 
 
 def train(plan: Plan, pool: Pool, report: Report) -> None:
@@ -105,27 +101,8 @@ def supervise(plan: Plan, pool: Pool, report: Report) -> str:
     return status
 
 
-def stop_on_sigterm() -> None:
-    """SIGTERM ends the run as Ctrl-C does; a second one does not disturb the end."""
-
-    def stop(signum, frame):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt  # of any other exception, Ray's waits make a SystemError
-
-    signal.signal(signal.SIGTERM, stop)
-
-
 def main(argv: list[str]) -> int:
-    try:
-        return EXIT_CODES[run(parse_config(argv))]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["bad input"]
-    except SyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    except KeyboardInterrupt:
-        return EXIT_CODES["killed"]
+    return exit_code(lambda: run(parse_config(argv)))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class Plan:
         frames, wanted = config.model.frames, config.evaluate.prompts
         prompts = read_prompts(config.rollout.prompts or ASSETS / "training_prompts.json", frames)
         examined = sorted({deal(config.seed, position, len(prompts)) for position in range(min(wanted, len(prompts)))})
-        positions = range(config.iterations * config.rollout.prompts_per_iteration)
+        positions = range(min(config.iterations * config.rollout.prompts_per_iteration, len(prompts)))  # then all are out
         dealt = {deal(config.seed, position, len(prompts)) for position in positions}
         places = sorted(dealt.union(examined))
         training = dict(zip(places, policy.prepare([prompts[place] for place in places])))

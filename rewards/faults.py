@@ -30,7 +30,7 @@ class Finding:
 @dataclass(frozen=True)
 class Probed:
     """Scores float32 [N] of one component under every probe. other_prompts is None when all prompts are the same; `alone`
-    is of the first motions only, scored one by one (or whole groups, for a component about the group), `mixed` of all."""
+    is of the first motions only, scored one by one, `grouped` of all, each group scored by itself."""
 
     plain: np.ndarray
     other_prompts: np.ndarray | None
@@ -38,20 +38,19 @@ class Probed:
     mixed: np.ndarray
     reordered: np.ndarray
     alone: np.ndarray
+    grouped: np.ndarray
     padded: np.ndarray
 
 
-def probe(score: Score, motions: Motions, about_groups: np.ndarray) -> list[Probed]:
-    """All probes of the components that `score` gives [N, C]; about_groups: bool [C], those that may read their neighbours."""
+def probe(score: Score, motions: Motions) -> list[Probed]:
+    """All probes of each component that `score` gives, in its order."""
     mixed, others = of_mixed_lengths(motions), under_other_prompts(motions)
-    alone = one_by_one(score, mixed.rows(np.arange(min(ALONE, len(mixed)))))
-    if about_groups.any():
-        alone = np.where(about_groups, group_by_group(score, mixed)[: len(alone)], alone)
+    few = mixed.rows(np.arange(min(ALONE, len(mixed))))
     runs = [
         score(motions), None if others is None else score(others), score(frozen(motions)), score(mixed),
-        in_another_order(score, mixed), alone, score(with_other_padding(motions)),
+        in_another_order(score, mixed), one_by_one(score, few), group_by_group(score, mixed), score(with_other_padding(motions)),
     ]  # fmt: skip
-    return [Probed(*(None if run is None else run[:, c] for run in runs)) for c in range(len(about_groups))]
+    return [Probed(*(None if run is None else run[:, c] for run in runs)) for c in range(runs[0].shape[1])]
 
 
 def find_faults(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
@@ -134,10 +133,12 @@ def _neighbours(probed: Probed) -> list[Finding]:
         moved = _moved(probed.reordered, probed.mixed)
         return [Finding("order", f"depends on the order of the batch: shuffled, {moved} of {len(probed.mixed)} motions of mixed lengths score differently")]
     together = probed.mixed[: len(probed.alone)]
-    if not _same(probed.alone, together, like=probed.mixed):
-        moved = _moved(probed.alone, together, like=probed.mixed)
-        return [Finding("neighbours", f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently")]
-    return []
+    if _same(probed.alone, together, like=probed.mixed):
+        return []
+    if _same(probed.grouped, probed.mixed):
+        return [Finding("group", "reads the other motions of its group, as a diversity reward is meant to", False)]
+    moved = _moved(probed.alone, together, like=probed.mixed)
+    return [Finding("neighbours", f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently")]
 
 
 def _padding(probed: Probed) -> list[Finding]:

@@ -73,6 +73,7 @@ def verdict(result: Inspection) -> list[str]:
     lines = [f"FAULT  {name}: {finding.words}" for name, finding in found if finding.serious]
     lines += [f"note   {name}: {finding.words}" for name, finding in found if not finding.serious]
     lines += [f"failed {count} motions: {reason}" for reason, count in result.reasons.items()]
+    lines += [f"real   {line}" for line in result.physical]
     lines += [f"scale  {line}" for line in result.suggestions]
     return lines if any(finding.serious for _, finding in found) else [*lines, "no fault found: this reward can teach these groups"]
 

@@ -7,12 +7,12 @@ import numpy as np
 from rewards.components import NORMALISATIONS, Component
 from rewards.compose import Composer, raw_total
 from rewards.faults import Finding, crowded, find_faults, flat_groups, probe
+from rewards.real_band import RealBand, real_statistics
 from rewards.reward import Motions
 from rewards.scoring import Scorer, Scores
 
 TOTAL = "reward"
-ABOUT_GROUPS = ("diversity",)  # kinds whose score is meant to depend on the others of the group
-OF_A_COMPONENT = ("nan", "order", "neighbours", "padding")  # said once, of the component, and not of the sum again
+OF_A_COMPONENT = ("nan", "order", "neighbours", "group", "padding")  # said once, of the component, and not of the sum again
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Inspection:
     reasons: of failed samples, each with how many it failed. zero_std: by the same names, share of groups whose scores are
     the same; that of the trained total (components normalised) under "trained". components: correlation [C, C] between
     them, inside groups. normalisations: by component, correlation of the advantages of each normalisation with those of raw.
-    real: mean by name on real motion, where known. suggestions: lines on scale and max_distance.
+    real: mean by name on real motion, where known. physical: lines on measures beside those of real motion. suggestions:
+    lines on scale and max_distance.
     """
 
     groups: np.ndarray
@@ -33,6 +34,7 @@ class Inspection:
     correlation: np.ndarray
     normalisations: dict[str, dict[str, float]]
     real: dict[str, float]
+    physical: list[str]
     suggestions: list[str]
 
 
@@ -45,11 +47,8 @@ def inspect(scorer: Scorer, components: dict[str, Component], motions: Motions, 
         columns = values | {TOTAL: raw_total(components, values)}
         return np.stack([columns[name] for name in names], axis=1)
 
-    about = np.array([name in components and components[name].path in ABOUT_GROUPS for name in names])
-    if about.any() and len(names) > 1:
-        about[-1] = True  # the sum, by way of its parts
     scores = scorer(motions)
-    probed = dict(zip(names, probe(score, motions, about), strict=True))
+    probed = dict(zip(names, probe(score, motions), strict=True))
     values = {name: probed[name].plain for name in names}
     findings = {name: find_faults(probed[name], motions.groups, whole=name == names[-1]) for name in names}
     if len(components) > 1:
@@ -60,7 +59,7 @@ def inspect(scorer: Scorer, components: dict[str, Component], motions: Motions, 
         motions.groups, values, zero_std | {"trained": flat_groups(trained, motions.groups)}, findings, _reasons(scores),
         correlation([_centred(values[name], motions.groups) for name in names]),
         {name: compare_normalisations(values[name], motions.groups) for name in components}, real,
-        suggest(scorer, components, motions),
+        beside_real(scorer, motions), suggest(scorer, components, motions),
     )  # fmt: skip
 
 
@@ -83,6 +82,20 @@ def compare_normalisations(values: np.ndarray, groups: np.ndarray) -> dict[str, 
         parts = composer.total([Scores({"one": values[groups == group]}, {}) for group in np.unique(groups)])
         advantages[kind] = np.concatenate([_standardised(part) for part in parts])
     return {kind: float(correlation([advantages["raw"], found])[0, 1]) for kind, found in advantages.items()}
+
+
+def beside_real(scorer: Scorer, motions: Motions) -> list[str]:
+    """For every physical component, quantiles of its measure on real motion, as shipped, and on these motions."""
+    lines = []
+    for name, component in scorer.components.items():
+        if isinstance(component, RealBand):
+            real = real_statistics()["measures"][component.name]["quantiles"]
+            here = np.nanquantile(component.measure(motions), [0.05, 0.5, 0.95])
+            low, middle, high = (f"{real[q]:.3g}" for q in ("0.05", "0.5", "0.95"))
+            lines.append(
+                f"{name}: real motion {middle} {component.unit} (5 to 95 %: {low} to {high}), these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})"
+            )
+    return lines
 
 
 def suggest(scorer: Scorer, components: dict[str, Component], motions: Motions) -> list[str]:

@@ -1,11 +1,12 @@
-"""What a body on a floor cannot do: sliding feet, sinking, hovering, shaking. Measures; lower is more physical.
+"""What a body on a floor cannot do: sliding feet, sinking, hovering, shaking, drifting. Measures; lower is more physical.
 
 Every function takes joints float32 [N, T, 22, 3] (metres, y up, floor at y = 0, 20 fps) and lengths int [N] in 1..T,
 and returns float32 [N]. Frames at or past a sample's length never count, whatever they hold. A number that is not
 finite inside the length makes that sample NaN and no other; a sample with nothing to measure (no stance, too few
 frames) is 0. InputError for shapes or lengths that do not fit.
 
-All are 0 for a body that stands still, so none is a reward by itself: compare with real motion or with the base model.
+All are 0 for a body that stands still, so none is a reward by itself: compare with real motion, as `rewards/real_band.py`
+does, or with the base model.
 Clips recorded on uneven ground have no common floor; their users leave them out of foot statistics.
 """
 
@@ -28,11 +29,9 @@ def foot_skate(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     stance alone is 0 for feet that never stand and jumps when they touch the floor once.
     """
     joints, valid, finite = _checked(joints, lengths)
-    toes = joints[:, :, TOES]
-    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=1), axis=-1) * FPS  # [N, T-1, 2]
-    low = (toes[..., 1] < TOE_HEIGHT) & (joints[:, :, ANKLES, 1] < ANKLE_HEIGHT)
+    speed = np.linalg.norm(np.diff(joints[:, :, TOES][..., [0, 2]], axis=1), axis=-1) * FPS  # [N, T-1, 2]
     counted = np.broadcast_to(valid[:, 1:, None], speed.shape)
-    return _mean(np.where(low[:, 1:] & low[:, :-1], speed, 0), counted, finite)
+    return _mean(np.where(_stance(joints), speed, 0), counted, finite)
 
 
 def ground_penetration(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -63,6 +62,41 @@ def jerk(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     joints, valid, finite = _checked(joints, lengths)
     size = np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * FPS**3  # [N, T-3, 22]
     return _mean(size, np.broadcast_to(valid[:, 3:, None], size.shape), finite)
+
+
+def smoothness(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """How unsmooth: mean size of a joint's acceleration, m/s^2, over all joints; second finite differences.
+
+    The acceleration of the human mesh recovery literature (Kanazawa et al., CVPR 2019), without a reference motion.
+    Slow motion has little of it, whatever its quality.
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    size = np.linalg.norm(np.diff(joints, n=2, axis=1), axis=-1) * FPS**2  # [N, T-2, 22]
+    return _mean(size, np.broadcast_to(valid[:, 2:, None], size.shape), finite)
+
+
+def root_drift(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """How far the root travels while both feet stand, per second of motion; m/s. A measure of this project.
+
+    The net horizontal way of the root over each stretch of frames in which both feet stand (as in `foot_skate`), summed
+    over the stretches: swaying to and fro is free, gliding on two standing feet counts in full, flight and steps not.
+    """
+    joints, valid, finite = _checked(joints, lengths)
+    steps = np.diff(joints[:, :, 0][..., [0, 2]], axis=1)  # [N, T-1, 2]
+    both = _stance(joints).all(axis=2) & valid[:, 1:]
+    stretch = np.cumsum(np.diff(both, axis=1, prepend=False) & both, axis=1)  # which stretch a step belongs to, 1..
+    way = np.zeros(len(joints))
+    for number in range(1, stretch.max(initial=0) + 1):
+        inside = (both & (stretch == number))[..., None]
+        way += np.linalg.norm(np.where(inside, steps, 0).sum(axis=1), axis=-1)
+    seconds = np.maximum(valid[:, 1:].sum(axis=1), 1) / FPS
+    return np.where(finite, way / seconds, np.nan).astype(np.float32)
+
+
+def _stance(joints: np.ndarray) -> np.ndarray:
+    """bool [N, T-1, 2]: the steps between two frames in both of which a foot's toe and ankle are low."""
+    low = (joints[:, :, TOES, 1] < TOE_HEIGHT) & (joints[:, :, ANKLES, 1] < ANKLE_HEIGHT)
+    return low[:, 1:] & low[:, :-1]
 
 
 def _checked(joints: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,8 +26,8 @@ class RPrecision:
 
     The pool is the own caption and the first `distractors` captions of `bank` that the evaluator can read; what it
     cannot is left out with a warning. `rank` counts the distractors that are no farther from the motion than its own
-    caption (Euclidean, 0 is best). So a tie counts against the motion, and an evaluator to which all captions are one
-    pays nothing. A distractor with the very embedding of the own caption says the same, and does not count.
+    caption (Euclidean, 0 is best), so a tie counts against the motion. A distractor with the very embedding of the own
+    caption says the same, and does not count.
 
     bank: None = the captions that ship, of shipped training clips and in no shipped prompt list; else any file that
     `rollout.prompts.read_prompts` reads. The official evaluator needs a tagger for captions without tags: give it a list

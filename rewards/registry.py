@@ -24,8 +24,20 @@ class Kind(NamedTuple):
 
 KINDS = {
     "tmr.cosine": Kind(None, "tmr"),
-    "t2m.matching": Kind(None, "t2m"),
-    "foot_skate": Kind("rewards.foot_skate:FootSkate"),
+    "tmr.matching": Kind("rewards.matching:Matching", "tmr"),
+    "tmr.diversity": Kind("rewards.diversity:EmbeddingDiversity", "tmr"),
+    "t2m.matching": Kind("rewards.matching:T2MMatching", "t2m"),
+    "t2m.r_precision": Kind("rewards.r_precision:RPrecision", "t2m"),
+    "t2m.combined": Kind("rewards.r_precision:Combined", "t2m"),
+    "t2m.diversity": Kind("rewards.diversity:EmbeddingDiversity", "t2m"),
+    "foot_skate": Kind("rewards.real_band:FootSkate"),
+    "ground_penetration": Kind("rewards.real_band:GroundPenetration"),
+    "floating": Kind("rewards.real_band:Floating"),
+    "jerk": Kind("rewards.real_band:Jerk"),
+    "smoothness": Kind("rewards.real_band:Smoothness"),
+    "root_drift": Kind("rewards.real_band:RootDrift"),
+    "feature_consistency": Kind("rewards.real_band:FeatureConsistency"),
+    "diversity": Kind("rewards.diversity:Diversity"),
 }
 SERVED = Kind("rewards.served:Served")
 EVALUATORS = ("tmr", "t2m")

@@ -80,5 +80,5 @@ def _read(address: str, answer: bytes, samples: int) -> np.ndarray:
         text = " ".join(answer.decode(errors="replace").split())[:120]
         raise InputError(f'{address}: answered {text!r}, expected JSON {{"scores": [{samples} numbers or null]}}') from None
     if found.shape != (samples,):
-        raise InputError(f"{address}: gave {len(found)} scores, expected {samples}")
+        raise InputError(f"{address}: gave scores of shape {found.shape}, expected ({samples},)")
     return found

@@ -3,7 +3,14 @@
 The folders of a session are read only; those written anew for each test may be damaged by it.
 """
 
+import os
+
 import pytest
+
+# Before torch is imported: one thread each, for tests that compare bit for bit with actors of one thread, and because
+# several processes with a thread for every core each stand in each other's way.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,13 @@ import torch
 from learner.pretrain.card import write_card
 from learner.pretrain.evaluators import of_split, train_t2m, train_tmr
 from learner.pretrain.mdm import MDMTraining, train_mdm
+from learner.pretrain.physics import write_real_physics
 from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
 from rollout.errors import InputError
 from rollout.motion.dataset import clip_features, read_clips
 from rollout.prompts import read_prompts
 
-PARTS = ("mdm", "tmr", "t2m", "prompts", "card")
+PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
 
 
@@ -50,9 +51,11 @@ def main(argv: list[str]) -> int:
             elif part == "t2m":
                 train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
             elif part == "prompts":
-                write_prompts(args.out / "learner" / "assets", split_prompts(clips, args.frames, args.seed))
+                write_prompts(args.out, split_prompts(clips, args.frames, args.seed))
                 heldout = read_prompts(args.out / "learner" / "assets" / "heldout_prompts.json", args.frames)
                 write_real_motion(args.out, *flat, heldout)
+            elif part == "physics":
+                write_real_physics(args.out, *flat, args.frames, args.data.name)
             elif part == "card":
                 write_card(args.out, *flat)
             else:

@@ -52,10 +52,12 @@ def _captions(clips: list[Clip], wanted, rng: np.random.Generator) -> list[str]:
     return [captions[i] for i in rng.permutation(len(captions))]
 
 
-def write_prompts(folder: Path, prompts: dict[str, list]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def write_prompts(root: Path, prompts: dict[str, list]) -> None:
+    """learner/assets/{training,heldout}_prompts.json and rewards/assets/distractors.json under `root`."""
     for name, entries in prompts.items():
-        stem = name if name == "distractors" else f"{name}_prompts"
+        room, stem = ("rewards", name) if name == "distractors" else ("learner", f"{name}_prompts")
+        folder = root / room / "assets"
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{stem}.json").write_text(json.dumps(entries, indent=0) + "\n")
 
 

@@ -78,7 +78,7 @@ class HuggingFaceText:
                 raise InputError(f"text encoder {self.source}: this folder has no readable {self.expected} ({reason})") from None
             raise InputError(
                 f"text encoder {self.source}: neither a folder nor in the hub's cache on this machine; "
-                f"fetch it with `hf download {self.source}` or name a folder"
+                f"fetch it with `hf download {self.source}`, or give a folder as text_encoder"
             ) from None
 
 

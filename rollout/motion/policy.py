@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rollout.adapter import Adapter
 from rollout.errors import InputError
+from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.motion.huggingface import SOURCES, text_encoder
 from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
@@ -54,18 +55,6 @@ class MotionPolicySettings:
     lora_targets: tuple[str, ...] = ("q", "k", "v", "out", "linear1", "linear2")
     adapter_seed: int = 0
     activation_checkpointing: bool = False
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the denoiser reads beside noise and time. text [B,L,E]; masks True at what is valid, None where all is
-    (frames: or where the model was trained without `mask_frames`); prefix [B,C,F] normalised, or None."""
-
-    text: Tensor
-    text_mask: Tensor | None
-    frame_mask: Tensor | None
-    prefix: Tensor | None
-    frames: int
 
 
 class MotionDiffusionPolicy:
@@ -155,7 +144,7 @@ class MotionDiffusionPolicy:
         [G,K,T,F] in normalised features. The adapter fields of the group say what is loaded; see `load_adapter`.
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
-        batch = self._batch([conditioning] * group_size)
+        batch = self._batch([conditioning] * group_size, self._window(conditioning))
         noise_GSTF = [self._noise((*seed, i), batch.frames) for i in range(group_size)]
         if self.settings.shared_initial_noise:
             shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
@@ -182,15 +171,12 @@ class MotionDiffusionPolicy:
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
         """Raw features float32 [N,T,F], one motion for each conditioning, in one batch of mixed prompts and lengths.
 
-        The noise of a motion is a function of its own seed alone. What lies past a motion's length is what the model made
-        of it; T is `frames`, for a model with `mask_frames` the longest length.
+        The noise of a motion is a function of its own seed alone. T is `frames`: what lies past a motion's length is what
+        the model made of it, as in the official generation.
         """
-        batch = self._batch(conditionings)
-        noise_SNTF = torch.zeros(len(self.schedule) + 1, len(seeds), batch.frames, len(self.mean))
-        for i, (conditioning, seed) in enumerate(zip(conditionings, seeds, strict=True)):
-            own = conditioning.prompt.length if self.options["mask_frames"] else batch.frames
-            noise_SNTF[:, i, :own] = self._noise(seed, own)
-        for _, _, _, x_prev in self._denoise(noise_SNTF.to(self.device), batch):
+        batch = self._batch(conditionings, self.frames)
+        noise_SNTF = torch.stack([self._noise(seed, self.frames) for seed in seeds], dim=1).to(self.device)
+        for _, _, _, x_prev in self._denoise(noise_SNTF, batch):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
@@ -205,26 +191,13 @@ class MotionDiffusionPolicy:
             yield t, x, mean, x_prev
             x = x_prev
 
-    def _batch(self, conditionings: list[Conditioning]) -> Batch:
-        """Raises InputError when a prefix-completion model gets a prompt without a prefix of its length, or another one gets one."""
-        tokens = [torch.tensor(c.arrays["text"], device=self.device) for c in conditionings]
-        counts = torch.tensor([len(t) for t in tokens], device=self.device)
-        lengths = torch.tensor([c.prompt.length for c in conditionings], device=self.device)
-        frames = int(lengths.max()) if self.options["mask_frames"] else self.frames
-        uneven = self.options["mask_frames"] and bool((lengths != frames).any())
-        context = self.options["context_len"]
-        for c in conditionings:
-            if len(c.arrays.get("prefix", ())) != context:
-                raise InputError(
-                    f"prompt {c.prompt.text!r}: {len(c.arrays.get('prefix', ()))} frames of prefix, {self.settings.path} continues {context}"
-                )
-        return Batch(
-            torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
-            None if (counts == counts.max()).all() else _valid(counts),
-            _valid(lengths) if uneven else None,
-            torch.stack([torch.tensor(c.arrays["prefix"], device=self.device) for c in conditionings]) if context else None,
-            frames,
-        )
+    def _window(self, conditioning: Conditioning) -> int:
+        """Frames that a group is denoised in: a model trained with `mask_frames` need not see padding, an older one was
+        always given its full window."""
+        return conditioning.prompt.length if self.options["mask_frames"] else self.frames
+
+    def _batch(self, conditionings: list[Conditioning], frames: int) -> Batch:
+        return Batch.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
 
     def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
@@ -253,7 +226,7 @@ class MotionDiffusionPolicy:
         """
         self._require_eval()
         actions, conditioning = group.actions, group.conditioning
-        batch = self._batch([conditioning] * len(actions["t"]))
+        batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
         x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
         mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
@@ -345,8 +318,3 @@ class MotionDiffusionPolicy:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
         frozen = self._frozen.named_parameters() if self._frozen else self.denoiser.named_parameters()
         return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
-
-
-def _valid(counts_B: Tensor) -> Tensor:
-    """bool [B, longest], True below each count."""
-    return torch.arange(int(counts_B.max()), device=counts_B.device) < counts_B[:, None]

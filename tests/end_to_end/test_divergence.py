@@ -30,7 +30,8 @@ def test_a_gamed_reward_is_warned_of_everywhere(gamed, runs):
     assert warning.startswith("reward and judge part: after ") and warning.endswith("stopped there (evaluate.on_divergence)")
     assert f"warning: {warning}" in gamed.done.stdout.splitlines() and f"warning: {warning}" in (gamed.folder / "log.txt").read_text()
     client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
-    (run,) = client.search_runs(["1"], filter_string="attributes.run_name = 'gamed'")
+    experiment = client.get_experiment_by_name("motion-grpo").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="attributes.run_name = 'gamed'")
     assert run.data.tags["warning"] == warning
     assert run.data.metrics["heldout_parted"] == 2
 

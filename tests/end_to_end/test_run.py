@@ -5,14 +5,15 @@ import pytest
 from PIL import Image
 
 from learner.config import flatten, parse_config
-from learner.measures import PHYSICS
+from learner.evaluation import PHYSICS
 from learner.plan import policy_settings
 from rollout.motion.adapter_folder import load_policy
 
 METRICS = (
     "loss policy_loss kl_penalty mean_reward std_reward min_reward max_reward mean_advantage std_advantage"
     " mean_log_prob_current mean_log_prob_old mean_log_prob_ref mean_ratio clip_fraction zero_std_fraction grad_norm"
-    " learning_rate adapter_version staleness log_prob_gap"
+    " learning_rate adapter_version staleness log_prob_gap dropped_groups failed_samples"
+    " component_tmr_mean component_tmr_std component_tmr_failed component_foot_skate_mean"
     " seconds_rollout seconds_reward seconds_update seconds_publish seconds_evaluate"
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration

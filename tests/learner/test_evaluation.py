@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluation import Examination, as_motions, compare, examine, interval, quality
+from learner.evaluation import PHYSICS, Examination, as_motions, compare, examine, interval, quality
 from rewards.components import Component
-from learner.measures import PHYSICS
 from rewards.metrics import fid, statistics
 from rewards.physics import foot_skate
 from rewards.scoring import Scorer

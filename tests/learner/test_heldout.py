@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from learner.evaluation import Examination
+from learner.evaluation import PHYSICS, Examination
 from learner.heldout import HeldOut
-from learner.measures import PHYSICS
 
 PROMPTS, SIZE = 8, 3
 

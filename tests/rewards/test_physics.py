@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewards.physics import floating, foot_skate, ground_penetration, jerk
+from rewards.physics import floating, foot_skate, ground_penetration, jerk, root_drift, smoothness
 from rollout.errors import InputError
 from rollout.motion.dataset import read_clips
 from rollout.motion.skeleton import BONE_LENGTHS, JOINTS, PARENTS, UNIT_OFFSETS
 
-MEASURES = (foot_skate, ground_penetration, floating, jerk)
+MEASURES = (foot_skate, ground_penetration, floating, jerk, smoothness, root_drift)
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cmu_motion_text.parquet"
 
 
@@ -73,6 +73,37 @@ def test_a_constant_third_derivative_is_the_jerk():
     assert one(jerk, joints) == pytest.approx(5.0, rel=0.02)
     falling = standing() - np.array([0, 1, 0], dtype=np.float32) * (9.81 * seconds()[:, None] ** 2 / 2)
     assert one(jerk, falling) == pytest.approx(0, abs=0.05)
+
+
+def test_a_constant_acceleration_is_the_smoothness():
+    joints = standing()
+    joints[..., 1] += 3 * seconds() ** 2 / 2
+    assert one(smoothness, joints) == pytest.approx(3.0, rel=0.02)
+    rising = standing() + np.array([0, 0.7, 0], dtype=np.float32) * seconds()[:, None]
+    assert one(smoothness, rising) == pytest.approx(0, abs=0.01)
+
+
+def test_a_root_that_travels_on_two_standing_feet_drifts():
+    gliding = standing(21)
+    gliding[..., 0] += 0.6 * seconds(21)
+    assert one(root_drift, gliding) == pytest.approx(0.6, abs=1e-4)
+    swaying = standing(21)
+    swaying[:, 0, 2] += 0.1 * np.sin(2 * np.pi * seconds(21)[:, 0])  # there and back within the second
+    assert one(root_drift, swaying) == pytest.approx(0, abs=1e-4)
+    stepping = gliding.copy()
+    stepping[:, 10, 1] += 0.2  # one toe is up: the body may travel
+    assert one(root_drift, stepping) == 0
+    stepping[:11, 10, 1] -= 0.2  # up only in the second half
+    assert one(root_drift, stepping) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_each_stretch_of_standing_drifts_by_its_own_net_way():
+    joints = standing(41)
+    joints[11:31, 7, 1] += 0.2
+    joints[:11, :, 0] += 0.5 * seconds(11)
+    joints[11:31, :, 0] += 0.25
+    joints[31:, :, 0] += 0.25 - 0.5 * seconds(10)  # back again: two stretches do not cancel
+    assert one(root_drift, joints) == pytest.approx((0.25 + 0.225) / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize("measure", MEASURES)

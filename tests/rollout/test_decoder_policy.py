@@ -64,6 +64,7 @@ def test_a_motion_of_a_mixed_batch_is_the_one_made_alone(folder):
     assert together.shape == (3, FRAMES, 263)
     for i, length in enumerate(LENGTHS):
         (alone,) = policy.generate([conditionings[i]], [(i,)])
+        assert alone.shape == (FRAMES, 263)  # the official generation denoises the whole window, whatever the lengths
         np.testing.assert_allclose(together[i, :length], alone[:length], atol=2e-5)
     moved = policy.generate(conditionings, [(3,), (1,), (2,)])
     assert np.abs(moved[0] - together[0]).max() > 0.1 and np.abs(moved[1] - together[1])[:7].max() < 1e-6
@@ -103,7 +104,7 @@ def test_a_prefix_is_continued_and_trained_on_exactly(completing):
 
 
 def test_a_prefix_of_the_wrong_length_is_refused(completing, policy):
-    with pytest.raises(InputError, match="0 frames of prefix, .* continues 4"):
+    with pytest.raises(InputError, match="0 frames of prefix, the model continues 4"):
         completing.generate([conditioning(2, 8)], [(0,)])
-    with pytest.raises(InputError, match="4 frames of prefix, .* continues 0"):
+    with pytest.raises(InputError, match="4 frames of prefix, the model continues 0"):
         policy.generate([conditioning(2, 8, prefix=np.zeros((4, 263), np.float32))], [(0,)])
