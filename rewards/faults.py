@@ -94,7 +94,7 @@ def _saturation(values: np.ndarray, whole: bool) -> list[Finding]:
         return []
     end, share = crowded(values)
     if share > CROWDED:
-        return [Finding("saturated", f"saturated: {share:.0%} of the motions have the same score {end:.4g}, an end of its range", whole)]
+        return [Finding("saturated", f"saturated: {share:.0%} of the motions have the same score {end:.4g}, an end of its range, and it cannot tell them apart", whole)]
     low, high = np.percentile(finite, [10, 90])
     if high - low < SQUEEZED * np.ptp(finite):
         words = f"saturated: 80 % of the motions score {low:.4g} to {high:.4g}, in a range of {finite.min():.4g} to {finite.max():.4g}"

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import yaml
 
 from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, take_component_flags
@@ -92,12 +93,12 @@ def _reward_section(path: str) -> dict:
 
 
 def _real(scorer: Scorer, components: dict[str, Component], data: Path | None) -> dict[str, float]:
-    """Mean scores of real motion; {} without `data`."""
+    """Mean scores of real motion by name; without those that it has none of, and {} without `data`."""
     if data is None:
         return {}
     values = scorer(read_real(data)).values
     columns = values | {TOTAL: raw_total(components, values)}
-    return {name: float(column.mean()) for name, column in columns.items()}
+    return {name: float(np.nanmean(column)) for name, column in columns.items() if np.isfinite(column).any()}
 
 
 if __name__ == "__main__":
