@@ -1,5 +1,8 @@
 """The rule that says when reward and judge part: what fires it, and that noise does not."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -65,6 +68,24 @@ def test_noise_alone_hardly_ever_fires():
     """100 runs of 20 evaluations in which the reward rises and nothing happens to the judge."""
     curves = np.arange(20) * 0.1, np.zeros(20)
     assert sum(first_alarm(verdicts(*curves, seed=seed)) is not None for seed in range(100)) <= 5
+
+
+def recorded(name, patience):
+    """Verdicts on the evaluations of a run of the shipped model."""
+    watch = Divergence(patience)
+    entries = json.loads((Path(__file__).parent / "recorded_curves.json").read_text())[name]
+    return [watch.observe(entry["iterations"], *(np.array(entry[part]) for part in ("reward", "judge"))) for entry in entries]
+
+
+def test_a_recorded_run_on_a_gameable_reward_fires():
+    found = recorded("smooth", 3)
+    assert found[first_alarm(found)].iterations == 10 and first_alarm(found) < len(found)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_recorded_run_on_the_default_reward_is_silent(patience):
+    found = recorded("default", patience)
+    assert first_alarm(found) is None and len(found) == 7
 
 
 def test_small_falls_are_seen_because_differences_are_paired():
