@@ -166,5 +166,5 @@ def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
     tokens = [prompt.tokens for prompt in one_of_each]
     still = Motions(features, lengths, [prompt.text for prompt in one_of_each], tokens, produced)
     judge(still)
-    scorer.check(still)
+    scorer.check(still, config.cluster.reward_deadline)
     return texts

@@ -132,9 +132,10 @@ def _rows(iteration: int, rollout: Rollout, update: Update):
 def _changes(before: Rollout, after: Rollout) -> list[Change]:
     """The held-out samples at fixed quantiles of the gain, so that a picture shows typical motions and not the best ones."""
     old, new = (np.stack([e.reward for e in rollout.results]) for rollout in (before, after))
-    order = np.argsort((new - old).ravel())
+    gains = (new - old).ravel()
+    order = [i for i in np.argsort(gains) if np.isfinite(gains[i])]
     changes = []
-    for quantile in PICTURED_GAINS:
+    for quantile in PICTURED_GAINS if order else ():
         i, g = np.unravel_index(order[int(quantile * (len(order) - 1))], old.shape)
         group = before.groups[i]
         length = group.lengths[g]

@@ -1,6 +1,8 @@
 """All components of a run's reward on a batch of motions: raw values, and which samples failed and why."""
 
 import functools
+import queue
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,11 +50,11 @@ class Scorer:
                 failures[i] = f"{failures[i]}; {why}" if i in failures else why
         return Scores(values, failures)
 
-    def check(self, motions: Motions) -> None:
-        """InputError for a component that raises, or does not give one number a motion."""
+    def check(self, motions: Motions, deadline_s: float) -> None:
+        """InputError for a component that raises, does not give one number a motion, or takes longer than the deadline."""
         for name, component in self.components.items():
             try:
-                found = component(self._handed(name, motions))
+                found = _within(deadline_s, component, self._handed(name, motions))
             except InputError as error:
                 raise InputError(f"reward.components.{name}: {error}") from None
             except Exception as error:
@@ -71,6 +73,25 @@ def load_reward_and_judge(
     evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))
     built = {name: build(name, component, evaluator) for name, component in components.items()}
     return Scorer(components, built, {name: evaluator(name) for name in evaluators_of(components)}), evaluator(judge)
+
+
+def _within(deadline_s: float, component: Reward, motions: Motions):
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((component(motions), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    threading.Thread(target=ask, daemon=True).start()  # one that sleeps for ever does not keep the command from ending
+    try:
+        found, error = answers.get(timeout=deadline_s)
+    except queue.Empty:
+        raise InputError(f"no scores of {len(motions)} motions within cluster.reward_deadline, {deadline_s:g} s") from None
+    if error:
+        raise error
+    return found
 
 
 def _ask(name: str, component: Reward, motions: Motions) -> tuple[np.ndarray, dict[int, str]]:

@@ -1,6 +1,7 @@
 """What a run will do is fixed before it starts: settings, prompts in their turn, seeds that never meet."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,19 @@ def test_the_evaluators_get_the_tags_of_the_prompts(folder):
     texts = check_evaluators(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
     for known in texts.values():
         assert set(known) == {("a person walks", ()), ("a person jumps", ("a/DET",))}
+
+
+def test_a_reward_that_reads_both_evaluators_is_told_to_have_no_independent_judge(folder, policy, caplog):
+    both = "--reward.components.a.path tmr.cosine --reward.components.b.path t2m.matching".split()
+    plan(folder, policy)
+    assert "independent judge" not in caplog.text
+    plan(folder, policy, *both)
+    assert "reward.judge: the reward reads t2m too: this run has no independent judge" in caplog.text
+
+
+def test_a_component_that_cannot_score_is_refused_before_anything_starts(folder, policy, tmp_path, monkeypatch):
+    (tmp_path / "users_plan_rewards.py").write_text("class Broken:\n    def __call__(self, motions):\n        return motions.height\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(InputError, match=r"^reward.components.a: raised AttributeError: .*'height' \(users_plan_rewards.py line 3\)$"):
+        plan(folder, policy, "--reward.components.a.path", "users_plan_rewards:Broken")

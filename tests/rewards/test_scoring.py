@@ -1,5 +1,7 @@
 """A component that fails, fails its own sample; one that is wrong ends the run in one line."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -81,16 +83,23 @@ def test_scores_split_by_group(motions):
     ],
 )
 def test_what_is_not_one_number_a_motion_is_one_line(motions, found, message):
-    for ask in (scorer(mine=gives(found)), scorer(mine=gives(found)).check):
+    for ask in (scorer(mine=gives(found)), lambda given: scorer(mine=gives(found)).check(given, 10)):
         with pytest.raises(InputError) as caught:
             ask(motions)
         assert str(caught.value).startswith(f"reward.components.mine: {message}")
 
 
 def test_a_check_before_the_run_tells_what_is_raised(motions):
-    scorer(plain=value).check(motions)
+    scorer(plain=value).check(motions, 10)
     with pytest.raises(InputError, match=r"^reward.components.picky: raised ValueError: two is too much \(test_scoring.py line \d+\)$"):
-        scorer(picky=fails_for_two).check(motions)
+        scorer(picky=fails_for_two).check(motions, 10)
+
+
+def test_a_check_before_the_run_does_not_wait_for_ever(motions):
+    woken = threading.Event()
+    with pytest.raises(InputError, match="^reward.components.sleepy: no scores of 5 motions within cluster.reward_deadline, 0.05 s$"):
+        scorer(sleepy=lambda given: woken.wait(30)).check(motions, 0.05)
+    woken.set()
 
 
 def test_what_foreign_code_writes_into_motions_no_other_component_reads(motions):

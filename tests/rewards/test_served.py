@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_no_more_requests_at_once_than_allowed(serve, motions):
     server, address = serve(answer)
     reward(address, concurrency=2)(motions.rows([0, 1, 2, 3]))
     assert server.most == 2
-    free, address = serve(heights)
+    free, address = serve(lambda arrays: (time.sleep(0.05), heights(arrays))[1])  # long enough for others to come
     reward(address, concurrency=1)(motions)
     assert free.most == 1
 
