@@ -1,4 +1,4 @@
-"""Whether the reward has parted from the judge: the rule that tells a policy that learns motion from one that learns its reward."""
+"""Whether the reward has parted from the judge: what tells a policy that learns motion from one that learns its reward."""
 
 from dataclasses import dataclass
 
@@ -41,10 +41,11 @@ class Verdict:
 
     def words(self) -> str:
         """One line for the person whose run it is."""
+        reward, judge = (f"{change.mean:+.3g}±{change.half:.2g}" for change in (self.reward, self.judge))
         return (
-            f"reward and judge part: after {self.iterations} iterations the held-out reward is {self.reward.mean:+.3g}±{self.reward.half:.2g} and the "
-            f"judge {self.judge.mean:+.3g}±{self.judge.half:.2g} against iteration {self.since}, for {self.streak} evaluations in a row: "
-            "the model may be learning the reward instead of the motion"
+            f"reward and judge part: after {self.iterations} iterations the held-out reward is {reward} and the judge {judge} "
+            f"against iteration {self.since}, for {self.streak} evaluations in a row: the model may be learning the reward "
+            "instead of the motion"
         )
 
 

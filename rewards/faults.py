@@ -85,7 +85,8 @@ def _failures(probed: Probed) -> list[Finding]:
     failed = int((~np.isfinite(probed.plain)).sum())
     if not failed:
         return []
-    return [Finding("nan", f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out")]
+    words = f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out"
+    return [Finding("nan", words)]
 
 
 def _saturation(values: np.ndarray, whole: bool) -> list[Finding]:
@@ -94,10 +95,12 @@ def _saturation(values: np.ndarray, whole: bool) -> list[Finding]:
         return []
     end, share = crowded(values)
     if share > CROWDED:
-        return [Finding("saturated", f"saturated: {share:.0%} of the motions have the same score {end:.4g}, an end of its range, and it cannot tell them apart", whole)]
+        words = f"saturated: {share:.0%} of the motions have the same score {end:.4g}, an end of its range: it cannot tell them apart"
+        return [Finding("saturated", words, whole)]
     low, high = np.percentile(finite, [10, 90])
     if high - low < SQUEEZED * np.ptp(finite):
-        words = f"saturated: 80 % of the motions score {low:.4g} to {high:.4g}, in a range of {finite.min():.4g} to {finite.max():.4g}"
+        whole_range = f"{finite.min():.4g} to {finite.max():.4g}"
+        words = f"saturated: 80 % of the motions score {low:.4g} to {high:.4g}, in a range of {whole_range}"
         return [Finding("saturated", words, whole)]
     return []
 
@@ -108,7 +111,7 @@ def _spread(values: np.ndarray, groups: np.ndarray, whole: bool) -> list[Finding
         return [Finding("constant", f"constant: every motion scores {finite[0]:.4g}; there is nothing to learn")]
     flat = flat_groups(values, groups)
     if len(finite) and flat > CROWDED:
-        words = f"no spread inside groups: in {flat:.0%} of them the motions of a prompt score the same (std below {FLAT:g}), and no step is taken"
+        words = f"no spread inside groups: in {flat:.0%} of them all motions score the same (std below {FLAT:g}) and teach nothing"
         return [Finding("flat", words, whole)]
     return []
 
@@ -118,34 +121,39 @@ def _prompts(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
         return []
     if _same(probed.other_prompts, probed.plain):
         words = "blind to the prompt: a motion scores the same under the prompt of another"
-        return [Finding("prompt-blind", words if whole else f"{words}; as a term beside one that reads it, this is as it should be", whole)]
+        beside = "" if whole else "; as a term beside one that reads it, this is as it should be"
+        return [Finding("prompt-blind", words + beside, whole)]
     mean, half = _paired(probed.plain - probed.other_prompts, groups)
     more = f"a motion scores {mean:+.3g}±{half:.2g} more under its own than under another's"
     if mean + half < HARDLY * np.nanstd(probed.plain):
         return [Finding("prompt-blind", f"does not prefer the right prompt: {more}", whole)]
     if mean - half <= 0:
-        return [Finding("prompts unclear", f"with so few prompts it cannot be told whether it prefers the right one: {more}", False)]
+        words = f"with so few prompts it cannot be told whether it prefers the right one: {more}"
+        return [Finding("prompts unclear", words, serious=False)]
     return []
 
 
 def _neighbours(probed: Probed) -> list[Finding]:
     if not _same(probed.reordered, probed.mixed):
         moved = _moved(probed.reordered, probed.mixed)
-        return [Finding("order", f"depends on the order of the batch: shuffled, {moved} of {len(probed.mixed)} motions of mixed lengths score differently")]
+        words = f"depends on the order of the batch: shuffled, {moved} of {len(probed.mixed)} motions of mixed lengths score differently"
+        return [Finding("order", words)]
     together = probed.mixed[: len(probed.alone)]
     if _same(probed.alone, together, like=probed.mixed):
         return []
     if _same(probed.grouped, probed.mixed):
-        return [Finding("group", "reads the other motions of its group, as a diversity reward is meant to", False)]
+        return [Finding("group", "reads the other motions of its group, as a diversity reward is meant to", serious=False)]
     moved = _moved(probed.alone, together, like=probed.mixed)
-    return [Finding("neighbours", f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently")]
+    words = f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently"
+    return [Finding("neighbours", words)]
 
 
 def _padding(probed: Probed) -> list[Finding]:
     if _same(probed.padded, probed.plain):
         return []
     moved = _moved(probed.padded, probed.plain)
-    return [Finding("padding", f"reads frames past a motion's length: with others there, {moved} of {len(probed.plain)} motions score differently")]
+    words = f"reads frames past a motion's length: with others there, {moved} of {len(probed.plain)} motions score differently"
+    return [Finding("padding", words)]
 
 
 def _stillness(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:

@@ -37,17 +37,18 @@ def main(argv: list[str]) -> int:
     paths = [field.name for field in dataclasses.fields(EvaluatorPaths)]
     parser = Parser(
         prog="python -m rewards.inspect", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter, epilog="exit status: 0 it can teach, 1 it has a serious fault, 2 bad input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="exit status: 0 it can teach, 1 it has a serious fault, 2 bad input",
     )  # fmt: skip
     parser.add_argument("motions", type=Path, metavar="MOTIONS")
-    parser.add_argument("--config", metavar="FILE", help="YAML whose `reward:` section is inspected, such as config.yaml of a run (default: the reward of the demo)")
+    parser.add_argument("--config", metavar="FILE", help="YAML with a section `reward:`, such as a run's config.yaml (default: the demo's reward)")
     parser.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", help="a setting of one component, as for learner.main")
     for flag in SHORTHANDS:
         parser.add_argument(flag, metavar="VALUE", help="of the original implementation, as for learner.main")
     for name in paths:
         parser.add_argument(f"--reward.{name}", metavar="PATH", help="as for learner.main")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motion: its val and test clips become the row of real motion")
-    parser.add_argument("--picture", type=Path, default=Path("inspection.png"), metavar="FILE", help="where to draw (default: %(default)s)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motion, for the row of real motion")
+    parser.add_argument("--picture", type=Path, default=Path("inspection.png"), metavar="FILE", help="PNG to draw (default: %(default)s)")
     try:
         argv, components = take_component_flags(argv)
         given = vars(parser.parse_args(argv))
@@ -76,7 +77,8 @@ def verdict(result: Inspection) -> list[str]:
     lines += [f"failed {count} motions: {reason}" for reason, count in result.reasons.items()]
     lines += [f"real   {line}" for line in result.physical]
     lines += [f"scale  {line}" for line in result.suggestions]
-    return lines if any(finding.serious for _, finding in found) else [*lines, "no fault found: this reward can teach these groups"]
+    sound = not any(finding.serious for _, finding in found)
+    return [*lines, "no fault found: this reward can teach these groups"] if sound else lines
 
 
 def _reward_section(path: str) -> dict:

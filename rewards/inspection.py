@@ -93,7 +93,8 @@ def beside_real(scorer: Scorer, motions: Motions) -> list[str]:
             here = np.nanquantile(component.measure(motions), [0.05, 0.5, 0.95])
             low, middle, high = (f"{real[q]:.3g}" for q in ("0.05", "0.5", "0.95"))
             lines.append(
-                f"{name}: real motion {middle} {component.unit} (5 to 95 %: {low} to {high}), these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})"
+                f"{name}: real motion {middle} {component.unit} (5 to 95 %: {low} to {high}), "
+                f"these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})"
             )
     return lines
 
@@ -123,7 +124,7 @@ def shares(values: np.ndarray) -> dict[str, float]:
     """What the table says of one column of scores."""
     finite = values[np.isfinite(values)]
     if not len(finite):
-        return {"mean": np.nan, "std": np.nan, "low": np.nan, "median": np.nan, "high": np.nan, "at_an_end": 0.0, "failed": len(values)}
+        return dict.fromkeys(("mean", "std", "low", "median", "high"), np.nan) | {"at_an_end": 0.0, "failed": len(values)}
     low, median, high = np.percentile(finite, [5, 50, 95])
     return {
         "mean": float(finite.mean()), "std": float(finite.std()), "low": float(low), "median": float(median), "high": float(high),

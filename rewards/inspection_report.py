@@ -16,7 +16,8 @@ GROUPS_SHOWN = 60
 def table(result: Inspection) -> list[str]:
     """One line a component: its distribution, failures, share at an end of its range, groups without spread, real motion."""
     groups = len(np.unique(result.groups))
-    head = f"{'':<22}{'mean':>9}{'std':>9}{'5 %':>9}{'median':>9}{'95 %':>9}{'at an end':>11}{'flat groups':>13}{'failed':>8}{'real':>9}"
+    numbers = "".join(f"{head:>9}" for head in ("mean", "std", "5 %", "median", "95 %"))
+    head = f"{'':<22}{numbers}{'at an end':>11}{'flat groups':>13}{'failed':>8}{'real':>9}"
     lines = [f"{len(result.groups)} motions in {groups} groups", "", head]
     for name, values in result.values.items():
         row = shares(values)
@@ -63,7 +64,8 @@ def _histogram(axes, name: str, result: Inspection) -> None:
         axes.axvline(result.real[name], color=REAL, linestyle="--", linewidth=1.5)
         axes.annotate("real", (result.real[name], 0.92), xycoords=("data", "axes fraction"), color=REAL, fontsize=8)
     serious = [finding.fault for finding in result.findings[name] if finding.serious]
-    axes.set_title(f"{name}{': ' + ', '.join(serious) if serious else ''}", fontsize=10, loc="left", color=REAL if serious else INK)
+    title = f"{name}: {', '.join(serious)}" if serious else name
+    axes.set_title(title, fontsize=10, loc="left", color=REAL if serious else INK)
     failed = len(values) - len(finite)
     axes.set_xlabel(f"score ({failed} of {len(values)} failed)" if failed else "score", fontsize=8)
     _plain(axes)
@@ -74,8 +76,8 @@ def _ranges(axes, values: np.ndarray, groups: np.ndarray) -> None:
     the length of a line, not where it lies."""
     parts = [values[(groups == group) & np.isfinite(values)] for group in np.unique(groups)]
     parts = sorted((part for part in parts if len(part)), key=np.mean)
-    parts = [parts[i] for i in np.unique(np.linspace(0, len(parts) - 1, min(len(parts), GROUPS_SHOWN)).astype(int))] if parts else []
-    for place, part in enumerate(parts):
+    shown = np.unique(np.linspace(0, len(parts) - 1, min(len(parts), GROUPS_SHOWN)).astype(int))
+    for place, part in enumerate(parts[i] for i in shown):
         axes.plot([place, place], [part.min(), part.max()], color=SCORES, alpha=0.5, linewidth=2)
         axes.plot(np.full(len(part), place), part, ".", color=INK, markersize=2.5)
     axes.set_xlabel("groups, by mean", fontsize=8)

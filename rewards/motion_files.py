@@ -52,7 +52,8 @@ def _together(features: list[np.ndarray], prompts: list[str], keys: list, where:
     """`keys`: what the motions of a group have in common."""
     for i, motion in enumerate(features):
         if np.ndim(motion) != 2 or motion.shape[1] != FEATURES or len(motion) < MIN_FRAMES:
-            raise InputError(f"{where}: motion {i} has shape {np.shape(motion)}, expected ({MIN_FRAMES} frames or more, {FEATURES})")
+            expected = f"({MIN_FRAMES} frames or more, {FEATURES})"
+            raise InputError(f"{where}: motion {i} has shape {np.shape(motion)}, expected {expected}")
     if not features:
         raise InputError(f"{where}: no motions in it")
     lengths = np.array([len(motion) for motion in features])

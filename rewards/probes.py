@@ -20,7 +20,8 @@ def under_other_prompts(motions: Motions) -> Motions | None:
     if len(set(motions.prompts)) < 2:
         return None
     count = len(motions)
-    other = [next(j % count for j in range(i + 1, i + count) if motions.prompts[j % count] != motions.prompts[i]) for i in range(count)]
+    around = [[j % count for j in range(i + 1, i + count)] for i in range(count)]
+    other = [next(j for j in after if motions.prompts[j] != motions.prompts[i]) for i, after in enumerate(around)]
     tokens = motions.tokens and [motions.tokens[j] for j in other]
     return dataclasses.replace(motions, prompts=[motions.prompts[j] for j in other], tokens=tokens)
 

@@ -134,6 +134,23 @@ def test_each_planted_fault_is_found(look, name, words):
     assert status == 1 and any(words in line for line in faults(lines)), lines
 
 
+def test_a_gameable_reward_is_told_before_it_trains(look):
+    status, lines = look("--reward.components.it.path", "tests.gameable:RawSmoothness")
+    assert status == 1 and any("standing still pays" in line for line in faults(lines))
+
+
+def test_a_reward_about_the_group_may_read_its_group(look):
+    _, lines = look(*of("Sound"), "--reward.components.variety.path", "diversity", "--reward.components.variety.weight", "0.01")
+    assert not [line for line in faults(lines) if "neighbours" in line]
+    assert any("variety: reads the other motions of its group" in line for line in lines)
+
+
+def test_physical_terms_are_shown_beside_real_motion(look):
+    _, lines = look(*of("Sound"), "--reward.components.jerk.path", "jerk")
+    (line,) = [line for line in lines if line.startswith("real   jerk: real motion ")]
+    assert "m/s^3" in line and "these motions" in line
+
+
 def test_only_the_planted_fault_is_found(look):
     for name in ("Constant", "SortsByLength", "ReadsPadding", "ComparesWithBatch"):
         _, lines = look(*of(name))
