@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 import yaml
 
-from rewards.component_flags import SHORTHANDS, from_shorthands, merged, show_component_flags, take_component_flags
+from rewards.component_flags import SHORTHANDS, from_shorthands, merged, of_file, show_component_flags, take_component_flags
 from learner.settings import Config
 from rollout.errors import InputError
 
@@ -75,7 +75,7 @@ def parse_config(
     for path in given.pop("config", []):
         values.update(_read_yaml(Path(path), settings))
         where, found = values.pop(COMPONENTS, ("", None))
-        in_files.append(_components(found, where))
+        in_files.append(of_file(found, where))
     components = merged(*in_files, components)
     if components and shorthands:
         raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")
@@ -235,12 +235,6 @@ def _read_yaml(path: Path, settings: dict) -> dict[str, tuple[str, Any]]:
         if key not in settings:
             raise InputError(f"{path}: unknown key {key}{_did_you_mean(key, settings)}")
     return {key: (f"{path}: {key}", value) for key, value in values.items()}
-
-
-def _components(found: Any, where: str) -> dict:
-    if not isinstance(found, dict | None):
-        raise InputError(f"{where}: found {found!r}, expected a name and its settings for each component")
-    return found or {}
 
 
 def _did_you_mean(name: str, known) -> str:

@@ -53,6 +53,13 @@ def take_component_flags(argv: list[str]) -> tuple[list[str], Components]:
     return rest, components
 
 
+def of_file(found: Any, where: str) -> Components:
+    """What a YAML file has under `reward.components`; `where` that is. InputError when it is no mapping."""
+    if not isinstance(found, dict | None):
+        raise InputError(f"{where}: found {found!r}, expected a name and its settings for each component")
+    return found or {}
+
+
 def merged(*parts: Components) -> Components:
     """Components key by key; the later part wins."""
     result: Components = {}

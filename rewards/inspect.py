@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 import yaml
 
-from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, take_component_flags
+from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, of_file, take_component_flags
 from rewards.components import DEFAULT, Component, parse_components
 from rewards.compose import raw_total
 from rewards.inspection import TOTAL, Inspection, inspect
@@ -54,7 +54,10 @@ def main(argv: list[str]) -> int:
         given = vars(parser.parse_args(argv))
         section = _reward_section(given["config"]) if "config" in given else {}
         shorthands = {flag: given[flag.removeprefix("--")] for flag in SHORTHANDS if flag.removeprefix("--") in given}
-        found = merged(section.get("components") or {}, components) or from_shorthands(shorthands) or DEFAULT
+        found = merged(of_file(section.get("components"), "--config: reward.components"), components)
+        if found and shorthands:
+            raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
+        found = found or from_shorthands(shorthands) or DEFAULT
         values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
         parsed = parse_components(found)
         use_folder(os.getcwd())

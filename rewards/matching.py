@@ -11,8 +11,9 @@ original GRPO code for MDM does:
 The original also stretches the exponential to 0..1 over each batch, which makes a score depend on its neighbours. Here
 that is `normalise: minmax`, which a component of any kind can have.
 
-Inside a group these are nearly one reward. Advantages correlate with those of -d by 1.000 (linear), .99 (exponential
-and sigmoid at scale 2) and .976 (exponential at scale 1), until a group is saturated.
+Inside a group these are nearly one reward: while distances stay near `scale`, advantages correlate with those of -d by
+1.000 (linear), .99 (exponential and sigmoid at scale 2) and .976 (exponential at scale 1). Far beyond it, or beyond
+`max_distance`, a group is saturated: its motions score the same, and nothing is learned from it.
 """
 
 import logging

@@ -143,13 +143,15 @@ class FeatureConsistency(RealBand):
     """`feature_consistency`: RMS gap between produced and re-derived features that no joint follows, in feature standard
     deviations; see `rewards/consistency.py`. InputError for motions that do not say what the model produced.
 
-    Only the upper end of the band counts: features cannot agree too well.
+    Features cannot agree too well, so the band begins at 0. It ends at the median of real crops: their upper quantiles
+    come from headings that turn by 180 degrees, where the features as published jump. The scale is one deviation.
     """
 
     name, unit = "feature_consistency", "std"
 
     def __init__(self, high: float | None = None, scale: float | None = None):
-        super().__init__(0.0, high, scale)
+        median = real_statistics()["measures"][self.name]["quantiles"]["0.5"]
+        super().__init__(0.0, median if high is None else high, 1.0 if scale is None else scale)
 
     @staticmethod
     def measure(motions: Motions) -> np.ndarray:

@@ -87,7 +87,7 @@ def build(name: str, component: Component, evaluator: Callable[[str], Evaluator]
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(given) :]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         _require_known(where, component.options, known)
-    needed = [p.name for p in list(parameters)[len(given) :] if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    needed = [p.name for p in parameters if p.name in known and p.default is p.empty]
     if absent := [key for key in needed if key not in component.options]:
         raise InputError(f"{where}.{absent[0]}: not given, {component.path} needs it")
     try:
@@ -119,8 +119,8 @@ def _find(where: str, path: str) -> Callable:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        absent = "" if module_name.startswith(str(error.name)) else f" that {module_name} imports"
-        raise InputError(f"{where}: no module {error.name!r}{absent}, looked in the working directory and all that is installed") from None
+        name = repr(error.name) if module_name.startswith(str(error.name)) else f"{error.name!r} that {module_name} imports"
+        raise InputError(f"{where}: no module {name}, looked in the working directory and all that is installed") from None
     except Exception as error:
         raise InputError(f"{where}: module {module_name!r} cannot be imported: {told(error)}") from None
     if not callable(found := getattr(module, attribute, None)):

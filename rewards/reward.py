@@ -43,7 +43,7 @@ class Motions:
             raise InputError(f"motions: {shape[0]} motions, groups of shape {np.shape(self.groups)}")
         if self.produced is not None and np.shape(self.produced) != (shape[0], shape[1] + 1, shape[2]):
             raise InputError(
-                f"motions: features of shape {shape}, produced features of shape {np.shape(self.produced)}, expected one frame more"
+                f"motions: features of shape {shape}, produced of shape {np.shape(self.produced)}, expected one frame more"
             )
         if self.tokens is not None and len(self.tokens) != shape[0]:
             raise InputError(f"motions: {shape[0]} motions, tokens of {len(self.tokens)} prompts")

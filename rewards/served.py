@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from rewards.options import count, number
 from rewards.reward import Motions
 from rollout.errors import InputError
 
@@ -28,17 +29,13 @@ FIRST_PAUSE_S = 0.5  # doubled after every further failure
 class Served:
     """Scores by the server at `address`."""
 
-    def __init__(self, address: str, timeout: float = 30.0, retries: int = 4, concurrency: int = 4):
-        """timeout: seconds a request may wait for bytes; retries: further tries of a request; concurrency: requests at once.
+    def __init__(self, address: str, timeout: float = 30.0, tries: int = 5, concurrency: int = 4):
+        """timeout: seconds a request may wait for bytes; tries: of one request; concurrency: requests at once.
 
         Raises InputError for a number that makes no sense.
         """
-        for key, value, least in (("timeout", timeout, 1e-3), ("retries", retries, 0), ("concurrency", concurrency, 1)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e6 or (
-                key != "timeout" and not isinstance(value, int)
-            ):  # fmt: skip
-                raise InputError(f"{key}: found {value!r}, expected {'seconds' if key == 'timeout' else 'a whole number'} of at least {least:g}")
-        self.address, self.timeout, self.retries, self.concurrency = address, timeout, retries, concurrency
+        self.address, self.timeout = address, number("timeout", timeout, above=0)
+        self.tries, self.concurrency = count("tries", tries), count("concurrency", concurrency)
 
     def __call__(self, motions: Motions) -> np.ndarray:
         members = [np.flatnonzero(motions.groups == group) for group in np.unique(motions.groups)]
@@ -49,10 +46,10 @@ class Served:
         return scores
 
     def _ask(self, motions: Motions) -> np.ndarray:
-        body = io.BytesIO()
-        np.savez(body, features=motions.features, joints=motions.joints, lengths=motions.lengths, prompts=np.array(motions.prompts, str))
+        body, prompts = io.BytesIO(), np.array(motions.prompts, str)
+        np.savez(body, features=motions.features, joints=motions.joints, lengths=motions.lengths, prompts=prompts)
         started = time.monotonic()
-        for tried in range(self.retries + 1):
+        for tried in range(self.tries):
             if tried:
                 time.sleep(FIRST_PAUSE_S * 2 ** (tried - 1))
             try:
@@ -64,7 +61,7 @@ class Served:
             except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
         waited = time.monotonic() - started
-        raise InputError(f"{self.address}: no scores in {self.retries + 1} tries over {waited:.1f} s, the last time: {reason}")
+        raise InputError(f"{self.address}: no scores in {self.tries} tries over {waited:.1f} s, the last time: {reason}")
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/x-npz"}

@@ -10,6 +10,7 @@ from rewards.matching import T2MMatching
 from rewards.r_precision import BANK, Combined, RPrecision
 from rewards.t2m import T2MReward
 from rollout.errors import InputError
+from tests.humanml_folder import clip, write_folder
 from tests.rewards.test_matching import Points, at
 
 
@@ -69,6 +70,24 @@ def test_captions_that_cannot_be_read_are_left_out_and_reported(tmp_path, caplog
         RPrecision(Reader(), 1, 4, str(path))
 
 
+def test_a_list_of_clips_gives_captions_with_their_tags(tmp_path):
+    class Tagged(Points):
+        """Needs the tags of a caption: its place is how many they are."""
+
+        def embed_text(self, prompts, tokens=None):
+            if not all(tokens or [()]):
+                raise InputError("no tags")
+            return super().embed_text([str(len(each)) for each in tokens])
+
+    captions = [f"a person walks {i}#{' '.join(['a/DET'] * i)}#0.0#0.0\n" for i in (2, 4, 6)]
+    folder = write_folder(tmp_path, {f"{i:06d}": (clip(), text) for i, text in enumerate(captions)})
+    score = RPrecision(Tagged(), 1, 3, str(folder / "test.txt"))
+    assert score.captions == ["a person walks 2", "a person walks 4", "a person walks 6"]
+    np.testing.assert_array_equal(score.embeddings[:, 0], [2, 4, 6])
+    with pytest.raises(InputError, match="distractors.json: 0 captions can be read, expected 31; no tags"):
+        RPrecision(Tagged())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -84,7 +103,8 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 def test_the_bank_that_ships_is_read_by_the_evaluator_that_ships_and_holds_no_prompt_that_ships():
     captions = json.loads(BANK.read_text())
-    prompts = [json.loads((BANK.parents[2] / "learner/assets" / f"{name}_prompts.json").read_text()) for name in ("training", "heldout")]
+    assets = BANK.parents[2] / "learner/assets"
+    prompts = [json.loads((assets / f"{name}_prompts.json").read_text()) for name in ("training", "heldout")]
     assert len(set(captions)) == 256
     assert not set(captions) & {entry["caption"] for entries in prompts for entry in entries}
     assert RPrecision(T2MReward.load(BANK.parent / "t2m"), distractors=256).captions == captions

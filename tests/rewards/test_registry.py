@@ -79,8 +79,8 @@ def test_a_class_of_the_user_gets_its_options(mine):
         ("foot_skate", {"weigth": 1}, ".weigth: unknown key, expected one of path, weight, normalise, low, high, scale"),
         ("beauty", {}, ".path: found 'beauty', expected one of tmr.cosine, "),
         ("users hands:Hands", {}, ".path: found 'users hands:Hands', expected one of "),
-        ("http://127.0.0.1:1/", {"timeout": 0}, ": timeout: found 0, expected seconds of at least 0.001"),
-        ("http://127.0.0.1:1/", {"retries": 1.5}, ": retries: found 1.5, expected a whole number of at least 0"),
+        ("http://127.0.0.1:1/", {"timeout": 0}, ": timeout: found 0, expected a number above 0"),
+        ("http://127.0.0.1:1/", {"tries": 1.5}, ": tries: found 1.5, expected a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(mine, path, options, message):

@@ -136,15 +136,15 @@ def said(address, motions, **options) -> str:
 
 def test_an_outage_that_lasts_is_one_line(serve, motions):
     server, address = serve(lambda arrays: (503, b"out for\nlunch"))
-    assert f"{address}: no scores in 3 tries over " in (line := said(address, motions.rows([0]), retries=2))
+    assert f"{address}: no scores in 3 tries over " in (line := said(address, motions.rows([0]), tries=3))
     assert line.endswith("the last time: status 503 (out for lunch)") and server.requests == 3
 
 
 def test_nobody_there_and_nobody_answering_are_one_line(serve, motions):
-    assert "Connection refused" in said("http://127.0.0.1:9/", motions, retries=1)
+    assert "Connection refused" in said("http://127.0.0.1:9/", motions, tries=2)
     hold = threading.Event()
     _, address = serve(lambda arrays: (hold.wait(20), heights(arrays))[1])
-    assert said(address, motions.rows([0]), retries=1, timeout=0.1).endswith("timed out")
+    assert said(address, motions.rows([0]), tries=2, timeout=0.1).endswith("timed out")
     hold.set()
 
 
