@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 import yaml
 
-from learner.component_flags import SHORTHANDS, from_shorthands, merged, of_file, show_component_flags, take_component_flags
+from rewards.component_flags import SHORTHANDS, from_shorthands, merged, of_file, show_component_flags, take_component_flags
 from learner.settings import Config
 from rollout.errors import InputError
 

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from learner import measures
 from rewards.compose import raw_total
-from rewards.metrics import diversity, fid, statistics
-from rewards.physics import foot_skate
+from rewards.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
+from rewards.physics import root_drift, smoothness
 from rewards.reward import Evaluator, Motions
 from rewards.scoring import Scorer
-from rollout.motion.features import features_to_joints, rederived
+from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.policy import Group
+
+PHYSICS = measures.PHYSICS | {"smoothness": smoothness, "root_drift": root_drift}
 
 
 @dataclass(frozen=True)
 class Examination:
-    """One group as evaluation reads it, all [G]: reward and judge, foot skate in m/s; `embedding` [G,D] is the judge's.
+    """One group as evaluation reads it, all [G]: reward and judge; `physics` by name, in the units of `rewards/physics.py`;
+    `embedding` [G,D] is the judge's.
 
     components: raw values by name, and `reward` their weighted sum, without normalisation in a group: so it means the
     same before and after training. NaN for a sample that failed.
@@ -26,16 +30,7 @@ class Examination:
     components: dict[str, np.ndarray]
     judge: np.ndarray
     embedding: np.ndarray
-    foot_skate: np.ndarray
-
-
-def rederived_motions(outputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, T-1, 263] and lengths re-derived from the skeleton recovered from raw features [N, T, 263], so that
-    a score is earned by what a person would see and not by dims that no joint follows. One frame shorter; 0 beyond."""
-    features = np.zeros_like(outputs[:, 1:])
-    for row, motion, length in zip(features, outputs, lengths):
-        row[: length - 1] = rederived(motion[:length])
-    return features, lengths - 1
+    physics: dict[str, np.ndarray]
 
 
 def as_motions(*groups: Group) -> Motions:
@@ -53,10 +48,10 @@ def examine(groups: Sequence[Group], scorer: Scorer, judge: Evaluator) -> list[E
     """Each group by every component of the reward, the judge and physics."""
     found = []
     for group, scores in zip(groups, scorer(as_motions(*groups)).split([len(group) for group in groups])):
-        motions = as_motions(group)
+        motions, joints = as_motions(group), features_to_joints(group.outputs)
         found.append(Examination(
             raw_total(scorer.settings, scores.values), scores.values, judge(motions),
-            judge.embed_motion(motions.features, motions.lengths), foot_skate(features_to_joints(group.outputs), group.lengths),
+            judge.embed_motion(motions.features, motions.lengths), {name: of(joints, group.lengths) for name, of in PHYSICS.items()},
         ))  # fmt: skip
     return found
 
@@ -97,11 +92,15 @@ def compare(before: list[Examination], after: list[Examination], fixed_prompts: 
 
 
 def quality(run: list[Examination], real_mean: np.ndarray | None, real_cov: np.ndarray | None) -> dict[str, float | None]:
-    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; foot skate, m/s."""
+    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; means of physics.
+
+    Motions that are not finite are left out; None for what is left with too few.
+    """
     embeddings = np.concatenate([e.embedding for e in run])
-    pairs = min(300, len(embeddings) - 1)
+    embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
+    enough = len(embeddings) > 2
     return {
-        "fid": None if real_mean is None else fid(real_mean, real_cov, *statistics(embeddings)),
-        "diversity": diversity(embeddings, pairs=pairs),
-        "foot_skate": float(np.concatenate([e.foot_skate for e in run]).mean()),
+        "fid": fid(real_mean, real_cov, *statistics(embeddings)) if enough and real_mean is not None else None,
+        "diversity": diversity(embeddings, pairs=min(DIVERSITY_PAIRS, len(embeddings) - 1)) if enough else None,
+        **{name: interval(np.stack([e.physics[name] for e in run]), False)["mean"] for name in PHYSICS},
     }

@@ -8,8 +8,6 @@ import dataclasses
 import sys
 import time
 
-import numpy as np
-
 from cluster.connect import connected
 from cluster.pool import Pool
 from learner.command import exit_code, stop_on_sigterm
@@ -48,11 +46,11 @@ def train(plan: Plan, pool: Pool, report: Report) -> None:
             "seconds_update": updated - started, "seconds_publish": published - updated,
         }  # fmt: skip
         if plan.config.evaluate.every and (iteration + 1) % plan.config.evaluate.every == 0:
-            results = pool.examine(heldout).results
-            metrics["heldout_reward"] = float(np.mean([e.reward for e in results]))
-            metrics["heldout_judge"] = float(np.mean([e.judge for e in results]))
+            metrics |= report.judged(iteration + 1, pool.examine(heldout).results)
         metrics["seconds_evaluate"] = time.perf_counter() - published
         report.iteration(iteration, rollout, update, metrics)
+        if report.stopped:
+            break
     tuned = pool.adapter(for_evaluation=True)
     pool.publish(tuned)
     pool.save_adapter(report.folder.adapter, tuned)

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from learner.evaluate_settings import POOL
-from learner.evaluation import rederived_motions
 from rewards.metrics import diversity, fid, matching_score, multimodality, r_precision, statistics
 from rewards.physics import floating, foot_skate, ground_penetration, jerk
 from rewards.t2m import T2MReward
 from rewards.tmr import TMRReward
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.prompts import Prompt
 
 

@@ -102,6 +102,31 @@ def _draw_rewards(axes, history: list[dict[str, float]]) -> None:
     axes.margins(y=0.2)
 
 
+def heldout_curves_png(path: Path | str, entries: list[dict[str, float]]) -> None:
+    """Writes a PNG of held-out evaluations: one panel a metric, by iterations done. Evaluations at which the reward had risen
+    and the judge had fallen (`heldout_parted` above 0) are shaded.
+
+    Each entry holds `iterations` and metrics by name, `heldout_...`.
+    """
+    names = [name for name in entries[0] if name.startswith("heldout_") and name != "heldout_parted"]
+    columns = 4
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(13, 2.3 * lines + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    iterations = [entry["iterations"] for entry in entries]
+    colours = {"heldout_reward": RIGHT, "heldout_judge": TRAIL}
+    for axes, name in zip(figure.subplots(lines, columns, squeeze=False).ravel(), names):
+        axes.plot(iterations, [entry.get(name, np.nan) for entry in entries], marker="o", linewidth=2, color=colours.get(name, LEFT))
+        for before, entry in zip(entries, entries[1:]):
+            if entry["heldout_parted"]:
+                axes.axvspan(before["iterations"], entry["iterations"], color=FAINT, alpha=0.18, linewidth=0)
+        _dress(axes, name.removeprefix("heldout_").replace("_", " "))
+    for axes in figure.axes[len(names) :]:
+        axes.set_visible(False)
+    figure.supxlabel("iterations; shaded: the reward has risen and the judge has fallen", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _series(history: list[dict[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
     found = [(entry["iteration"], entry[key]) for entry in history if entry.get(key) is not None]
     iterations, values = zip(*found) if found else ((), ())

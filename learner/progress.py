@@ -18,7 +18,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 STAGES = ("rollout", "reward", "update", "publish", "evaluate")
 TREND = 40  # iterations that the sparkline shows
 WINDOW = 10  # iterations whose seconds predict the rest
-LESS_IS_BETTER = ("fid", "foot_skate")
+LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration")
 
 
 class Progress:
@@ -104,6 +104,8 @@ class Progress:
             self._console.print(table)
         for name, before, after, gain, verdict in rows:
             self._write(f"{name:<36} before {before:<12} after {after:<12} gain {gain:<13} {verdict}".rstrip())
+        for text in summary.get("warnings", ()):
+            self._write(f"warning: {text}", in_terminal=True)
         facts = [f"{name} {summary[name]}" for name in ("iterations", "seed", "samplers", "max_log_prob_gap") if name in summary]
         if "wall_seconds" in summary:
             facts.append(_duration(summary["wall_seconds"]))

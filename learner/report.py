@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from learner.evaluation import compare, quality
+from learner.evaluation import Examination, compare, quality
+from learner.heldout import HeldOut
 from learner.learner import Update
-from learner.pictures import Change, before_after_gif, before_after_png, reward_curve_png
+from learner.pictures import Change, before_after_gif, before_after_png, heldout_curves_png, reward_curve_png
 from learner.plan import ASSETS, Plan
 from learner.progress import Progress
 from learner.run_folder import RunFolder
@@ -29,6 +30,8 @@ class Report:
         self.plan, self.folder, self.progress, self.tracker = plan, folder, progress, tracker
         self.started, self.history, self.max_gap = time.time(), [], 0.0
         self.results: dict = {}
+        self.warnings: list[str] = []
+        self._heldout = HeldOut(plan.config.evaluate.patience, self._real_motion())
         self._before: dict[str, Rollout] = {}
 
     def counting(self, doing: str, requests: list[Request]) -> Callable[[int], None]:
@@ -39,6 +42,23 @@ class Report:
     def before(self, **rollouts: Rollout) -> None:
         """`heldout` and `trained`, examined under the base model."""
         self._before = rollouts
+        self._heldout.observe(0, rollouts["heldout"].results)
+
+    def judged(self, iterations: int, results: list[Examination]) -> dict[str, float]:
+        """Held-out prompts examined after so many iterations: their metrics, a curve, and a warning when reward and judge part."""
+        metrics, warning = self._heldout.observe(iterations, results)
+        heldout_curves_png(self.folder.path / "heldout.png", self._heldout.entries)
+        if warning:
+            stops = self.plan.config.evaluate.on_divergence == "stop"
+            self.warnings.append(f"{warning}{'; stopped there (evaluate.on_divergence)' if stops else ''}")
+            self.progress.note(f"warning: {self.warnings[-1]}")
+            self.tracker.warn(self.warnings[-1])
+        return metrics
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a warning was raised that ends the run."""
+        return bool(self.warnings) and self.plan.config.evaluate.on_divergence == "stop"
 
     def iteration(self, iteration: int, rollout: Rollout, update: Update, metrics: dict[str, float]) -> None:
         self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
@@ -75,7 +95,7 @@ class Report:
         config = self.plan.config
         summary = {
             "status": status, "iterations": len(self.history), "seed": config.seed, "samplers": config.cluster.samplers,
-            "wall_seconds": time.time() - self.started, "max_log_prob_gap": self.max_gap, **self.results,
+            "wall_seconds": time.time() - self.started, "max_log_prob_gap": self.max_gap, "warnings": self.warnings, **self.results,
         }  # fmt: skip
         self.folder.write_summary(summary)
         for path in sorted(self.folder.path.iterdir()):

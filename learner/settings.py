@@ -152,6 +152,8 @@ class Evaluate:
     every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
     prompts: int = option(64, "held-out prompts, never trained on; and at most as many training prompts", minimum=1)
     samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
+    patience: int = option(3, "evaluations in a row with the reward risen and the judge fallen, beyond noise, after which the run warns", minimum=1)
+    on_divergence: Literal["warn", "stop"] = option("warn", "what that does: warn, or stop = end the run there, its adapter saved; needs evaluate.every")
     heldout: str | None = option(None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project")
 
 
@@ -254,6 +256,8 @@ def _check_meaning(config: Config) -> None:
                 config.rollout.trained_steps,
                 f"at most {available} (of {config.model.steps} steps, 2 .. S-2 can be trained)",
             )
+    if config.evaluate.on_divergence == "stop" and not config.evaluate.every:
+        _refuse("evaluate.on_divergence", "stop", "evaluate.every above 0 beside it: without evaluations nothing is seen to diverge")
     targets = config.lora.targets
     if not targets or len(set(targets)) < len(targets) or not set(targets) <= set(LORA_TARGETS):
         _refuse("lora.targets", list(targets), f"one or more different names of {', '.join(LORA_TARGETS)}")

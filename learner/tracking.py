@@ -74,6 +74,10 @@ class Tracker:
         }
         self._client.log_batch(self.run_id, metrics=[Metric(name, value, now, iteration) for name, value in finite.items()])
 
+    def warn(self, text: str) -> None:
+        """The run bears `text` as its tag `warning`."""
+        self._client.set_tag(self.run_id, "warning", text)
+
     def artifact(self, path: Path) -> None:
         """Store a file, or a folder under its own name."""
         self._client.log_artifact(self.run_id, str(path))

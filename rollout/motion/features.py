@@ -61,6 +61,15 @@ def rederived(features: np.ndarray) -> np.ndarray:
     return joints_to_features(features_to_joints(features))
 
 
+def rederived_motions(outputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features [N, T-1, 263] and lengths re-derived from the skeleton recovered from raw features [N, T, 263], so that
+    a score is earned by what a person would see and not by dims that no joint follows. One frame shorter; 0 beyond."""
+    features = np.zeros_like(outputs[:, 1:])
+    for row, motion, length in zip(features, outputs, lengths):
+        row[: length - 1] = rederived(motion[:length])
+    return features, lengths - 1
+
+
 def features_to_joints(features: np.ndarray) -> np.ndarray:
     """Joint positions float32 [..., T, 22, 3] (metres) of raw features [..., T, 263]; `recover_from_ric`.
 

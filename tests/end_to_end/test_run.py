@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from learner.config import flatten, parse_config
+from learner.evaluation import PHYSICS
 from learner.plan import policy_settings
 from rollout.motion.adapter_folder import load_policy
 
@@ -17,7 +18,7 @@ METRICS = (
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration
 SUMMARY = {
-    "status", "iterations", "seed", "samplers", "wall_seconds", "adapter_sha256", "max_log_prob_gap", "heldout", "trained",
+    "status", "iterations", "seed", "samplers", "wall_seconds", "adapter_sha256", "max_log_prob_gap", "warnings", "heldout", "trained",
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def test_it_ends_well_and_says_so_in_plain_lines(first):
 def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "before_after.png", "before_after.gif",
+        "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png", "before_after.gif",
         "rollouts/000000.parquet", "rollouts/000001.parquet",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md",
     }  # fmt: skip
@@ -61,7 +62,7 @@ def test_the_summary_has_what_was_promised(first):
     assert summary.keys() == SUMMARY
     assert [summary[name] for name in ("status", "iterations", "seed", "samplers")] == ["finished", 2, 7, 1]
     assert summary["max_log_prob_gap"] == 0 and 0 < summary["wall_seconds"] < 240
-    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", "foot_skate"}
+    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", *PHYSICS}
     assert summary["trained"].keys() == {"reward", "judge", "components"}
     for place in ("heldout", "trained"):
         for name in ("reward", "judge"):
@@ -84,14 +85,18 @@ def test_every_metric_of_every_iteration_is_kept(first):
         assert entry["mean_log_prob_current"] == entry["mean_log_prob_old"]
         assert entry["grad_norm"] > 0 and entry["learning_rate"] == 1e-3
     assert len(first.metrics) == 2
-    assert [set(entry) & {"heldout_reward", "heldout_judge"} for entry in first.metrics] == [set(), {"heldout_reward", "heldout_judge"}]
+    heldout = {"reward", "judge", "diversity", "component_tmr", "component_foot_skate", "parted", *PHYSICS}
+    found = [{name.removeprefix("heldout_") for name in entry if name.startswith("heldout_")} for entry in first.metrics]
+    assert found == [set(), heldout]  # no FID: real statistics are the shipped judge's only
     assert first.metrics[0]["mean_log_prob_ref"] == first.metrics[0]["mean_log_prob_current"] != first.metrics[1]["mean_log_prob_ref"]
 
 
 def test_an_evaluation_in_between_is_of_that_iterations_adapter(first):
     """After the last iteration it is the evaluation at the end: same prompts, noise and weights."""
     after = {name: first.summary["heldout"][name]["after"]["mean"] for name in ("reward", "judge")}
+    after |= {name: first.summary["heldout"][name]["after"] for name in ("diversity", *PHYSICS)}
     assert after == pytest.approx({name: first.metrics[1][f"heldout_{name}"] for name in after}, rel=1e-6)
+    assert first.summary["warnings"] == []  # the default reward
 
 
 def test_the_rollouts_explain_the_metrics(first):

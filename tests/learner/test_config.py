@@ -115,6 +115,8 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--objective.kind ppo", "--objective.kind: found 'ppo', expected one of grpo, trajectory"),
         ("--dataset kit", "model.dataset: found 'kit', expected cmu or humanml (KIT"),
         ("--cluster.max_staleness 1", "cluster.max_staleness: found 1, expected 0"),
+        ("--evaluate.on_divergence stop", "evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
+        ("--evaluate.patience 0 --evaluate.every 2", "evaluate.patience: found 0, expected at least 1"),
         ("--model.steps fast", "model.steps: found 'fast', expected a number of steps"),
         ("--model.steps 0", "model.steps: found '0', expected a number of steps"),
         ("--rollout.trained_steps 8", "rollout.trained_steps: found 8, expected at most 7 (of 10 steps"),

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluation import Examination, as_motions, compare, examine, interval, quality
+from learner.evaluation import PHYSICS, Examination, as_motions, compare, examine, interval, quality
 from rewards.components import Component
 from rewards.metrics import fid, statistics
 from rewards.physics import foot_skate
@@ -71,7 +71,8 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
     np.testing.assert_array_equal(found.reward, tmr(motions))
     np.testing.assert_array_equal(found.judge, t2m(motions))
     np.testing.assert_array_equal(found.embedding, t2m.embed_motion(motions.features, motions.lengths))
-    np.testing.assert_array_equal(found.foot_skate, foot_skate(features_to_joints(group.outputs), group.lengths))
+    np.testing.assert_array_equal(found.physics["foot_skate"], foot_skate(features_to_joints(group.outputs), group.lengths))
+    assert found.physics.keys() == PHYSICS.keys()
     swapped = examination(group, t2m, tmr)
     np.testing.assert_array_equal(swapped.reward, found.judge)
     np.testing.assert_array_equal(swapped.judge, found.reward)
@@ -96,8 +97,10 @@ def test_numbers_stay_with_their_sample(group, evaluators):
     group = dataclasses.replace(group, lengths=np.array([9, 6, 12, 9, 9, 5]))
     order = np.array([3, 0, 5, 4, 1, 2])
     plain, moved = (examination(g, *evaluators) for g in (group, reordered(group, order)))
-    for field in ("reward", "judge", "embedding", "foot_skate"):
+    for field in ("reward", "judge", "embedding"):
         np.testing.assert_allclose(getattr(moved, field), getattr(plain, field)[order], atol=2e-5)
+    for name in PHYSICS:
+        np.testing.assert_allclose(moved.physics[name], plain.physics[name][order], rtol=1e-5)
     assert np.std(plain.reward) > 1e-3 and np.std(plain.judge) > 1e-3
 
 
@@ -105,8 +108,10 @@ def test_frames_past_the_length_never_count(group, evaluators):
     outputs = group.outputs.copy()
     outputs[:, 9:] = 1e4
     plain, spoilt = (examination(g, *evaluators) for g in (group, dataclasses.replace(group, outputs=outputs)))
-    for field in ("reward", "judge", "embedding", "foot_skate"):
+    for field in ("reward", "judge", "embedding"):
         np.testing.assert_allclose(getattr(spoilt, field), getattr(plain, field), atol=1e-6)
+    for name in PHYSICS:
+        np.testing.assert_allclose(spoilt.physics[name], plain.physics[name], rtol=1e-6)
 
 
 def test_the_interval_of_held_out_prompts_is_over_prompt_means():
@@ -150,7 +155,8 @@ def test_without_repetition_there_is_no_interval(shape, fixed_prompts):
 def examined(reward, judge=None, embedding=None) -> list[Examination]:
     judge = reward if judge is None else judge
     embedding = np.zeros((*reward.shape, 3)) if embedding is None else embedding
-    return [Examination(r, {"part": r / 2}, j, e, np.full(len(r), 0.25)) for r, j, e in zip(reward, judge, embedding)]
+    physics = {name: np.full(reward.shape[1], 0.25) for name in PHYSICS}
+    return [Examination(r, {"part": r / 2}, j, e, physics) for r, j, e in zip(reward, judge, embedding)]
 
 
 @pytest.mark.parametrize("fixed_prompts", [False, True])
@@ -183,7 +189,17 @@ def test_quality_is_measured_on_all_samples_of_a_run():
     real = statistics(DRAW.normal(1, 2, size=(500, 3)))
     found = quality(examined(np.zeros((8, 5)), embedding=embedding), *real)
     assert found["fid"] == pytest.approx(fid(*real, *statistics(embedding.reshape(40, 3))), rel=1e-9)
-    assert found["foot_skate"] == 0.25 and 1 < found["diversity"] < 4
+    assert {name: found[name] for name in PHYSICS} == dict.fromkeys(PHYSICS, 0.25) and 1 < found["diversity"] < 4
+
+
+def test_a_motion_that_is_not_finite_is_left_out_of_the_quality():
+    embedding = DRAW.normal(size=(8, 5, 3))
+    spoilt = np.concatenate([embedding, np.full((1, 5, 3), np.nan)])
+    real = statistics(DRAW.normal(1, 2, size=(500, 3)))
+    values = np.zeros((9, 5))
+    assert quality(examined(values, embedding=spoilt), *real) == quality(examined(values[:8], embedding=embedding), *real)
+    nothing = quality(examined(values, embedding=np.full((9, 5, 3), np.nan)), *real)
+    assert nothing["fid"] is None and nothing["diversity"] is None
 
 
 def test_without_statistics_of_real_motion_there_is_no_fid():

@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluation import rederived_motions
 from learner.measures import PHYSICS, Measured, Texts, distance, measure, repeats_spread, replication_metrics
 from rewards.metrics import statistics
 from rewards.t2m import T2MReward
 from rewards.tmr import TMRReward
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.prompts import Prompt
 from tests.tiny import HELDOUT, TRAINING
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from learner.measures import METRICS
-from learner.pictures import before_after_gif, before_after_png, intervals_png, reward_curve_png
+from learner.pictures import before_after_gif, before_after_png, heldout_curves_png, intervals_png, reward_curve_png
 from rollout.motion.stick_figures import LEFT, RIGHT, TRAIL
 from tests.figures import pixels, walker
 
@@ -45,6 +45,30 @@ def test_a_motion_that_blew_up_still_has_its_pictures(tmp_path):
     broken[5, 4] = np.nan
     before_after_gif(tmp_path / "motion.gif", [("broken", walker(12), broken, 0.4, float("nan"))])
     assert Image.open(tmp_path / "motion.gif").n_frames > 1
+
+
+def evaluations(parted: list[int]) -> list[dict]:
+    return [
+        {"iterations": 10 * i, "heldout_reward": 0.1 * i, "heldout_judge": -i, "heldout_fid": 40.0 - i, "heldout_jerk": 80.0, "heldout_parted": n}
+        for i, n in enumerate(parted)
+    ]  # fmt: skip
+
+
+def test_held_out_curves_shade_where_reward_and_judge_part(tmp_path):
+    heldout_curves_png(tmp_path / "calm.png", evaluations([0, 0, 0, 0]))
+    heldout_curves_png(tmp_path / "parted.png", evaluations([0, 0, 1, 2]))
+    calm, parted = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("calm.png", "parted.png"))
+    assert calm.shape == parted.shape and (calm != parted).any(axis=2).mean() > 0.1
+    image = Image.open(tmp_path / "calm.png")
+    assert min(len(pixels(image, colour)) for colour in (RIGHT, TRAIL)) > 50
+
+
+def test_held_out_curves_of_one_evaluation_and_of_a_missing_number(tmp_path):
+    entries = evaluations([0, 0])
+    del entries[1]["heldout_fid"]
+    for count in (1, 2):
+        heldout_curves_png(tmp_path / "few.png", entries[:count])
+        assert min(Image.open(tmp_path / "few.png").size) > 200
 
 
 def history(heldout: bool) -> list[dict]:

@@ -54,6 +54,12 @@ def test_metrics_keep_their_iteration(runs):
     assert run.data.metrics["loss"] == -0.1
 
 
+def test_a_warning_is_a_tag_of_the_run(runs):
+    tracker = Tracker.start(parse_config([]), runs / "warned")
+    tracker.warn("reward and judge part")
+    assert read(tracker)[1].data.tags["warning"] == "reward and judge part"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_visible_under_its_own_name(runs, value):
     tracker = Tracker.start(parse_config([]), runs / "nonfinite")

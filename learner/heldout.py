@@ -1,0 +1,33 @@
+"""Held-out judgement while a run trains: its numbers by evaluation, and the word when reward and judge part."""
+
+import numpy as np
+
+from learner.divergence import Divergence
+from learner.evaluation import Examination, interval, quality
+
+
+class HeldOut:
+    """The evaluations of one run on the same prompts and noise, in order; the first is of the base model.
+
+    entries: by evaluation, `iterations` and every metric, as `observe` returns them.
+    """
+
+    def __init__(self, patience: int, real: tuple[np.ndarray | None, np.ndarray | None]):
+        """real: mean and covariance of real motion in the judge's embedding, for FID; (None, None) when not known."""
+        self.real, self.divergence = real, Divergence(patience)
+        self.entries: list[dict[str, float]] = []
+
+    def observe(self, iterations: int, results: list[Examination]) -> tuple[dict[str, float], str | None]:
+        """Metrics by name, each `heldout_...`: reward and its components (raw), judge, FID, diversity, physics, and how many
+        evaluations in a row parted; NaN samples are left out of means. And a warning, when that has just become too many."""
+        values = {name: np.stack([getattr(e, name) for e in results]) for name in ("reward", "judge")}
+        values |= {f"component_{name}": np.stack([e.components[name] for e in results]) for name in results[0].components}
+        verdict = self.divergence.observe(iterations, values["reward"], values["judge"])
+        found = {
+            **{name: interval(values_PG, False)["mean"] for name, values_PG in values.items()}, **quality(results, *self.real),
+            "parted": verdict.streak,
+        }  # fmt: skip
+        metrics = {f"heldout_{name}": float(value) for name, value in found.items() if value is not None}
+        self.entries.append({"iterations": iterations, **metrics})
+        return metrics, verdict.words() if verdict.streak == self.divergence.patience else None
+
