@@ -121,7 +121,7 @@ def run(config: EvaluateConfig) -> str:
     try:
         with Progress(config.rounds * rows, unit="replication") as progress:
             progress.stage("reading model, evaluators and captions", line=False)
-            evaluation = Evaluation.make(config)
+            evaluation = Evaluation.make(config, lambda done, total: progress.stage("encoding", done, total, unit="captions"))
             folder = Folder.claim(config.out, "out", f"evaluation-seed{config.seed}")
             write_config(config, folder.path / "config.yaml")
             progress.stage("starting Ray")

@@ -1,7 +1,7 @@
 """What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from rollout.motion.policy import MotionPolicySettings
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 from rollout.prompts import Prompt, read_prompts
+
+ENCODED_AT_ONCE = 64  # captions between two words of progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +61,11 @@ class Evaluation:
     notes: list[str]
 
     @classmethod
-    def make(cls, config: EvaluateConfig) -> "Evaluation":
-        """Raises InputError for the first file, adapter, caption or setting that does not fit."""
+    def make(cls, config: EvaluateConfig, encoded_so_far: Callable[[int, int], None] = lambda done, total: None) -> "Evaluation":
+        """`encoded_so_far(done, total)` is told of captions: a data set has thousands, and text models are slow on a CPU.
+
+        Raises InputError for the first file, adapter, caption or setting that does not fit.
+        """
         settings = base_settings(config.model)
         policy = load_policy(settings, None)
         if policy.options["context_len"]:
@@ -73,7 +78,12 @@ class Evaluation:
         tmr, t2m = load_evaluators(config.reward.paths())
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
-        encoded = {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(prompts)}
+        encoded = {}
+        for first in range(0, len(prompts), ENCODED_AT_ONCE):
+            some = prompts[first : first + ENCODED_AT_ONCE]
+            encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(some)}
+            Texts(some, tmr, t2m)  # which both evaluators remember
+            encoded_so_far(first + len(some), len(prompts))
         return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
 
     def metrics(self, replication: int, prompts: list[Prompt], measured: Measured) -> dict[str, float]:

@@ -57,13 +57,13 @@ class Progress:
         self._log = path
         self._append(self._lines)
 
-    def stage(self, doing: str, done: int | None = None, total: int | None = None, line: bool = True) -> None:
-        """Say what happens now, such as "starting Ray ...", or with `done` of `total` samples.
+    def stage(self, doing: str, done: int | None = None, total: int | None = None, line: bool = True, unit: str = "samples") -> None:
+        """Say what happens now, such as "starting Ray ...", or with `done` of `total` units.
 
         A terminal shows it in place. Elsewhere the start and the end of a counted stage are lines of their own, unless
         `line` is false: for what happens inside an iteration, which has its own line.
         """
-        text = doing if total is None else f"{doing}: {done}/{total} samples"
+        text = doing if total is None else f"{doing}: {done}/{total} {unit}"
         changed, self._stage = doing != self._stage, doing
         self._spinner.update(text=text)
         if line and (changed or done == total):
