@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import yaml
-
 from rewards.components import DEFAULT
 from rollout.errors import InputError
+from rollout.text_files import parse_yaml
 
 PREFIX = "--reward.components."
 # Flags of the original implementation: name, what is expected, help.
@@ -101,8 +100,8 @@ def _checked(flag: str, text: str) -> str | float:
 def _value(text: str) -> Any:
     """What YAML makes of the text; a number also for 1e-3, which YAML reads as text."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except InputError:
         return text
     try:
         return float(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else value

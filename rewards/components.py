@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.credentials import refuse_credentials
 from rollout.errors import InputError
 
 NORMALISATIONS = ("raw", "std", "rank", "minmax", "percentile")
+LARGEST = 1e30  # weight, in float32
 # Sliding costs its excess, m/s, over 0.035: the mean of real val and test clips. Below that nothing is to be had.
 DEFAULT = {
     "tmr": {"path": "tmr.cosine", "weight": 1.0},
@@ -40,14 +42,29 @@ def _parse(name: Any, settings: Any) -> Component:
         raise InputError(f"{where}: expected a name of letters, digits and _")
     if not isinstance(settings, Mapping):
         raise InputError(f"{where}: found {settings!r}, expected keys and values such as path: foot_skate")
+    refuse_credentials(where, settings)
     options = dict(settings)
     path, weight, normalise = options.pop("path", None), options.pop("weight", 1.0), options.pop("normalise", "raw")
     if not isinstance(path, str) or not path:
         raise InputError(f"{where}.path: found {path!r}, expected a kind that ships, module:Class, or an http address")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not -LARGEST < weight < LARGEST:
         raise InputError(f"{where}.weight: found {weight!r}, expected a finite number")
     if normalise not in NORMALISATIONS:
         raise InputError(f"{where}.normalise: found {normalise!r}, expected one of {', '.join(NORMALISATIONS)}")
     if odd := [key for key in options if not (isinstance(key, str) and key.isidentifier())]:
         raise InputError(f"{where}: key {odd[0]!r}, expected a name")
+    for key, value in options.items():
+        if not _plain(value):
+            raise InputError(f"{where}.{key}: found {value!r}, expected text, numbers, true, false, null, or lists and mappings of these")
     return Component(path, float(weight), normalise, options)
+
+
+def _plain(value: Any) -> bool:
+    """Whether every store can hold an option: YAML also makes dates, bytes, sets, keys that are numbers, and NaN."""
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or isinstance(value, (str, bool)) or (isinstance(value, int) and abs(value) < 2**63)

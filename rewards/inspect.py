@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import yaml
 
 from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, of_file, take_component_flags
 from rewards.components import DEFAULT, Component, parse_components
@@ -23,6 +22,7 @@ from rewards.paths import EvaluatorPaths
 from rewards.registry import choose_judge, use_folder
 from rewards.scoring import Scorer, load_reward_and_judge
 from rollout.errors import InputError
+from rollout.text_files import parse_yaml
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,11 +86,11 @@ def verdict(result: Inspection) -> list[str]:
 
 def _reward_section(path: str) -> dict:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config: cannot read {path} ({type(error).__name__})") from None
-    except yaml.YAMLError:
-        raise InputError(f"--config: {path} is not valid YAML") from None
+    except InputError as error:
+        raise InputError(f"--config: {path}: {error}") from None
     section = content.get("reward") if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise InputError(f"--config: {path} has no section `reward:`")

@@ -1,6 +1,5 @@
 """Motions on disk as rewards read them: what `rollout.sample` wrote, the rollouts of a run, or recorded motion."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from rollout.motion.dataset import clip_features, read_clips
 from rollout.motion.features import rederived_motions
 from rollout.motion.skeleton import FEATURES
 from rollout.record import read_rollout
+from rollout.text_files import read_json
 from rollout.weights import read_array
 
 MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
@@ -40,11 +40,11 @@ def read_real(path: Path) -> Motions:
 
 def _from_samples(folder: Path) -> tuple[list[np.ndarray], list[str], list[str]]:
     where = folder / "prompts.json"
-    try:
-        entries = json.loads(where.read_text(encoding="utf-8"))
-        names, prompts = [entry["motion"] for entry in entries], [entry["prompt"] for entry in entries]
-    except (ValueError, TypeError, KeyError):
-        raise InputError(f'{where}: not the list of {{"motion", "prompt", "frames"}} that rollout.sample writes') from None
+    entries = read_json(where)
+    listed = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not listed or not all(isinstance(entry.get(key), str) for entry in entries for key in ("motion", "prompt")):
+        raise InputError(f'{where}: not the list of {{"motion", "prompt", "frames"}} that rollout.sample writes')
+    names, prompts = [entry["motion"] for entry in entries], [entry["prompt"] for entry in entries]
     return [read_array(folder / f"{name}.features.npy") for name in names], prompts, prompts
 
 

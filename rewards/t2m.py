@@ -84,27 +84,17 @@ def build_networks(checkpoint, source: str) -> tuple[TextEncoder, MovementEncode
         found = f"without {', '.join(absent)}" if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f"{source}: found {found}, expected a dict with {', '.join(parts)}")
     text, movement, motion = (checkpoint[part] for part in parts)
-    networks = (
-        TextEncoder(
-            size_of(text, "input_emb.weight", 1, 300),
-            len(CATEGORIES),
-            size_of(text, "input_emb.weight", 0, 512),
-            size_of(text, "output_net.3.weight", 0, 512),
-        ),
-        MovementEncoder(
+    hidden, latent = size_of(text, "input_emb.weight", 0, 512), size_of(text, "output_net.3.weight", 0, 512)
+    builders = (
+        lambda: TextEncoder(size_of(text, "input_emb.weight", 1, 300), len(CATEGORIES), hidden, latent),
+        lambda: MovementEncoder(
             size_of(movement, "main.0.weight", 1, 259),
             size_of(movement, "main.0.weight", 0, 512),
             size_of(movement, "main.3.weight", 0, 512),
         ),
-        BiGRUEncoder(
-            size_of(movement, "out_net.weight", 0, 512),
-            size_of(motion, "input_emb.weight", 0, 1024),
-            size_of(text, "output_net.3.weight", 0, 512),
-        ),
+        lambda: BiGRUEncoder(size_of(movement, "out_net.weight", 0, 512), size_of(motion, "input_emb.weight", 0, 1024), latent),
     )
-    for part, network in zip(parts, networks):
-        load_strict(network, checkpoint[part], f"{source} [{part}]")
-    return networks
+    return tuple(load_strict(build, checkpoint[part], f"{source} [{part}]") for part, build in zip(parts, builders))
 
 
 class T2MReward:

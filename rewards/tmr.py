@@ -96,15 +96,13 @@ def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
     latent, heads = widths["latent_dim"], widths["num_heads"]
     if type(heads) is not int or heads < 1 or latent % heads:
         raise InputError(f"{source}: latent width {latent} is not divisible into {heads} heads")
-    encoder = ActorEncoder(**widths)
-    load_strict(encoder, state, source)
-    return encoder
+    return load_strict(lambda: ActorEncoder(**widths), state, source)
 
 
 def layers_of(state, stack: str) -> int:
-    """How many layers `stack` has in a state dict, 1 when it has none."""
-    found = [re.match(rf"{stack}\.layers\.(\d+)\.", key) for key in state] if isinstance(state, dict) else []
-    return 1 + max((int(match[1]) for match in found if match), default=0)
+    """How many layers `stack` has in a state dict, 1 when it has none. Counted: a name may say any number."""
+    found = [re.match(rf"{stack}\.layers\.(\d+)\.", str(key)) for key in state] if isinstance(state, dict) else []
+    return max(1, len({match[1] for match in found if match}))
 
 
 def check_movement(path: Path) -> None:
@@ -113,13 +111,14 @@ def check_movement(path: Path) -> None:
     if MOVEMENT in networks or "main.0.weight" in networks.get(PLAIN, {}):
         state = pick(networks, MOVEMENT, path)
         nfeats, hidden = size_of(state, "main.0.weight", 1, 259), size_of(state, "main.0.weight", 0, 512)
-        network = MovementEncoder(nfeats, hidden, size_of(state, "main.3.weight", 0, 512))
+        latent = size_of(state, "main.3.weight", 0, 512)
+        load_strict(lambda: MovementEncoder(nfeats, hidden, latent), state, str(path))
     else:
         state = pick(networks, DECODER, path)
         nfeats, latent = size_of(state, "final_layer.weight", 0, 263), size_of(state, "final_layer.weight", 1, 256)
         feedforward = size_of(state, "seqTransDecoder.layers.0.linear1.weight", 0, 1024)
-        network = ActorDecoder(nfeats, latent, feedforward, layers_of(state, "seqTransDecoder"), num_heads=1)
-    load_strict(network, state, str(path))
+        layers = layers_of(state, "seqTransDecoder")
+        load_strict(lambda: ActorDecoder(nfeats, latent, feedforward, layers, num_heads=1), state, str(path))
 
 
 class TMRReward:

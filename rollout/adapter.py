@@ -35,14 +35,14 @@ class Adapter:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Views into the buffer by name. Raises InputError when index and buffer do not fit, or the digest is wrong."""
-        total = sum(int(np.prod(shape)) for _, shape in self.index)
-        if self.buffer.dtype != np.float32 or self.buffer.shape != (total,):
-            raise InputError(
-                f"adapter version {self.version}: buffer is {self.buffer.dtype} {self.buffer.shape}, its index needs float32 ({total},)"
-            )
+        total, what = sum(int(np.prod(shape)) for _, shape in self.index), f"adapter version {self.version}"
+        if self.buffer.dtype != np.float32:
+            raise InputError(f"{what}: wrong dtype, its buffer is {self.buffer.dtype}, expected float32")
+        if self.buffer.shape != (total,):
+            raise InputError(f"{what}: truncated or padded, its buffer is {self.buffer.shape}, its index needs ({total},)")
         found = flat_digest(self.buffer, self.index)
         if found != self.sha256:
-            raise InputError(f"adapter version {self.version}: content has sha256 {found[:12]}, announced {self.sha256[:12]}")
+            raise InputError(f"{what}: changed on its way, content has sha256 {found[:12]}, announced {self.sha256[:12]}")
         views, start = {}, 0
         for name, shape in self.index:
             size = int(np.prod(shape))

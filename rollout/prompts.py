@@ -1,16 +1,16 @@
 """Where prompts come from: a text file, a JSON list, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rollout.errors import InputError
 from rollout.motion.humanml import Skipped, is_split_file, read_split
+from rollout.parquet import read_table
+from rollout.text_files import is_text, read_json
 
 log = logging.getLogger(__name__)
 MAX_CHARACTERS = 1000
@@ -64,10 +64,7 @@ def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
 
 
 def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise InputError(f"{path}: found a JSON {type(entries).__name__}, expected a list of prompts")
     for number, entry in enumerate(entries, start=1):
@@ -79,11 +76,11 @@ def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
 
 def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
     types = {"captions": pa.list_(pa.string()), "n_frames": pa.int64()}
+    table = read_table(path)
+    if missing := [name for name in types if name not in table.column_names]:
+        raise InputError(f"{path}: no column {missing[0]!r}, expected captions and n_frames")
     try:
-        names = pq.read_schema(path).names
-        if missing := [name for name in types if name not in names]:
-            raise InputError(f"{path}: no column {missing[0]!r}, expected captions and n_frames")
-        table = pq.read_table(path, columns=list(types)).cast(pa.schema(types))
+        table = table.select(list(types)).cast(pa.schema(types))
     except pa.ArrowException as error:
         raise InputError(f"{path}: not a Parquet file of captions ({str(error).splitlines()[0][:120]})") from None
     for number, row in enumerate(table.to_pylist()):
@@ -108,7 +105,7 @@ def _from_split(file: Path) -> list[Prompt]:
 
 def _whole_number(text: str) -> int | str:
     """The number, or what stood there instead, for the check to name."""
-    return int(text) if text.strip().isascii() and text.strip().isdigit() else text
+    return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
 
 
 def _checked(where: str, text: str, length: object) -> Prompt:
@@ -117,6 +114,8 @@ def _checked(where: str, text: str, length: object) -> Prompt:
         raise InputError(f"{where}: the prompt is empty")
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{where}: the prompt has {len(text)} characters, expected at most {MAX_CHARACTERS}")
+    if not is_text(text):
+        raise InputError(f"{where}: the prompt {text[:60]!r} holds a NUL or half a character, expected Unicode text")
     if type(length) is not int or length < 1:
         raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
     return Prompt(text, length)

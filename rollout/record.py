@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from rollout.errors import InputError
 from rollout.motion.skeleton import FEATURES
+from rollout.parquet import read_table
 
 SCHEMA = pa.schema(
     [
@@ -57,7 +58,7 @@ def write_rollout(path: Path | str, rows: list[dict]) -> None:
         with open(aside, "wb") as file:
             # Bytes of equal significance side by side: a quarter smaller than plain floats.
             pq.write_table(table, file, compression="zstd", use_dictionary=["prompt", "seed", "adapter_sha256"],
-                           use_byte_stream_split=["motion.list.element"])  # fmt: skip
+                           use_byte_stream_split=["motion.list.element"], write_page_checksum=True)  # fmt: skip
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -68,24 +69,24 @@ def write_rollout(path: Path | str, rows: list[dict]) -> None:
 def read_rollout(path: Path | str) -> list[dict]:
     """The rows as they were written: `motion` float32 [length, 263], `log_probs` and `timesteps` arrays [K].
 
-    Raises InputError for a file that is missing, not Parquet, or no rollout.
+    Raises InputError for a file that is missing, damaged (pages have checksums), not Parquet, or no rollout.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: rollout file not found")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0][:120]})") from None
+    table = read_table(path)
     if not table.schema.equals(SCHEMA):
         raise InputError(f"{path}: its columns are not those of a rollout ({', '.join(SCHEMA.names)})")
+    for name in SCHEMA.names:
+        column = table.column(name).combine_chunks()
+        inside = {"components": ["items"], "log_probs": ["values"], "timesteps": ["values"], "motion": ["values"]}.get(name, [])
+        if column.null_count or any(getattr(column, part).null_count for part in inside):
+            raise InputError(f"{path}: column {name!r} has empty cells, expected none")
     arrays = {name: table.column(name) for name in ("log_probs", "timesteps", "motion")}
     rows = table.drop_columns(list(arrays)).to_pylist()
     for i, row in enumerate(rows):
         row["components"] = dict(row["components"])
         for name, column in arrays.items():
             row[name] = column[i].values.to_numpy()
-        if row["motion"].size != row["length"] * FEATURES:
+        if row["length"] < 1 or row["motion"].size != row["length"] * FEATURES:
             raise InputError(
                 f"{path}: row {i} holds {row['motion'].size} motion numbers, expected {row['length']} x {FEATURES}"
             )

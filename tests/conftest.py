@@ -6,11 +6,19 @@ The folders of a session are read only; those written anew for each test may be 
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is imported: one thread each, for tests that compare bit for bit with actors of one thread, and because
 # several processes with a thread for every core each stand in each other's way.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Properties of hostile input: the same cases in every run. HYPOTHESIS_PROFILE=torture has many times as many.
+for profile, examples in (("quick", 15), ("torture", 250)):
+    settings.register_profile(
+        profile, max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,39 @@
 """A run's `adapter/` folder: PEFT's format for an adapter, one safetensors file for a fully trained denoiser."""
 
 import dataclasses
-import json
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from rollout.adapter import Adapter
 from rollout.errors import InputError
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.text_files import read_json
 
 CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", "denoiser.safetensors"
 
 
 def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
-    """Writes what `policy` holds; `PeftModel.from_pretrained(denoiser, folder)` reads an adapter back."""
-    if policy.settings.lora_rank:
-        policy.denoiser.save_pretrained(str(folder))
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: p.detach().contiguous() for name, p in policy.denoiser.named_parameters()}, folder / FULL)
+    """Writes what `policy` holds; `PeftModel.from_pretrained(denoiser, folder)` reads an adapter back.
+
+    Each file of that name is whole at any moment: the folder's earlier one, or the new one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing", dir=folder) as aside:
+        if policy.settings.lora_rank:
+            # PEFT makes a set of them, which every process would write in another order.
+            policy.denoiser.peft_config["default"].target_modules = sorted(policy.settings.lora_targets)
+            policy.denoiser.save_pretrained(aside)
+        else:
+            save_file({name: p.detach().contiguous() for name, p in policy.denoiser.named_parameters()}, Path(aside, FULL))
+        for file in Path(aside).iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+            file.replace(folder / file.name)
 
 
 def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str = "cpu") -> MotionDiffusionPolicy:
@@ -38,9 +49,14 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str
     if (folder / FULL).exists():
         settings, state = dataclasses.replace(settings, lora_rank=0), _read_weights(folder / FULL)
     else:
-        settings = dataclasses.replace(settings, **_read_config(folder / CONFIG))
+        config = _read_config(folder / CONFIG)
+        settings = dataclasses.replace(settings, **config)
         # PEFT leaves the adapter's name out of the file.
         state = {key.replace(".weight", ".default.weight"): value for key, value in _read_weights(folder / WEIGHTS).items()}
+        # Before anything of that rank is made: the file may claim any.
+        if odd := [key for key, value in state.items() if "lora_A" in key and value.shape[:1] != (config["lora_rank"],)]:
+            found = f"{odd[0]} is {state[odd[0]].shape}"
+            raise InputError(f"{folder / WEIGHTS}: {found}, expected the rank {config['lora_rank']} of {CONFIG}")
     policy = MotionDiffusionPolicy(settings, device)
     try:
         policy.load_adapter(Adapter.pack(0, state))
@@ -51,18 +67,25 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str
 
 def _read_weights(file: Path) -> dict[str, np.ndarray]:
     try:
-        return load_file(file)
+        state = load_file(file)
     except FileNotFoundError:
         raise InputError(f"{file}: not found; expected the adapter/ folder of a run") from None
-    except (SafetensorError, ValueError) as error:
+    except Exception as error:  # a damaged header surfaces as almost any exception type
         raise InputError(f"{file}: not a readable safetensors file ({str(error)[:100]})") from None
+    if not state:
+        raise InputError(f"{file}: holds no tensors")
+    with np.errstate(over="ignore"):  # infinity, which is refused by name
+        return {key: value.astype(np.float32) for key, value in state.items()}
 
 
 def _read_config(file: Path) -> dict:
-    try:
-        config = json.loads(file.read_text())
-        return {"lora_rank": int(config["r"]), "lora_alpha": config["lora_alpha"], "lora_targets": tuple(sorted(config["target_modules"]))}
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found; expected the adapter/ folder of a run") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: expected PEFT's r, lora_alpha and target_modules ({type(error).__name__}: {error})") from None
+    if not file.exists():
+        raise InputError(f"{file}: not found; expected the adapter/ folder of a run")
+    config = read_json(file)
+    rank, alpha, targets = (config.get(key) if isinstance(config, dict) else None for key in ("r", "lora_alpha", "target_modules"))
+    scaled = type(alpha) in (int, float) and 0 < alpha < 1e30
+    named = isinstance(targets, list) and bool(targets) and all(isinstance(name, str) and name for name in targets)
+    if type(rank) is not int or rank < 1 or not scaled or not named:
+        found = f"r {rank!r}, lora_alpha {alpha!r}, target_modules {targets!r}"
+        raise InputError(f"{file}: found {found}, expected a whole number, a number and a list of names")
+    return {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": tuple(sorted(targets))}

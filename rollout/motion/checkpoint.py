@@ -15,7 +15,7 @@ from rollout.motion.schedule import Schedule
 from rollout.motion.skeleton import FEATURES, KIT_FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
-from rollout.weights import as_tensor, read_array, read_json_object, read_torch, size_of
+from rollout.weights import as_tensor, load_strict, read_array, read_json_object, read_torch, size_of
 
 # Options that older args.json files lack, with what they meant then (spec official-formats 1.2).
 MISSING_ARGS = {
@@ -23,6 +23,7 @@ MISSING_ARGS = {
     "context_len": 0, "pred_len": 0, "multi_target_cond": False, "cond_mask_prob": 0.1, "layers": 8, "latent_dim": 512,
     "diffusion_steps": 1000, "noise_schedule": "cosine", "sigma_small": True, "emb_trans_dec": False, "dataset": "humanml",
 }  # fmt: skip
+MOST_POSITIONS = 100_000  # each costs a row of the latent width; published models have 5,000
 DATASET_FOLDERS = {FEATURES: "HumanML3D", KIT_FEATURES: "KIT-ML"}  # where an MDM checkout keeps Mean.npy and Std.npy
 
 
@@ -82,9 +83,9 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
         state = state["model_avg"] if options["use_ema"] and "model_avg" in state else state.get("model", state)
     if not isinstance(state, dict) or not state:
         raise InputError(f"{source}: expected a dictionary of tensors, found {type(state).__name__}")
-    state = {k: v for k, v in state.items() if not k.startswith("clip_model.") and k not in RECOMPUTED}
+    state = {k: v for k, v in state.items() if not str(k).startswith("clip_model.") and k not in RECOMPUTED}
     for key, value in state.items():
-        if not isinstance(value, Tensor) or value.ndim == 0:
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.ndim == 0:
             raise InputError(f"{source}: {key} is of type {type(value).__name__}, expected a tensor with a shape")
     decoder = options["arch"] == "trans_dec"
     if unknown := sorted(key for key in state if not key.startswith((*NAMES, STACK[decoder]))):
@@ -96,10 +97,11 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
         if ours[key].ndim != 2:
             raise InputError(f"{source}: not an MDM checkpoint: {key} has shape {list(ours[key].shape)}, expected a matrix")
     class_token = "none"
+    # Of layers args.json may claim any number; past the number of tensors one more is as wrong, and not slower.
     if decoder and options["emb_trans_dec"]:
         class_token = "condition" if options["first_release"] else "time"
     shape = MDMShape(
-        features=size_of(ours, "pose_in.weight", 1, 0), latent=size_of(ours, "pose_in.weight", 0, 0), layers=options["layers"],
+        features=size_of(ours, "pose_in.weight", 1, 0), latent=size_of(ours, "pose_in.weight", 0, 0), layers=min(options["layers"], len(ours)),
         feedforward=size_of(ours, "layers.0.linear1.weight", 0, 0), text=0 if options["unconstrained"] else ours["text_in.weight"].shape[1],
         max_positions=options["pos_embed_max_len"], decoder=decoder, class_token=class_token,
     )  # fmt: skip
@@ -108,18 +110,7 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
             f"{source}: {shape.features} motion features, latent width {shape.latent}; "
             f"expected {FEATURES} (KIT: {KIT_FEATURES}) features and a width for {HEADS} heads"
         )
-    denoiser = MDM(shape)
-    expected = denoiser.state_dict()
-    for problem, keys in (("missing", expected.keys() - ours.keys()), ("unexpected", ours.keys() - expected.keys())):
-        if keys:
-            raise InputError(f"{source}: {problem} tensors {sorted(keys)[:4]} for {shape}")
-    for key, value in ours.items():
-        if value.shape != expected[key].shape:
-            raise InputError(f"{source}: tensor {key} has shape {list(value.shape)}, expected {list(expected[key].shape)}")
-        if not torch.isfinite(value).all():
-            raise InputError(f"{source}: tensor {key} contains NaN or infinity")
-    denoiser.load_state_dict(ours)
-    return denoiser.eval()
+    return load_strict(lambda: MDM(shape), ours, str(source)).eval()
 
 
 def _require_supported(options: dict, source: Path) -> None:
@@ -166,6 +157,8 @@ def _read_args(file: Path) -> dict:
             raise InputError(f"{file}: {name} is {options[name]!r}, expected a whole number of at least {least}")
     if not options["sigma_small"]:
         raise InputError(f"{file}: sigma_small is false; supported here: the fixed small variance")
+    if options["pos_embed_max_len"] > MOST_POSITIONS:
+        raise InputError(f"{file}: pos_embed_max_len is {options['pos_embed_max_len']}, expected at most {MOST_POSITIONS}")
     if options["pos_embed_max_len"] < options["diffusion_steps"]:
         raise InputError(f"{file}: pos_embed_max_len {options['pos_embed_max_len']} has no row for step {options['diffusion_steps'] - 1}")
     return found
@@ -175,17 +168,10 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
     if not (folder / "text_encoder.pt").exists():
         return None
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    state = read_torch(folder / "text_encoder.pt")
-    if not isinstance(state, dict):
-        raise InputError(f"{folder / 'text_encoder.pt'}: expected a dictionary of tensors, found {type(state).__name__}")
-    try:
-        encoder = VocabularyTextEncoder(vocabulary, state["word_vectors.weight"].shape[1], state["gru.weight_hh_l0"].shape[1])
-        encoder.load_state_dict(state)
-    except (KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder / 'text_encoder.pt'}: does not fit {folder / 'vocabulary.json'}: {str(error)[:160]!r}") from None
-    for key, value in state.items():
-        if not torch.isfinite(value).all():
-            raise InputError(f"{folder / 'text_encoder.pt'}: tensor {key} contains NaN or infinity")
+    file = folder / "text_encoder.pt"
+    state = read_torch(file)
+    words, hidden = size_of(state, "word_vectors.weight", 1, 64), size_of(state, "gru.weight_hh_l0", 1, 64)
+    encoder = load_strict(lambda: VocabularyTextEncoder(vocabulary, words, hidden), state, f"{file} with vocabulary.json")
     if encoder.width != denoiser.shape.text:
         raise InputError(f"{folder / 'text_encoder.pt'}: embeds text in {encoder.width} numbers, the model takes {denoiser.shape.text}")
     return encoder.eval()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rollout.errors import InputError
 from rollout.motion.features import joints_to_features
 from rollout.motion.skeleton import FPS, JOINTS, retarget
+from rollout.parquet import read_table
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = {
@@ -85,12 +85,7 @@ def clip_features(clips: list[Clip]) -> list[np.ndarray]:
 
 
 def _read_columns(path: Path) -> dict[str, pa.Array]:
-    if not path.is_file():
-        raise InputError(f"{path}: motion file not found")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    table = read_table(path)
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}, expected columns {', '.join(_COLUMNS)}")

@@ -70,6 +70,8 @@ class HuggingFaceText:
 
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
+        if name.startswith("Auto"):
+            options["trust_remote_code"] = False  # unsaid, it asks on the terminal whether to run what the folder holds
         try:
             return getattr(transformers, name).from_pretrained(self.source, local_files_only=True, **options)
         except Exception as error:  # a damaged folder surfaces as almost any exception type

@@ -73,7 +73,7 @@ def read_split(file: Path, skipped: Skipped) -> Iterator[CaptionedMotion]:
     for name in _read_names(file):
         try:
             lines = (folder / TEXTS / f"{name}.txt").read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name with a NUL
             missing = isinstance(error, FileNotFoundError)
             skipped.add("text files missing" if missing else "text files that are not UTF-8 text", f"{TEXTS}/{name}.txt")
             continue

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from rollout.errors import InputError
+from rollout.text_files import read_json
 
 PAD, UNKNOWN = 0, 1
 
@@ -48,12 +49,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        try:
-            words = json.loads(Path(path).read_text())
-        except FileNotFoundError:
-            raise InputError(f"{path}: vocabulary file not found") from None
-        except (OSError, ValueError):
-            raise InputError(f"{path}: not a JSON list of words") from None
+        words = read_json(Path(path))
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{path}: expected a JSON list of words")
         return cls(words)

@@ -32,8 +32,7 @@ def test_parity_tmr(folder):
         torch.testing.assert_close(logvar, recorded[f"{part}_logvar"], atol=FORWARD, rtol=0)
     widths = ("nfeats", "latent_dim", "ff_size", "num_layers", "num_heads")
     shape = {key: model["motion_decoder"][key] for key in widths}
-    decoder = ActorDecoder(**shape).eval()
-    load_strict(decoder, read_torch(weights / "motion_decoder.pt"), "motion_decoder")
+    decoder = load_strict(lambda: ActorDecoder(**shape), read_torch(weights / "motion_decoder.pt"), "motion_decoder").eval()
     for part in ("text", "motion"):
         decoded = decoder(recorded[f"{part}_mu"], recorded["motion_mask"])
         torch.testing.assert_close(decoded, recorded[f"decode_from_{part}"], atol=FORWARD, rtol=0)

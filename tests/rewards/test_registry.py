@@ -98,6 +98,7 @@ def test_what_cannot_be_built_is_one_line(mine, path, options, message):
         ({"a": {"path": "jerk", "weight": "much"}}, "reward.components.a.weight: found 'much', expected a finite number"),
         ({"a": {"path": "jerk", "weight": True}}, "reward.components.a.weight: found True, expected a finite number"),
         ({"a": {"path": "jerk", "weight": float("nan")}}, "reward.components.a.weight: found nan, expected a finite number"),
+        ({"a": {"path": "http://me:sesame@host"}}, "reward.components.a.path: found credentials in 'http://***@host', expected them in"),
         ({"a": {"path": "jerk", "normalise": "z"}}, "reward.components.a.normalise: found 'z', expected one of raw, std, rank, "),
     ],
 )

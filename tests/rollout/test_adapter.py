@@ -85,9 +85,9 @@ def damaged(adapter: Adapter, how: str) -> Adapter:
     "how, message",
     [
         ("a flipped bit", "sha256"),
-        ("too short", "needs float32 (15,)"),
+        ("too short", "its index needs (15,)"),
         ("another type", "buffer is float64"),
-        ("another shape in the index", "needs float32 (13,)"),
+        ("another shape in the index", "its index needs (13,)"),
         ("another name in the index", "sha256"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_clip_with_a_vanished_bone_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="nowhere.parquet: motion file not found"):
+    with pytest.raises(InputError, match="nowhere.parquet: file not found"):
         read_clips(tmp_path / "nowhere.parquet")
 
 

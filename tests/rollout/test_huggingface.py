@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DistilBert
 
 from rollout.errors import InputError
 from rollout.motion.huggingface import CLIP_TOKENS, SOURCES, ClipText, DistilBertText, text_encoder
+from tests.hostile import trapped
 from tests.parity import parameters
 
 FORWARD = 5e-6
@@ -161,3 +162,19 @@ def test_the_official_encoders_are_looked_for_under_every_name_they_have(tmp_pat
         assert text_encoder("bert").width == 8
     finally:
         text_encoder.cache_clear()
+
+
+@pytest.mark.parametrize("weights", ["auto_map", "pickle"])
+def test_a_folder_that_brings_code_runs_none(tmp_path, weights):
+    folder, sprung = tmp_path / "encoder", tmp_path / "sprung"
+    folder.mkdir()
+    config = {"model_type": "distilbert", "dim": 8, "hidden_dim": 8, "n_heads": 2, "n_layers": 1, "vocab_size": 8}
+    if weights == "auto_map":
+        config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
+        (folder / "mine.py").write_text(f"import os\nos.mknod({str(sprung)!r})\nclass Config: dim = 8\n")
+    else:
+        (folder / "pytorch_model.bin").write_bytes(trapped(sprung, 2))
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="this folder has no readable DistilBERT"):
+        DistilBertText(str(folder)).encode("a person walks")
+    assert not sprung.exists()

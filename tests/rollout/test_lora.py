@@ -1,9 +1,13 @@
 """The adapter inside the denoiser: every tensor of it lives, and without it the model is the base, bit for bit."""
 
+import json
+import resource
+
 import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from rollout.adapter import Adapter
 from rollout.errors import InputError
@@ -134,6 +138,12 @@ def test_a_saved_adapter_loads_with_peft_alone(mdm_folder, policy, tmp_path):
         assert torch.equal(loaded(x, t, text), policy.denoiser(x, t, text))
 
 
+def test_every_process_writes_the_same_config(policy, tmp_path):
+    save_adapter(policy, tmp_path / "adapter")
+    targets = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(policy.settings.lora_targets)
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"lora_rank": 2, "lora_alpha": 3, "lora_targets": ("v", "linear1")}, {"lora_rank": 0}]
 )
@@ -143,6 +153,22 @@ def test_a_saved_adapter_samples_the_same_motions_again(mdm_folder, tmp_path, se
     save_adapter(policy, tmp_path / "adapter")
     again = load_policy(make_policy(mdm_folder).settings, tmp_path / "adapter")
     assert sample_group(again).digest == sample_group(policy).digest
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora_rank": 0}])
+def test_a_save_that_fails_leaves_the_earlier_adapter(mdm_folder, tmp_path, settings):
+    policy = make_policy(mdm_folder, **settings)
+    save_adapter(policy, tmp_path / "adapter")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    policy.load_adapter(noisy_adapter(policy, scale=0.02))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # as a full disk
+    try:
+        with pytest.raises((OSError, SafetensorError)):
+            save_adapter(policy, tmp_path / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()} == before
 
 
 def test_without_a_folder_the_base_model_samples(mdm_folder):

@@ -129,7 +129,7 @@ def test_what_is_missing_of_a_folder_is_named(tmp_path):
     (tmp_path / "test.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="test.txt: not readable as UTF-8"):
         read_motions(tmp_path)
-    with pytest.raises(InputError, match="nowhere: motion file not found"):
+    with pytest.raises(InputError, match="nowhere: file not found"):
         read_motions(tmp_path / "nowhere")
 
 

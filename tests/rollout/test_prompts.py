@@ -55,7 +55,7 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.txt", "walk\tsoon", "line 1: length is 'soon', expected"),
         ("p.txt", "walk\t", "line 1: length is '', expected"),
         ("p.txt", "\t60", "line 1: the prompt is empty"),
-        ("p.json", "[{]", "p.json: not JSON"),
+        ("p.json", "[{]", "p.json: not a JSON file"),
         ("p.json", '{"caption": "walk"}', "found a JSON dict, expected a list"),
         ("p.json", '[{"caption": "walk"}, {"text": "hop"}]', "prompt 2: found .*text.*expected"),
         ("p.json", '["walk"]', "prompt 1: found 'walk', expected"),
@@ -63,7 +63,7 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.json", '[{"caption": "walk", "length": true}]', "prompt 1: length is True, expected"),
         ("p.json", '[{"caption": "walk", "length": null}]', "prompt 1: length is None, expected"),
         ("p.json", json.dumps([{"caption": " "}]), "prompt 1: the prompt is empty"),
-        ("p.parquet", "walk\n", "p.parquet: not a Parquet file of captions"),
+        ("p.parquet", "walk\n", "p.parquet: not a readable Parquet file"),
     ],
 )
 def test_a_bad_file_ends_in_one_line_that_names_the_place(tmp_path, name, content, message):

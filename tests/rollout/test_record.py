@@ -92,7 +92,7 @@ def test_a_row_that_does_not_fit_is_refused(tmp_path, change, message):
 
 
 def test_what_is_no_rollout_is_refused(tmp_path):
-    with pytest.raises(InputError, match="rollout file not found"):
+    with pytest.raises(InputError, match="nowhere.parquet: file not found"):
         read_rollout(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("walk\n")
     with pytest.raises(InputError, match="not a readable Parquet file"):

@@ -115,7 +115,7 @@ def damaged(folder, name: str, content: bytes):
         (lambda tmp, _: {"model": tmp / "none"}, "none"),
         (lambda tmp, _: {"adapter": tmp / "none"}, "none/adapter_config.json: not found"),
         (lambda tmp, lora: {"adapter": damaged(lora, "adapter_model.safetensors", b"x" * 99)}, "adapter_model.safetensors: not a readable"),
-        (lambda tmp, lora: {"adapter": damaged(lora, "adapter_config.json", b"{}")}, "adapter_config.json: expected PEFT's r"),
+        (lambda tmp, lora: {"adapter": damaged(lora, "adapter_config.json", b"{}")}, "adapter_config.json: found r None"),
         (lambda tmp, lora: {"adapter": damaged(lora, "denoiser.safetensors", b"")}, "denoiser.safetensors: not a readable"),
         (lambda tmp, _: {"steps": "51"}, "respacing: found '51'"),
         (lambda tmp, _: {"samples": 0}, "--samples: found 0, expected at least 1"),

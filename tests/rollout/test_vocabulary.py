@@ -58,7 +58,7 @@ def test_a_file_that_is_no_word_list_is_named(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="vocabulary.json: vocabulary file not found"):
+    with pytest.raises(InputError, match="vocabulary.json: file not found"):
         Vocabulary.load(tmp_path / "vocabulary.json")
 
 
