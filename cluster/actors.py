@@ -3,23 +3,29 @@
 Each is built by `start`, since an error in a constructor reaches the driver as text and not as an exception.
 """
 
+import dataclasses
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import ray
 import torch
 
+from cluster.calls import Whereabouts
 from learner.evaluate_settings import EvaluateConfig
 from learner.evaluation import Examination, as_motions, examine
-from learner.learner import Learner, ScoredGroup, SyncError, Update
+from learner.learner import Learner, State, SyncError, Update
 from learner.measures import Measured, measure
 from learner.settings import Config
+from learner.tally import ScoredGroup
 from rewards.compose import Composer
 from rewards.evaluators import load_evaluators
 from rewards.registry import use_folder
 from rewards.scoring import Scores, load_reward_and_judge
 from rewards.texts import Embedded
 from rollout.adapter import Adapter
+from rollout.errors import InputError
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Conditioning, Group, Request
@@ -31,16 +37,27 @@ def own_device(threads: int) -> str:
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
 
+class Process:
+    """What every actor can say of itself."""
+
+    def whereabouts(self) -> Whereabouts:
+        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), os.readlink("/proc/self/fd/2"))
+
+
 @ray.remote
-class SamplerActor:
+class SamplerActor(Process):
     """Samples groups. Holds no state but the adapter, which it must be given before it may sample."""
 
     def start(self, settings: MotionPolicySettings, threads: int) -> None:
         self.policy = MotionDiffusionPolicy(settings, own_device(threads))
 
-    def load_adapter(self, adapter: Adapter) -> str:
-        """Digest of the weights the policy holds afterwards, read back from its parameters."""
-        return self.policy.load_adapter(adapter)
+    def load_adapter(self, adapter: Adapter) -> tuple[int, str]:
+        """Version and digest of the weights the policy holds afterwards, read back from its parameters. Raises SyncError for
+        an adapter that is not whole or not this policy's, which leaves the weights as they were."""
+        try:
+            return adapter.version, self.policy.load_adapter(adapter)
+        except InputError as error:
+            raise SyncError(f"a sampler refused what was published: {error}") from None
 
     def sample(self, request: Request, sha256: str) -> Group:
         """One group under the adapter `sha256`; refuses to sample under any other (a fresh actor holds none)."""
@@ -59,7 +76,7 @@ class SamplerActor:
 
 
 @ray.remote
-class RewardActor:
+class RewardActor(Process):
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
     def start(self, config: Config, texts: Embedded, folder: str, threads: int) -> None:
@@ -77,7 +94,7 @@ class RewardActor:
 
 
 @ray.remote
-class EvaluatorActor:
+class EvaluatorActor(Process):
     """Reads motions with both evaluators and the physics, for evaluation."""
 
     def start(self, config: EvaluateConfig, threads: int) -> None:
@@ -88,27 +105,43 @@ class EvaluatorActor:
 
 
 @ray.remote
-class LearnerActor:
+class LearnerActor(Process):
     """Owns the trainable weights and the optimizer."""
 
-    def start(self, config: Config, settings: MotionPolicySettings, threads: int) -> None:
+    def start(self, config: Config, settings: MotionPolicySettings, threads: int) -> State:
+        """The state that a run begins with."""
         self.composer = Composer(config.reward.parsed())
         self.policy = MotionDiffusionPolicy(settings, own_device(threads))
-        self.learner = Learner(self.policy, config.objective, config.optimizer)
+        self.learner = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
+        return self.state()
 
-    def adapter(self) -> Adapter:
-        return self.learner.adapter
+    def state(self) -> State:
+        """That of the learner, and the histories of adaptive rewards."""
+        state = self.learner.state()
+        return dataclasses.replace(state, facts=state.facts | {"reward": self.composer.state()})
+
+    def load(self, state: State) -> State:
+        self.composer.load_state(state.facts["reward"])
+        self.learner.load(state)
+        return self.state()
+
+    def adapt(self, changes: dict[str, float]) -> tuple[None, State]:
+        return self.learner.adapt(changes), self.state()
 
     def evaluation_adapter(self) -> Adapter:
         return self.learner.evaluation_adapter()
 
-    def update(self, scores: list[Scores], *groups: Group) -> Update:
+    def update(self, scores: list[Scores], *groups: Group) -> tuple[Update, State]:
         """One iteration's update from P groups and what was scored of them, both in request order."""
-        return self.learner.update([ScoredGroup(*pair) for pair in zip(groups, self.composer.total(scores), strict=True)])
+        update = self.learner.update([ScoredGroup(*pair) for pair in zip(groups, self.composer.total(scores), strict=True)])
+        return update, self.state()
 
-    def save_adapter(self, folder: Path, adapter: Adapter) -> None:
-        """Writes `adapter` to `folder` in PEFT's format; the weights being trained are put back afterwards."""
-        current = Adapter.pack(adapter.version, self.policy.adapter_state())
-        self.policy.load_adapter(adapter)
-        save_adapter(self.policy, folder)
-        self.policy.load_adapter(current)
+    def adapter_files(self, adapter: Adapter) -> dict[str, bytes]:
+        """`adapter` in PEFT's format, by file name; the weights being trained are put back afterwards."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.policy.load_adapter(adapter)
+            try:
+                save_adapter(self.policy, Path(folder))
+            finally:
+                self.policy.load_adapter(self.learner.adapter)
+            return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

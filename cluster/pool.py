@@ -4,6 +4,7 @@ What comes back is ordered by request, never by arrival, so a result cannot depe
 which of them was fast.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,124 +13,151 @@ from pathlib import Path
 import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError
 
 from cluster.actors import EvaluatorActor, LearnerActor, RewardActor, SamplerActor
-from cluster.calls import get
-from cluster.scorers import Scorers
+from cluster.calls import LOST, cause_of, get
+from cluster.learner import RemoteLearner
+from cluster.samplers import START_DEADLINE_S, Job, Samplers
+from cluster.scorers import Scorers, Scoring
 from learner.evaluate_settings import EvaluateConfig
-from learner.learner import SyncError, Update
+from learner.learner import State, SyncError, Update
 from learner.measures import Measured
 from learner.settings import Cluster, Config
 from rewards.texts import Embedded
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.errors import InputError, RunFailed
 from rollout.motion.policy import MotionPolicySettings
 from rollout.policy import Group, Request, Rollout
 
-START_DEADLINE_S = 300.0
-RESTARTS_PER_SAMPLER = 3
 IN_FLIGHT = 4  # batches that wait for the evaluator actor
+
+
+class Pending:
+    """A rollout that was begun: its groups and what a reward actor makes of each."""
+
+    def __init__(self, samplers: Samplers, scoring: Scoring, groups: int):
+        self.samplers, self.scoring = samplers, scoring
+        self.groups, self.handles = [None] * groups, [None] * groups
+        self.started = self.sampled = time.perf_counter()
+
+    def add(self, index: int, ref: ray.ObjectRef, group: Group) -> None:
+        self.groups[index], self.handles[index], self.sampled = group, ref, time.perf_counter()
+        self.scoring.add(index, ref)
+
+    def result(self) -> Rollout:
+        """Once all of it is sampled and scored."""
+        self.samplers.finish()
+        waited = time.perf_counter()
+        results = self.scoring.results()
+        return Rollout(self.groups, results, self.sampled - self.started, time.perf_counter() - waited, self.handles)
 
 
 class Pool:
     """N samplers, and with them a learner and reward actors to train, or an evaluator actor to evaluate."""
 
-    def __init__(self, config: Config | EvaluateConfig, settings: MotionPolicySettings, texts: Embedded | None = None):
-        """texts: what the driver embedded already; reward actors encode only captions it does not hold."""
-        self.config, self.settings = config, settings
+    def __init__(
+        self, config: Config | EvaluateConfig, settings: MotionPolicySettings, texts: Embedded | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+    ):  # fmt: skip
+        """texts: what the driver embedded already; reward actors encode only captions it does not hold. tell: is given a line
+        about every actor that is lost."""
+        self.config = config
         cluster, training = config.cluster, isinstance(config, Config)
         self._gpus = gpus_per_actor(cluster, cluster.samplers + 1 + (cluster.reward_actors if training else 0))
-        self._restarts_left = RESTARTS_PER_SAMPLER * cluster.samplers
-        self._adapter_ref, self._adapter = None, None
-        self._starting: list[ray.ObjectRef] = []
+        self._adapter: Adapter | None = None
         if training:
-            self.learner = self._start(LearnerActor, 0, cluster.learner_cpus, config, settings)
+            turn = lambda others, deadline: self.samplers.turn(others, deadline)  # noqa: E731  (they come later)
+            self.learner = RemoteLearner(functools.partial(self._new_learner, settings), cluster.learner_deadline, turn, tell)
             self._shared = ray.put(texts), os.getcwd()
-            actors = [self._start_scorer() for _ in range(cluster.reward_actors)]
-            self.scorers = Scorers(actors, self._another_scorer, cluster.reward_batch, cluster.reward_deadline)
+            scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         else:
-            self.evaluator = self._start(EvaluatorActor, 0, cluster.sampler_cpus, config)
-        self.samplers = [self._start_sampler() for _ in range(cluster.samplers)]
-        self._await_starts()
+            self.evaluator = self._new(EvaluatorActor, 0, cluster.sampler_cpus)
+            evaluator_started = self.evaluator.start.remote(config, cluster.sampler_cpus)
+        start, build = functools.partial(self._new, SamplerActor, cluster.sampler_cpus, cluster.sampler_cpus), self._build(settings)
+        self.samplers = Samplers(start, build, cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, tell)
+        if training:
+            actors = [self._started(*scorer) for scorer in scorers]
+            self.scorers = Scorers(actors, self._another_scorer, cluster.reward_batch, cluster.reward_deadline, tell)
+            self.learner.await_start()
+        else:
+            self._started(self.evaluator, evaluator_started)
+        self.samplers.await_all()
 
-    def _start(self, kind, cpus: int, threads: int, *arguments) -> ActorHandle:
+    def _new(self, kind, cpus: int, threads: int) -> ActorHandle:
         # An idle OpenMP pool that spins would take the core from the actor that works.
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-        actor = kind.options(num_cpus=cpus, num_gpus=self._gpus, runtime_env={"env_vars": environment}).remote()
-        self._starting.append(actor.start.remote(*arguments, threads))
-        return actor
+        return kind.options(num_cpus=cpus, num_gpus=self._gpus, runtime_env={"env_vars": environment}).remote()
 
-    def _start_sampler(self) -> ActorHandle:
-        cpus = self.config.cluster.sampler_cpus
-        return self._start(SamplerActor, cpus, cpus, self.settings)
+    def _build(self, settings: MotionPolicySettings) -> Callable[[ActorHandle], ray.ObjectRef]:
+        return lambda actor: actor.start.remote(settings, self.config.cluster.sampler_cpus)
 
-    def _start_scorer(self) -> ActorHandle:
-        return self._start(RewardActor, 0, self.config.cluster.sampler_cpus, self.config, *self._shared)
+    def _new_learner(self, settings: MotionPolicySettings) -> tuple[ActorHandle, ray.ObjectRef]:
+        threads = self.config.cluster.learner_cpus
+        actor = self._new(LearnerActor, 0, threads)
+        return actor, actor.start.remote(self.config, settings, threads)
+
+    def _new_scorer(self) -> tuple[ActorHandle, ray.ObjectRef]:
+        threads = self.config.cluster.sampler_cpus
+        actor = self._new(RewardActor, 0, threads)
+        return actor, actor.start.remote(self.config, *self._shared, threads)
 
     def _another_scorer(self) -> ActorHandle:
-        actor = self._start_scorer()
-        self._await_starts()
-        return actor
+        return self._started(*self._new_scorer())
 
-    def _await_starts(self) -> None:
-        while self._starting:
-            try:
-                get(self._starting.pop(0), START_DEADLINE_S)
-            except GetTimeoutError:
-                offer = ray.cluster_resources()
-                raise RuntimeError(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
+    def _started(self, actor: ActorHandle, start: ray.ObjectRef) -> ActorHandle:
+        try:
+            get(start, START_DEADLINE_S)
+        except GetTimeoutError:
+            offer = ray.cluster_resources()
+            raise RunFailed(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
+        except LOST as death:
+            raise RunFailed(f"an actor {cause_of(death, None)} while it started") from None
+        return actor
 
     def reload(self, settings: MotionPolicySettings) -> None:
         """Every sampler builds the policy of `settings`; it samples nothing before the next `publish`."""
-        self.settings = settings
-        cpus = self.config.cluster.sampler_cpus
-        loading = {i: sampler.start.remote(settings, cpus) for i, sampler in enumerate(self.samplers)}
-        for i, done in loading.items():
-            try:
-                get(done, START_DEADLINE_S)
-            except RayActorError as death:
-                self._restart_sampler(i, death)
+        self.samplers.rebuild(self._build(settings))
 
     def publish(self, adapter: Adapter) -> None:
-        """One `ray.put`; every sampler loads it and acknowledges the digest of what it then holds.
+        """Has every sampler load it and acknowledge what it then holds, once all that was launched is sampled.
 
-        Raises SyncError when a sampler holds anything else afterwards.
+        Raises SyncError when the adapter is not whole, or a sampler holds anything else afterwards.
         """
-        self._adapter, self._adapter_ref = adapter, ray.put(adapter)
-        loading = {i: sampler.load_adapter.remote(self._adapter_ref) for i, sampler in enumerate(self.samplers)}
-        for i, acknowledgement in loading.items():
-            try:
-                self._verify(get(acknowledgement, START_DEADLINE_S))
-            except RayActorError as death:
-                self._replace_sampler(i, death)
+        try:
+            adapter.tensors()
+        except InputError as error:
+            raise SyncError(f"not published: {error}") from None
+        self.samplers.load(adapter)
+        self._adapter = adapter
 
-    def _verify(self, held: str) -> None:
-        if held != self._adapter.sha256:
+    def launch(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Pending:
+        """Begins to sample and score every request under the published adapter, which must be one of the learner's own.
+
+        Raises SyncError for any other: no group of it could be trained on.
+        """
+        own = self.learner.state.facts
+        if own["recent"].get(str(self._adapter.version)) != self._adapter.sha256:
             raise SyncError(
-                f"a sampler holds weights {held[:12]} after loading adapter version {self._adapter.version} ({self._adapter.sha256[:12]})"
+                f"adapter version {self._adapter.version} ({self._adapter.sha256[:12]}) is published, the learner made "
+                f"{', '.join(f'{version} ({digest[:12]})' for version, digest in own['recent'].items())}"
             )
-
-    def _replace_sampler(self, i: int, death: RayActorError) -> None:
-        """A fresh actor in place of a dead one; it gets no work before it has acknowledged the current adapter."""
-        self._restart_sampler(i, death)
-        self._verify(get(self.samplers[i].load_adapter.remote(self._adapter_ref), START_DEADLINE_S))
-
-    def _restart_sampler(self, i: int, death: RayActorError) -> None:
-        if self._restarts_left == 0:
-            raise RuntimeError(f"samplers keep dying ({RESTARTS_PER_SAMPLER} restarts each are used up): {death}")
-        self._restarts_left -= 1
-        ray.kill(self.samplers[i])  # it may only have been unreachable, and would keep its CPUs
-        self.samplers[i] = self._start_sampler()
-        self._await_starts()
-
-    def score(self, requests: list[Request]) -> Rollout:
-        """Groups, and the `Scores` of each: every component of the reward, raw."""
-        return self._rollout(requests, "score", lambda done: None)
+        return self._begin(requests, "score", arrived)
 
     def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Rollout:
         """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
-        return self._rollout(requests, "examine", arrived)
+        return self._begin(requests, "examine", arrived).result()
+
+    def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
+        sha256 = self._adapter.sha256
+        pending = Pending(self.samplers, self.scorers.begin(method, len(requests)), len(requests))
+
+        def take(index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
+            pending.add(index, ref, group)
+            arrived(done)
+
+        self.samplers.begin(Job(len(requests), lambda sampler, i: sampler.sample.remote(requests[i], sha256), take))
+        return pending
 
     def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Measured]:
         """A `Measured` of every batch (conditionings, seeds), in order; `batches` builds each when it is asked for it.
@@ -147,8 +175,9 @@ class Pool:
             measuring[index] = self.evaluator.measure.remote(ref, lengths[index], True)
             arrived(done)
 
-        self._dispatch(len(batches), send, take)
-        return [get(ref) for ref in measuring]
+        self.samplers.begin(Job(len(batches), send, take))
+        self.samplers.finish()
+        return self._measured(measuring)
 
     def measure(self, crops: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Measured]:
         """A `Measured` of the real motions of every (features, lengths), in order."""
@@ -157,60 +186,45 @@ class Pool:
             if len(refs) >= IN_FLIGHT:  # do not hold the crops of a whole split twice
                 ray.wait([refs[-IN_FLIGHT]])
             refs.append(self.evaluator.measure.remote(features, lengths, False))
-        return [get(ref) for ref in refs]
+        return self._measured(refs)
 
-    def _rollout(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Rollout:
-        """Samples every request under the published adapter; a reward actor reads each group by `method` as it arrives."""
-        started = time.perf_counter()
-        groups, group_refs = ([None] * len(requests) for _ in range(2))
-        scoring = self.scorers.begin(method, len(requests))
-
-        def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
-            return sampler.sample.remote(requests[index], self._adapter.sha256)
-
-        def take(index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
-            groups[index], group_refs[index] = group, ref
-            scoring.add(index, ref)
-            arrived(done)
-
-        self._dispatch(len(requests), send, take)
-        sampled = time.perf_counter()
-        results = scoring.results()
-        return Rollout(groups, results, sampled - started, time.perf_counter() - sampled, group_refs)
-
-    def _dispatch(self, pieces: int, send: Callable, take: Callable) -> None:
-        """Has the samplers do pieces 0 .. pieces-1 of work: `send(sampler, index)` starts one, `take(index, ref, value,
-        done)` is given each as it arrives, with how many have.
-
-        A piece lost with its sampler is done again elsewhere: its seed makes it the same.
-        """
-        waiting = list(reversed(range(pieces)))
-        idle, busy = list(range(len(self.samplers))), {}
-        while waiting or busy:
-            while waiting and idle:
-                index, worker = waiting.pop(), idle.pop(0)
-                busy[send(self.samplers[worker], index)] = (index, worker)
-            (ref,), _ = ray.wait(list(busy), num_returns=1)
-            index, worker = busy.pop(ref)
-            try:
-                value = get(ref)
-            except RayActorError as death:
-                self._replace_sampler(worker, death)
-                waiting.append(index)
-            else:
-                take(index, ref, value, pieces - len(waiting) - len(busy))
-            idle.append(worker)
+    def _measured(self, refs: list[ray.ObjectRef]) -> list[Measured]:
+        try:
+            return [get(ref) for ref in refs]
+        except LOST as death:
+            raise RunFailed(f"the evaluator {cause_of(death, None)}") from None
 
     def update(self, rollout: Rollout) -> Update:
-        return get(self.learner.update.remote(rollout.results, *rollout.handles))
+        """Trains on the rollout. The same groups are sent again should the learner, or a node that held them, be lost."""
+        handles = iter((rollout.handles,))
 
-    def adapter(self, for_evaluation: bool = False) -> Adapter:
-        """What the learner holds now, or the moving average that evaluation uses when there is one."""
-        method = self.learner.evaluation_adapter if for_evaluation else self.learner.adapter
-        return get(method.remote())
+        def send(actor: ActorHandle) -> ray.ObjectRef:
+            groups = next(handles, None) or [ray.put(group) for group in rollout.groups]
+            return actor.update.remote(rollout.results, *groups)
+
+        return self.learner.update(send)
+
+    def adapter(self, version: int | None = None) -> Adapter:
+        """What the learner holds, or the older version that groups may still come from."""
+        return self.learner.state.adapter(version)
+
+    def evaluation_adapter(self) -> Adapter:
+        """What the learner holds, or the moving average that evaluation uses when there is one."""
+        return self.learner.ask(lambda actor: actor.evaluation_adapter.remote())
+
+    def restore(self, state: State) -> None:
+        self.learner.restore(state)
+
+    def adapt(self, changes: dict[str, float]) -> None:
+        """New values for learning rate, KL penalty or clip, from the next update on."""
+        self.learner.update(lambda actor: actor.adapt.remote(changes))
 
     def save_adapter(self, folder: Path, adapter: Adapter) -> None:
-        get(self.learner.save_adapter.remote(folder, adapter))
+        """Writes `adapter` in PEFT's format, on the driver's machine."""
+        for name, content in self.learner.ask(lambda actor: actor.adapter_files.remote(adapter)).items():
+            aside = folder / f"{name}.writing"
+            aside.write_bytes(content)
+            aside.replace(folder / name)
 
 
 def gpus_per_actor(cluster: Cluster, actors: int) -> float:

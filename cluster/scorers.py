@@ -4,15 +4,16 @@ Which groups are scored together is fixed by their order among the requests, nev
 the same to the last bit however many actors there are.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
 
-from cluster.calls import get
-from rollout.errors import InputError
+from cluster.calls import LOST, cause_of, get
+from learner.command import stop_if_asked
+from rollout.errors import RunFailed
 
 ATTEMPTS = 3  # at the same groups, before a run gives up
 
@@ -20,9 +21,12 @@ ATTEMPTS = 3  # at the same groups, before a run gives up
 class Scorers:
     """Reward actors, and how to get another one."""
 
-    def __init__(self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float):
-        """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer."""
-        self.actors, self.another, self.batch, self.deadline_s = actors, another, batch, deadline_s
+    def __init__(
+        self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None]
+    ):
+        """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
+        given a line about every loss."""
+        self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
 
     def begin(self, method: str, groups: int) -> "Scoring":
         """Work on so many groups by `method` of the actors."""
@@ -46,20 +50,24 @@ class Scoring:
             self._submit(block)
 
     def results(self) -> list:
-        """By group, in request order, once all were added. Raises the exception of an actor, and InputError when actors keep
+        """By group, in request order, once all were added. Raises the exception of an actor, and RunFailed when actors keep
         dying or hanging over the same groups."""
-        done = {}
+        done, heard = {}, time.monotonic()
         while self.running:
-            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=self.scorers.deadline_s)
+            stop_if_asked()
+            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=min(1.0, self.scorers.deadline_s))
             if not ready:
+                if time.monotonic() - heard < self.scorers.deadline_s:
+                    continue
+                heard = time.monotonic()
                 for actor in {self._actor(block) for block in self.running.values()}:
-                    self._replace(actor, f"gave no answer within cluster.reward_deadline, {self.scorers.deadline_s:g} s,")
+                    self._replace(actor, f"gave no answer within cluster.reward_deadline, {self.scorers.deadline_s:g} s")
                 continue
-            block = self.running[ready[0]]
+            block, heard = self.running[ready[0]], time.monotonic()
             try:
                 done[block] = get(ready[0])
-            except RayActorError:
-                self._replace(self._actor(block), "died")
+            except LOST as death:
+                self._replace(self._actor(block), cause_of(death, None))
             else:
                 del self.running[ready[0]]
         return [result for block in range(len(self.blocks)) for result in done[block]]
@@ -77,7 +85,9 @@ class Scoring:
         first = next(iter(left.values()))
         self.lost[first] += 1
         if self.lost[first] == ATTEMPTS:
-            raise InputError(f"reward: its actor {what} {ATTEMPTS} times over the same motions (request {self.blocks[first][0]})")
+            over = f"over the same motions (request {self.blocks[first][0]})"
+            raise RunFailed(f"reward: its actor was lost {ATTEMPTS} times {over}: the last one {what}")
+        self.scorers.tell(f"a reward actor {what}: it is replaced, its work is done again")
         ray.kill(self.scorers.actors[actor])
         self.scorers.actors[actor] = self.scorers.another()
         for ref, block in left.items():

@@ -4,10 +4,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-from learner.learner import SyncError
-from rollout.errors import InputError
+from rollout.errors import InputError, RunFailed
 
-EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "killed": 143}
+# saved: stopped by a signal, and --resume goes on from where it was (EX_TEMPFAIL of sysexits.h); killed: there is nothing to go on from.
+EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "stopped": 3, "saved": 75, "killed": 143}
+
+_asked_to_stop = False
 
 
 def exit_code(run: Callable[[], str]) -> int:
@@ -17,7 +19,7 @@ def exit_code(run: Callable[[], str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["bad input"]
-    except SyncError as error:
+    except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["failed"]
     except KeyboardInterrupt:
@@ -28,7 +30,15 @@ def stop_on_sigterm() -> None:
     """SIGTERM ends a command as Ctrl-C does; a second one does not disturb the end."""
 
     def stop(signum, frame):
+        global _asked_to_stop
+        _asked_to_stop = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt  # of any other exception, Ray's waits make a SystemError
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def stop_if_asked() -> None:
+    """For whoever waits: raises again what was raised where Python drops it, such as in a callback of Ray's."""
+    if _asked_to_stop:
+        raise KeyboardInterrupt

@@ -1,11 +1,11 @@
 """From the command line and a YAML file to checked settings: a `Config`, or another dataclass of sections.
 
-Precedence: defaults < `--config FILE` < flags. A key or flag that `learner/settings.py` does not know is an error.
+Precedence: defaults < the run that `--resume` names < `--config FILE` < flags. A key or flag that `learner/settings.py`
+does not know is an error.
 """
 
 import argparse
 import dataclasses
-import difflib
 import re
 import types
 from pathlib import Path
@@ -13,9 +13,13 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 import yaml
 
-from rewards.component_flags import SHORTHANDS, from_shorthands, merged, of_file, show_component_flags, take_component_flags
+from learner.config_file import COMPONENTS, Values, did_you_mean, read_files
+from learner.resume import refuse_changes, run_to_resume
+from learner.run_folder import replace_text
 from learner.settings import Config
+from rewards.component_flags import SHORTHANDS, Components, from_shorthands, merged, show_component_flags, take_component_flags
 from rollout.errors import InputError
+from rollout.text_files import is_text
 
 # Flags under the names that the original implementation gave them.
 ALIASES = {
@@ -38,14 +42,11 @@ ALIASES = {
     "optimizer.learning_rate": ["--learning_rate"],
     "optimizer.use_checkpointing": ["--use_checkpointing"],
 }
-# In a file, `lora: false` and `objective: trajectory` stand for the section's first setting.
-COMPONENTS = "reward.components"
-SHORTHAND = {"lora": "lora.enabled", "objective": "objective.kind"}
 UNIONS = (types.UnionType, Union)  # of `int | None`, of `Literal[...] | None`
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 DESCRIPTION = "Teach a text-to-motion diffusion model from a reward: GRPO on Ray. Without flags, the shipped demo."
 EPILOG = """\
-precedence: defaults < --config FILE < flags. A FILE is YAML of the same sections and keys:
+precedence: defaults < the run of --resume < --config FILE < flags. A FILE is YAML of the same sections and keys:
 
   iterations: 200
   rollout:
@@ -54,9 +55,11 @@ precedence: defaults < --config FILE < flags. A FILE is YAML of the same section
 examples:
   python -m learner.main                              the shipped demo
   python -m learner.main --config my.yaml --seed 3 --optimizer.learning_rate 3e-4
+  python -m learner.main --resume runs/20260101T000000Z-seed0 --iterations 200
   python -m learner.main --dry_run                    what would run, and what it would need
 
-exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM or Ctrl-C, 1 anything else."""
+exit status: 0 finished, 2 bad input (one line says which), 3 ended early by evaluate.on_divergence or health, its adapter saved,
+75 stopped by SIGTERM or Ctrl-C and saved: --resume goes on, 143 stopped before there was anything to save, 1 anything else."""
 
 
 def parse_config(
@@ -67,21 +70,36 @@ def parse_config(
     Raises InputError for anything wrong in the flags or the files they name; `--help` prints and raises SystemExit(0).
     """
     settings = _settings(kind)
+    for flag, word in zip(["", *argv], argv):
+        if not is_text(word):  # bytes that are no UTF-8 arrive as halves of characters
+            raise InputError(f"{flag if flag.startswith('--') and '=' not in word else word}: found {word!r}, expected UTF-8 text without NUL")
     argv, components = take_component_flags(argv) if COMPONENTS in settings else (argv, {})
     given = vars(_parser(kind, settings, f"python -m {program}", description, epilog).parse_args(argv))
     shorthands = {flag: given.pop(flag)[1] for flag in SHORTHANDS if flag in given}
-    values: dict[str, tuple[str, Any]] = {}
-    in_files = []
-    for path in given.pop("config", []):
-        values.update(_read_yaml(Path(path), settings))
-        where, found = values.pop(COMPONENTS, ("", None))
-        in_files.append(of_file(found, where))
-    components = merged(*in_files, components)
+    values, in_files = read_files(given.pop("config", []), settings)
+    run = _convert(given["resume"][1], settings["resume"][0], "--resume") if "resume" in given else None
+    components = merged(in_files, components)
     if components and shorthands:
         raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")
-    if components := components or from_shorthands(shorthands):
-        values[COMPONENTS] = COMPONENTS, components
-    return _build(kind, settings, {**values, **given})
+    components = components or from_shorthands(shorthands)
+    if run:
+        return _resumed(kind, settings, run_to_resume(run), {**values, **given}, components)
+    return _build(kind, settings, {**values, **given}, components)
+
+
+def _resumed(kind: type, settings: dict, run: Path, values: Values, components: Components):
+    """The settings of the run in folder `run`, under `values` and `components`.
+
+    Raises InputError when that would change a result, or names another run_dir.
+    """
+    of_run, components_of_run = read_files([run / "config.yaml"], settings)
+    of_run = {key: value for key, value in of_run.items() if key not in ("resume", "run_dir", "dry_run")}
+    before = _build(kind, settings, of_run, components_of_run)
+    now = _build(kind, settings, {**of_run, **values}, merged(components_of_run, components))
+    if now.run_dir and Path(now.run_dir).expanduser().resolve() != run:
+        raise InputError(f"run_dir: found {now.run_dir}, expected none beside --resume {run}: a run goes on where it was")
+    refuse_changes(run, flatten(before), flatten(now))
+    return dataclasses.replace(now, run_dir=str(run), resume=str(run))
 
 
 def to_dict(config) -> dict[str, Any]:
@@ -100,8 +118,11 @@ def flatten(config) -> dict[str, Any]:
 
 
 def write_config(config, path: Path) -> None:
-    """Write every setting as YAML; `--config path` gives the same settings back."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Replace `path` by every setting as YAML; `--config path` gives the same settings back, except that it resumes nothing."""
+    written = to_dict(config)
+    if "resume" in written:
+        written["resume"] = None
+    replace_text(path, yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
 
 
 def _plain(value: Any) -> Any:
@@ -125,7 +146,7 @@ def _settings(root: type) -> dict[str, tuple[Any, dataclasses.Field]]:
 SETTINGS = _settings(Config)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse that raises our one line instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -135,7 +156,7 @@ class _Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = unknown[0].partition("=")[0]
-            raise InputError(f"unknown flag {flag}{_did_you_mean(flag, self._option_string_actions)}; --help lists them all")
+            raise InputError(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}; --help lists them all")
         return known
 
 
@@ -155,7 +176,7 @@ class _Gather(_Keep):
 
 
 def _parser(root: type, settings: dict, program: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=program,
         usage=f"{program} [--config FILE] [--KEY VALUE ...]",
         description=description,
@@ -193,56 +214,9 @@ def _shown(default: Any) -> str:
     return {"None": "null", "": '""', "True": "true", "False": "false"}.get(str(default), str(default))
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in seen:
-            if seen.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path, settings: dict) -> dict[str, tuple[str, Any]]:
-    """Dotted keys of the file, each with where it stands for messages, and its raw value."""
-    try:
-        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError:
-        raise InputError(f"--config: {path} not found") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config: cannot read {path} as text ({type(error).__name__})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise InputError(f"{path}:{line} not valid YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: found a {type(content).__name__}, expected keys and values such as `iterations: 60`")
-    values = {}
-    sections = {key.partition(".")[0] for key in settings if "." in key}
-    for key, value in content.items():
-        if key in sections and value is None:
-            continue
-        if key in sections and isinstance(value, dict):
-            values |= {f"{key}.{inner}": item for inner, item in value.items()}
-        elif key in sections and key not in SHORTHAND:
-            raise InputError(f"{path}: {key}: found {value!r}, expected a section of keys and values")
-        else:
-            values[SHORTHAND.get(key, str(key))] = value
-    for key in values:
-        if key not in settings:
-            raise InputError(f"{path}: unknown key {key}{_did_you_mean(key, settings)}")
-    return {key: (f"{path}: {key}", value) for key, value in values.items()}
-
-
-def _did_you_mean(name: str, known) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _build(root: type, settings: dict, values: dict[str, tuple[str, Any]]):
+def _build(root: type, settings: dict, values: Values, components: Components):
+    if components:
+        values = {**values, COMPONENTS: (COMPONENTS, components)}
     nested: dict[str, dict[str, Any]] = {}
     for key, (where, raw) in values.items():
         section, _, name = key.rpartition(".")

@@ -1,6 +1,8 @@
 """Whether the reward has parted from the judge: what tells a policy that learns motion from one that learns its reward."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -77,6 +79,16 @@ class Divergence:
         self.streak = self.streak + 1 if reward.rose and judge.fell else 0
         self.seen.append((iterations, np.asarray(reward_PG), np.asarray(judge_PG)))
         return Verdict(iterations, best[0], reward, judge, self.streak, self.streak >= self.patience)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything seen, for a checkpoint: arrays `<i>/reward` and `<i>/judge` [P, G] of evaluation i, and plain JSON."""
+        arrays = {f"{i}/{name}": values for i, (_, *both) in enumerate(self.seen) for name, values in zip(("reward", "judge"), both)}
+        return arrays, {"streak": self.streak, "iterations": [iterations for iterations, _, _ in self.seen]}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Judges from here on as the one did that `state()` was taken of. `arrays` may hold others besides."""
+        self.streak = facts["streak"]
+        self.seen = [(iterations, arrays[f"{i}/reward"], arrays[f"{i}/judge"]) for i, iterations in enumerate(facts["iterations"])]
 
 
 def paired_change(difference_PG: np.ndarray, chosen_among: int = 1) -> Change:

@@ -6,8 +6,9 @@ import time
 import torch
 
 from learner.evaluation import as_motions
-from learner.learner import Learner, ScoredGroup
+from learner.learner import Learner
 from learner.plan import Plan
+from learner.tally import ScoredGroup
 from rewards.compose import Composer
 from rewards.scoring import load_reward_and_judge
 from rollout.motion.policy import MotionDiffusionPolicy

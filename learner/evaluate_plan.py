@@ -1,6 +1,7 @@
 """What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -100,6 +101,8 @@ def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) 
         folder = Path(path)
     if name in taken | {"ground truth"}:
         raise InputError(f"adapter: {given}: the name {name!r} is taken, give another as NAME=DIR")
+    if not re.fullmatch(r"[\w.\- :]+", name):
+        raise InputError(f"adapter: {given}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
     policy = load_policy(settings, folder)
     return Model(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
 

@@ -1,5 +1,8 @@
 """Held-out judgement while a run trains: its numbers by evaluation, and the word when reward and judge part."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from learner.divergence import Divergence
@@ -31,3 +34,18 @@ class HeldOut:
         self.entries.append({"iterations": iterations, **metrics})
         return metrics, verdict.words() if verdict.streak == self.divergence.patience else None
 
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """For a checkpoint: arrays of the divergence, `<i>/metrics` of evaluation i (which may be NaN), and plain JSON."""
+        arrays, facts = self.divergence.state()
+        named = [{name: value for name, value in entry.items() if name != "iterations"} for entry in self.entries]
+        arrays |= {f"{i}/metrics": np.array(list(entry.values()), np.float64) for i, entry in enumerate(named)}
+        return arrays, {**facts, "metrics": [list(entry) for entry in named]}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Goes on where `state()` was taken."""
+        self.divergence.load_state(arrays, facts)
+        self.entries = [
+            {"iterations": iterations, **dict(zip(names, arrays[f"{i}/metrics"].tolist()))}
+            for i, (iterations, names) in enumerate(zip(facts["iterations"], facts["metrics"]))
+        ]

@@ -1,34 +1,54 @@
 """The learner: scored groups in, a new adapter out."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from learner.advantage import group_advantages
-from learner.objective import OBJECTIVES, LossPart
+from learner.objective import OBJECTIVES
 from learner.settings import Objective, Optimizer
+from learner.tally import IDLE, ScoredGroup, Tally, reward_metrics
 from rollout.adapter import Adapter
-from rollout.policy import Group, Policy
+from rollout.errors import InputError, RunFailed
+from rollout.policy import Group, Policy, StepScore
+
+ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective"}  # by which settings hold it
 
 
-# What an iteration reports when no group can teach and no step is taken.
-IDLE = {
-    "loss": 0.0, "policy_loss": 0.0, "kl_penalty": 0.0, "kl": 0.0, "mean_ratio": 1.0, "clip_fraction": 0.0, "grad_norm": 0.0,
-    "mean_log_prob_current": 0.0, "mean_log_prob_old": 0.0, "mean_log_prob_ref": 0.0, "log_prob_gap": 0.0,
-}  # fmt: skip
-
-
-class SyncError(RuntimeError):
-    """The learner was handed something its weights do not explain; training on it would be silently wrong."""
+class SyncError(RunFailed):
+    """Sampler and learner do not hold the same weights, or one of them does not compute what they say; training on it would
+    be silently wrong."""
 
 
 @dataclass(frozen=True)
-class ScoredGroup:
-    """A group and `rewards` [G], what is maximised (NaN: the sample failed)."""
+class State:
+    """All that a learner needs to go on as if nothing had happened, the base model and the settings apart.
 
-    group: Group
-    rewards: np.ndarray
+    arrays: `<kind>/<tensor>`, kind one of adapter, average, exp_avg, exp_avg_sq, step, and `recent/<version>` for older
+    adapters that groups may still come from. facts: plain JSON. No state of a random generator: all noise derives from
+    the seeds of requests.
+    """
+
+    arrays: dict[str, np.ndarray]
+    facts: dict
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The tensors of one kind, by their own names."""
+        return {name[len(prefix) + 1 :]: value for name, value in self.arrays.items() if name.startswith(f"{prefix}/")}
+
+    def adapter(self, version: int | None = None) -> Adapter:
+        """The current adapter, or an older one that groups may still come from. Raises SyncError for tensors without the
+        digest that they were kept under."""
+        current = self.facts["version"]
+        version = current if version is None else version
+        adapter = Adapter.pack(version, self.part("adapter" if version == current else f"recent/{version}"))
+        if adapter.sha256 != self.facts["recent"][str(version)]:
+            raise SyncError(
+                f"a state of adapter version {version} holds weights {adapter.sha256[:12]}, not its {self.facts['recent'][str(version)][:12]}"
+            )
+        return adapter
 
 
 @dataclass(frozen=True)
@@ -44,41 +64,45 @@ class Update:
 class Learner:
     """Owns the policy's trainable weights and the optimizer. Nothing in it depends on how many samplers there are."""
 
-    def __init__(self, policy: Policy, objective: Objective, optimizer: Optimizer):
-        self.policy, self.objective, self.options = policy, objective, optimizer
+    def __init__(self, policy: Policy, objective: Objective, optimizer: Optimizer, max_staleness: int = 0):
+        """max_staleness: how many adapter versions a group may lag behind the learner's."""
+        self.policy, self.objective, self.options, self.max_staleness = policy, objective, optimizer, max_staleness
         self.optimizer = torch.optim.AdamW(policy.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
         # A CPU recomputes bit for bit; a GPU may pick another kernel for the backward graph.
         self.tolerance = 0.0 if policy.device.type == "cpu" else 1e-5
-        self.adapter = Adapter.pack(0, policy.adapter_state())
+        self.recent = [Adapter.pack(0, policy.adapter_state())]  # oldest first; the last one is the learner's own
         self._average = policy.adapter_state()
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.recent[-1]
 
     def update(self, scored: list[ScoredGroup]) -> Update:
         """Recompute with gradient, advantages, objective, `updates_per_rollout` optimizer steps.
 
         Groups are accumulated in the order given, one trained step at a time, so memory does not grow with their number.
-        Raises SyncError, before any weight changes, for a group sampled under other weights than the learner's or when
-        the recomputed log-probs are not the sampled ones.
+        Raises SyncError, before any weight changes, for a group sampled under weights that are not the learner's own or
+        its last `max_staleness` ones, and when the log-probs recomputed under those are not the sampled ones.
         """
-        for entry in scored:
-            self._require_own_weights(entry.group)
+        staleness = [self._staleness(entry.group) for entry in scored]
+        self._verify_stale([entry.group for entry, behind in zip(scored, staleness) if behind])
         advantages = [group_advantages(e.rewards, self.objective.advantage_eps, self.objective.advantage_clip) for e in scored]
         teaching = [(i, entry.group) for i, entry in enumerate(scored) if advantages[i] is not None]
-        metrics = _reward_metrics(scored, advantages) | IDLE | {"adapter_version": self.adapter.version, "staleness": 0}
+        metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": self.adapter.version, "staleness": max(staleness)}
         max_gap = 0.0
         for step in range(self.objective.updates_per_rollout if teaching else 0):
             self.optimizer.zero_grad(set_to_none=True)
             tally = Tally(len(teaching))
             for i, group in teaching:
-                self._accumulate(group, i, advantages[i], len(teaching), tally, behaviour=step == 0)
+                self._accumulate(group, i, advantages[i], len(teaching), tally, on_policy=step == 0 and not staleness[i])
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.grad_clip)
             if not torch.isfinite(norm):
                 raise SyncError(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
             self.optimizer.step()
-            max_gap = tally.gap if step == 0 else max_gap
+            max_gap = max(max_gap, tally.gap)
             metrics |= tally.metrics() | {"grad_norm": norm.item(), "log_prob_gap": max_gap}
-        metrics["learning_rate"] = self.options.learning_rate
-        self.adapter = Adapter.pack(self.adapter.version + 1, self.policy.adapter_state())
-        self._update_average()
+        metrics |= {name: getattr(getattr(self, held_by), name) for name, held_by in ADAPTABLE.items() if name != "kl_penalty"}
+        self._advance()
         filled = [np.zeros(len(e.group), np.float32) if a is None else a for a, e in zip(advantages, scored)]
         return Update({name: float(value) for name, value in metrics.items()}, [e.rewards for e in scored], filled, self.adapter)
 
@@ -86,75 +110,112 @@ class Learner:
         """The moving average of the adapter when `ema_decay` is set, else the adapter itself."""
         return Adapter.pack(self.adapter.version, self._average) if self.options.ema_decay else self.adapter
 
-    def _accumulate(self, group: Group, i: int, advantage: np.ndarray, groups: int, tally: "Tally", behaviour: bool) -> None:
+    def adapt(self, changes: dict[str, float]) -> None:
+        """New values for some of `ADAPTABLE`, from the next update on."""
+        for name, value in changes.items():
+            held_by = ADAPTABLE[name]
+            setattr(self, held_by, dataclasses.replace(getattr(self, held_by), **{name: value}))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate
+
+    def state(self) -> State:
+        """A copy; see `State`."""
+        arrays = {f"adapter/{name}": value for name, value in self.adapter.tensors().items()}
+        for old in self.recent[:-1]:
+            arrays |= {f"recent/{old.version}/{name}": value for name, value in old.tensors().items()}
+        if self.options.ema_decay:
+            arrays |= {f"average/{name}": value.copy() for name, value in self._average.items()}
+        for name, parameter in self._named_parameters():
+            for kind, value in self.optimizer.state.get(parameter, {}).items():
+                arrays[f"{kind}/{name}"] = value.detach().cpu().numpy().copy()
+        settings = {name: getattr(getattr(self, held_by), name) for name, held_by in ADAPTABLE.items()}
+        recent = {str(adapter.version): adapter.sha256 for adapter in self.recent}
+        return State(arrays, {"version": self.adapter.version, "recent": recent, "settings": settings})
+
+    def load(self, state: State) -> None:
+        """Goes on from `state`. Raises InputError when its tensors are not the policy's, SyncError when they do not have the
+        digest that they were saved under."""
+        recent = [state.adapter(version) for version in sorted(map(int, state.facts["recent"]))]
+        self.policy.load_adapter(state.adapter())
+        if self.options.ema_decay:
+            self._average = {name: value.copy() for name, value in state.part("average").items()}
+        self.optimizer.state.clear()
+        for name, parameter in self._named_parameters():
+            for kind in ("step", "exp_avg", "exp_avg_sq"):
+                if f"{kind}/{name}" in state.arrays:
+                    value = torch.tensor(state.arrays[f"{kind}/{name}"])
+                    self.optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
+        self.adapt(state.facts["settings"])
+        self.recent = recent
+
+    def _named_parameters(self):
+        return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
+
+    def _accumulate(self, group: Group, i: int, advantage: np.ndarray, groups: int, tally: "Tally", on_policy: bool) -> None:
         """Adds this group's gradient. With no KL in the loss the reference is only watched, on one step a group."""
         steps = group.log_probs.shape[1]
         watched = set(range(steps)) if self.objective.kl_penalty > 0 else {i % steps}
         advantage_G = torch.tensor(advantage, device=self.policy.device)
         for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched):
             tally.add(part, group)
-            if behaviour and not tally.gap <= self.tolerance:
-                raise SyncError(
-                    f"the recomputed log-probs differ from the sampled ones by {tally.gap:.3g} per dim before the first update "
-                    f"(allowed {self.tolerance:g}): prompt {group.conditioning.prompt.text!r}, adapter version {group.adapter_version}"
-                )
+            if on_policy:
+                for k, score in part.scores:
+                    tally.gap = max(tally.gap, self._require_recomputed(group, k, score))
             (part.loss / groups).backward()
 
-    def _require_own_weights(self, group: Group) -> None:
-        if (group.adapter_version, group.adapter_sha256) != (self.adapter.version, self.adapter.sha256):
+    def _staleness(self, group: Group) -> int:
+        """How many versions behind the learner's `group` was sampled."""
+        behind = self.adapter.version - group.adapter_version
+        known = {adapter.version: adapter.sha256 for adapter in self.recent}
+        if known.get(group.adapter_version) == group.adapter_sha256:
+            return behind
+        found = f"a group was sampled under adapter version {group.adapter_version} ({group.adapter_sha256[:12]})"
+        if group.adapter_version in known:
+            why = f"whose weights are {known[group.adapter_version][:12]}: another run's, or damaged on their way"
+        elif behind > 0:
+            why = f"{behind} behind the learner's {self.adapter.version}; at most {self.max_staleness} may be trained on (cluster.max_staleness)"
+        else:
+            why = f"which the learner, at version {self.adapter.version}, never made"
+        raise SyncError(f"{found}, {why}")
+
+    @torch.no_grad()
+    def _verify_stale(self, groups: list[Group]) -> None:
+        """Groups that the learner's own weights cannot reproduce are recomputed, one step each, under those they came from."""
+        recent, loaded = {adapter.version: adapter for adapter in self.recent}, None
+        try:
+            for i, group in enumerate(groups):
+                if loaded != group.adapter_version:
+                    loaded = group.adapter_version
+                    self.policy.load_adapter(recent[loaded])
+                k = i % group.log_probs.shape[1]
+                self._require_recomputed(group, k, self.policy.score_step(group, k, reference=False))
+        finally:
+            if groups:
+                self.policy.load_adapter(self.adapter)
+
+    def _require_recomputed(self, group: Group, k: int, score: StepScore) -> float:
+        """The largest difference between sampled and recomputed; SyncError where it is more than rounding explains."""
+        old = torch.tensor(group.log_probs[:, k], device=score.log_prob.device)
+        # NaN must not pass for "no gap", hence the replacement by infinity.
+        differences = torch.stack([(score.log_prob.detach() - old).abs(), score.log_ratio.detach().abs()])
+        gap = torch.nan_to_num(differences, nan=torch.inf).max().item()
+        if gap > self.tolerance:
             raise SyncError(
-                f"a group was sampled under adapter version {group.adapter_version} ({group.adapter_sha256[:12]}), "
-                f"the learner holds version {self.adapter.version} ({self.adapter.sha256[:12]})"
+                f"the recomputed log-probs differ from the sampled ones by {gap:.3g} per dim before the first update "
+                f"(allowed {self.tolerance:g}): prompt {group.conditioning.prompt.text!r}, adapter version {group.adapter_version}"
             )
+        return gap
+
+    def _advance(self) -> None:
+        """The weights as they are now become the next version."""
+        try:
+            self.recent.append(Adapter.pack(self.adapter.version + 1, self.policy.adapter_state()))
+        except InputError as error:
+            raise SyncError(f"the update destroyed the weights: {error}") from None
+        self.recent = self.recent[-(self.max_staleness + 1) :]
+        self._update_average()
 
     def _update_average(self) -> None:
         decay = self.options.ema_decay
         for name, value in self.policy.adapter_state().items():
             self._average[name] = decay * self._average[name] + (1 - decay) * value
-
-
-class Tally:
-    """Sums over the recomputed steps of one optimizer step, for the metrics."""
-
-    def __init__(self, groups: int):
-        self.groups, self.gap = groups, 0.0
-        self.losses = dict.fromkeys(("loss", "policy_loss", "kl_penalty"), 0.0)
-        self.values: dict[str, list[torch.Tensor]] = {}
-
-    def add(self, part: LossPart, group: Group) -> None:
-        for name in self.losses:
-            self.losses[name] += getattr(part, name).item() / self.groups
-        self._collect(mean_ratio=part.ratio, clip_fraction=part.clipped)
-        for k, score in part.scores:
-            current, old = score.log_prob.detach(), torch.tensor(group.log_probs[:, k], device=score.log_prob.device)
-            self._collect(mean_log_prob_current=current, mean_log_prob_old=old)
-            if score.kl is not None:
-                self._collect(kl=score.kl.detach(), reference_lead=score.log_prob_ref - current)
-            # NaN must not pass for "no gap", hence the replacement by infinity.
-            differences = torch.stack([(current - old).abs(), score.log_ratio.detach().abs()])
-            self.gap = max(self.gap, torch.nan_to_num(differences, nan=torch.inf).max().item())
-
-    def metrics(self) -> dict[str, float]:
-        """Means over everything added; the reference's log-prob is that of the current policy plus its watched lead."""
-        means = {name: torch.cat(parts).double().mean().item() for name, parts in self.values.items()}
-        means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead")
-        return self.losses | means
-
-    def _collect(self, **values: torch.Tensor) -> None:
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value.float())
-
-
-def _reward_metrics(scored: list[ScoredGroup], advantages: list[np.ndarray | None]) -> dict[str, float]:
-    """Means over the scored samples of an iteration; a failed sample (NaN reward) is counted, not averaged."""
-    rewards = np.concatenate([entry.rewards for entry in scored])
-    finite = rewards[np.isfinite(rewards)]
-    kept = np.concatenate([a for a in advantages if a is not None] or [np.zeros(1, np.float32)])
-    if len(finite) == 0:
-        raise RuntimeError("the reward failed on every sample of the iteration")
-    return {
-        "mean_reward": finite.mean(), "std_reward": finite.std(), "min_reward": finite.min(), "max_reward": finite.max(),
-        "mean_advantage": kept.mean(), "std_advantage": kept.std(), "failed_samples": len(rewards) - len(finite),
-        "dropped_groups": sum(np.isfinite(entry.rewards).sum() < 2 for entry in scored),
-        "zero_std_fraction": sum(a is None for a in advantages) / len(advantages),
-    }  # fmt: skip

@@ -4,27 +4,35 @@ Samplers make groups of denoising trajectories, a reward actor scores them, the 
 and the adapter goes back to the samplers.
 """
 
+import contextlib
 import dataclasses
 import sys
 import time
+from collections import deque
 
 from cluster.connect import connected
 from cluster.pool import Pool
 from learner.command import exit_code, stop_on_sigterm
-from learner.config import parse_config, write_config
+from learner.config import parse_config
 from learner.dry_run import predict
+from learner.health import Action
+from learner.keeper import Keeper
 from learner.plan import Plan, policy_settings
 from learner.progress import Progress
 from learner.report import Report
 from learner.run_folder import RunFolder
 from learner.settings import Config
 from learner.tracking import Tracker
+from rollout.errors import RunFailed
 from rollout.motion.policy import MotionDiffusionPolicy
 
 
-def train(plan: Plan, pool: Pool, report: Report) -> None:
-    """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for."""
-    heldout, trained = plan.heldout_requests(), plan.trained_requests()
+def train(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
+    """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for.
+
+    Returns how it ended: finished, or stopped by what health or the evaluations found.
+    """
+    config, heldout, trained = plan.config, plan.heldout_requests(), plan.trained_requests()
 
     def examine(when: str):
         return {
@@ -33,28 +41,48 @@ def train(plan: Plan, pool: Pool, report: Report) -> None:
         }
 
     pool.publish(pool.adapter())
+    saved = keeper.begin(report)
+    if saved is None:
+        keeper.finished(0, pool.learner.state, report)
     report.before(**examine("before"))
-    for iteration in range(plan.config.iterations):
-        rollout = pool.score(plan.rollout_requests(iteration))
+    launched = deque()
+    if saved is not None:
+        pool.restore(saved)
+        if config.cluster.max_staleness and 0 < keeper.first < config.iterations:  # what was under way, under the weights it was
+            pool.publish(pool.adapter(keeper.first - 1))
+            launched.append(pool.launch(plan.rollout_requests(keeper.first)))
+        pool.publish(pool.adapter())
+    for iteration in range(keeper.first, config.iterations):
+        if not launched:
+            launched.append(pool.launch(plan.rollout_requests(iteration)))
+        rollout = launched.popleft().result()
+        if config.cluster.max_staleness and iteration + 1 < config.iterations:
+            launched.append(pool.launch(plan.rollout_requests(iteration + 1)))
         started = time.perf_counter()
         update = pool.update(rollout)
         updated = time.perf_counter()
-        pool.publish(update.adapter)
+        pool.publish(update.adapter)  # once what was launched is sampled
         published = time.perf_counter()
         metrics = {
             "seconds_rollout": rollout.seconds, "seconds_reward": rollout.tail_seconds,
             "seconds_update": updated - started, "seconds_publish": published - updated,
         }  # fmt: skip
-        if plan.config.evaluate.every and (iteration + 1) % plan.config.evaluate.every == 0:
+        if config.evaluate.every and (iteration + 1) % config.evaluate.every == 0:
             metrics |= report.judged(iteration + 1, pool.examine(heldout).results)
         metrics["seconds_evaluate"] = time.perf_counter() - published
         report.iteration(iteration, rollout, update, metrics)
-        if report.stopped:
+        if report.change:
+            pool.adapt(report.change)
+        keeper.finished(iteration + 1, pool.learner.state, report)
+        if report.ending:
             break
-    tuned = pool.adapter(for_evaluation=True)
+    if report.ending is Action.ROLL_BACK:
+        pool.restore(keeper.roll_back())
+    tuned = pool.evaluation_adapter()
     pool.publish(tuned)
     pool.save_adapter(report.folder.adapter, tuned)
     report.after(tuned, **examine("after"))
+    return "stopped" if report.ending else "finished"
 
 
 def run(config: Config) -> str:
@@ -69,36 +97,44 @@ def run(config: Config) -> str:
         print(predict(plan, MotionDiffusionPolicy(settings)))
         return "finished"
     report = None
-    folder = RunFolder.create(config.run_dir, config.seed)
+    folder = RunFolder.reopen(config.resume) if config.resume else RunFolder.create(config.run_dir, config.seed)
     try:
         stop_on_sigterm()
-        write_config(config, folder.config)
+        keeper = Keeper(plan, folder)
         with Progress(config.iterations) as progress:
             progress.log_to(folder.log)
-            progress.stage("starting Ray")
+            progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
             with connected():
                 stop_on_sigterm()  # again: `ray.init` has a handler of its own
-                pool = Pool(config, settings, plan.texts)
-                report = Report(plan, folder, progress, Tracker.start(config, folder.path))
-                return supervise(plan, pool, report)
+                pool = Pool(config, settings, plan.texts, progress.note)
+                tracker = Tracker.resume(config, folder.path, keeper.tracked) if config.resume else Tracker.start(config, folder.path)
+                report = Report(plan, folder, progress, tracker)
+                return supervise(plan, pool, report, keeper)
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
-        return "killed"
+        return "saved" if folder.begun else "killed"
     finally:
         if report is None:
             folder.discard()
 
 
-def supervise(plan: Plan, pool: Pool, report: Report) -> str:
-    """Trains; however that ends, the report is closed with it."""
-    status = "failed"
+def supervise(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
+    """Trains; however that ends, what was finished is saved, and the report is closed with it."""
     try:
-        train(plan, pool, report)
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "killed"
-    finally:
+        status = train(plan, pool, report, keeper)
         report.close(status)
-    return status
+        return status
+    except KeyboardInterrupt:
+        resumable = keeper.save()
+        report.close("killed")
+        return "saved" if resumable else "killed"
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError):  # a full disk, say
+            error = RunFailed(f"{reason}; once that is mended, --resume {report.folder.path} goes on")
+        for last in (keeper.save, lambda: report.close("failed", reason)):
+            with contextlib.suppress(OSError, RunFailed):
+                last()
+        raise error from None
 
 
 def main(argv: list[str]) -> int:

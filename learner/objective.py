@@ -20,13 +20,14 @@ ORIGINAL_CLAMP = 10.0  # the original's bound on its log-ratio
 class LossPart:
     """`loss` is a scalar: the mean over the group of a share of its objective; the shares of a group add up.
 
-    The rest is for reading, detached: `scores` the recomputed steps, `ratio` and `clipped` [G] (one step, or the whole
-    trajectory), `policy_loss` and `kl_penalty` the two terms of `loss`.
+    The rest is for reading, detached: `scores` the recomputed steps, `log_ratio` (before any clamp), `ratio` and `clipped`
+    [G] (one step, or the whole trajectory), `policy_loss` and `kl_penalty` the two terms of `loss`.
     """
 
     loss: Tensor
     policy_loss: Tensor
     kl_penalty: Tensor
+    log_ratio: Tensor
     ratio: Tensor
     clipped: Tensor
     scores: list[tuple[int, StepScore]]
@@ -66,7 +67,7 @@ def grpo_loss(policy: Policy, group: Group, advantage_G: Tensor, options: Object
         if options.kl_penalty > 0:
             penalty = options.kl_penalty * score.kl.mean() / steps
         clipped = was_clipped(ratio, advantage_G, options.clip_epsilon)
-        yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), ratio.detach(), clipped, [(k, score)])
+        yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), log_ratio.detach(), ratio.detach(), clipped, [(k, score)])
 
 
 def trajectory_loss(policy: Policy, group: Group, advantage_G: Tensor, options: Objective, reference_steps: set[int]) -> Iterator[LossPart]:
@@ -77,13 +78,13 @@ def trajectory_loss(policy: Policy, group: Group, advantage_G: Tensor, options: 
     """
     valid_dims = group.conditioning.prompt.length * group.outputs.shape[2]
     scores = [(k, policy.score_step(group, k, reference=True)) for k in range(group.log_probs.shape[1])]
-    log_ratio = valid_dims * torch.stack([score.log_prob - score.log_prob_ref for _, score in scores]).sum(0)
-    log_ratio = log_ratio.clamp(-ORIGINAL_CLAMP, ORIGINAL_CLAMP)
+    unclamped = valid_dims * torch.stack([score.log_prob - score.log_prob_ref for _, score in scores]).sum(0)
+    log_ratio = unclamped.clamp(-ORIGINAL_CLAMP, ORIGINAL_CLAMP)
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantage_G, ratio.clamp(1 - options.clip_epsilon, 1 + options.clip_epsilon) * advantage_G)
     policy_loss, penalty = -surrogate.mean(), options.kl_penalty * log_ratio.mean()
     clipped = was_clipped(ratio, advantage_G, options.clip_epsilon)
-    yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), ratio.detach(), clipped, scores)
+    yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), unclamped.detach(), ratio.detach(), clipped, scores)
 
 
 OBJECTIVES = {"grpo": grpo_loss, "trajectory": trajectory_loss}

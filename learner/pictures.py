@@ -127,6 +127,49 @@ def heldout_curves_png(path: Path | str, entries: list[dict[str, float]]) -> Non
     figure.savefig(path, dpi=110)
 
 
+# What a monitor watches, each with the name of its finding; a fraction has its whole range.
+WATCHED = {
+    "mean_reward": "", "std_reward": "reward_spread", "zero_std_fraction": "zero_std", "failed_samples": "failed_samples",
+    "max_abs_log_ratio": "log_ratio", "log_prob_gap": "log_prob_gap", "clip_fraction": "clip_fraction", "kl": "kl",
+    "grad_norm": "gradient", "learning_rate": "", "length_entropy": "lengths", "seconds": "throughput",
+}  # fmt: skip
+
+
+def health_curves_png(path: Path | str, history: list[dict[str, float]], findings: list) -> None:
+    """Writes a PNG: one panel for each watched metric that the entries have, by iteration (from 1), and a line in it where a
+    finding of it began. `findings`: `learner.health.Finding`s; those of no panel are not drawn.
+
+    Values that are not finite, or cannot be drawn, are crosses at the top.
+    """
+    history = [{"seconds": sum(v for k, v in entry.items() if k.startswith("seconds_")) or None, **entry} for entry in history]
+    names = [name for name in WATCHED if any(entry.get(name) is not None for entry in history)]
+    columns = 4
+    lines = max(1, -(-len(names) // columns))
+    figure = Figure(figsize=(13, 2.3 * lines + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, name in zip(panels, names):
+        iterations, values = _series(history, name)
+        finite = np.abs(values) < 1e30
+        if finite.any():
+            axes.plot(iterations[finite] + 1, values[finite], color=LEFT, marker=".", linewidth=1.4, markersize=4, clip_on=False)
+        axes.set_xlim(history[0]["iteration"] + 0.5, history[-1]["iteration"] + 1.5)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 5))
+        if name != "mean_reward" and not (values[finite] < 0).any():
+            axes.set_ylim(bottom=0)
+        if not finite.all():
+            lost = iterations[~finite] + 1
+            axes.plot(lost, np.ones(len(lost)), "x", color=RIGHT, transform=axes.get_xaxis_transform(), clip_on=False)
+        for finding in findings:
+            if finding.name == WATCHED[name]:
+                axes.axvline(finding.iteration + 1, color=RIGHT, linewidth=1.2, linestyle="--")
+        _dress(axes, name.replace("_", " "))
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    figure.supxlabel("iteration; dashed: a finding begins or gets worse; x: not a finite number", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _series(history: list[dict[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
     found = [(entry["iteration"], entry[key]) for entry in history if entry.get(key) is not None]
     iterations, values = zip(*found) if found else ((), ())

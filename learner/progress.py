@@ -57,6 +57,10 @@ class Progress:
         self._log = path
         self._append(self._lines)
 
+    def resume(self, rewards: list[float]) -> None:
+        """So many iterations are done already; their mean rewards."""
+        self._rewards, self._done = list(rewards), len(rewards)
+
     def stage(self, doing: str, done: int | None = None, total: int | None = None, line: bool = True, unit: str = "samples") -> None:
         """Say what happens now, such as "starting Ray ...", or with `done` of `total` units.
 
@@ -113,7 +117,7 @@ class Progress:
             facts.append(f"adapter {summary['adapter_sha256'][:12]}")
         self._write(f"{status}: {', '.join(facts)}", in_terminal=True)
         kept = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-        names = " ".join(path.name + ("/" if path.is_dir() else "") for path in kept)
+        names = " ".join(path.name + ("/" if path.is_dir() else "") for path in kept if not path.name.startswith("."))
         self._write(f"results in {folder}: {names}", in_terminal=True)
 
     def _left(self) -> str:

@@ -1,17 +1,20 @@
-"""What a run tells and keeps: progress, metrics, rollouts, pictures, summary, MLflow."""
+"""What a run tells and keeps: progress, metrics, rollouts, findings, pictures, summary, MLflow."""
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from learner.evaluation import Examination, compare, quality
+from learner.health import Action, Monitor
 from learner.heldout import HeldOut
 from learner.learner import Update
 from learner.pictures import Change, before_after_gif, before_after_png, heldout_curves_png, reward_curve_png
 from learner.plan import ASSETS, Plan
 from learner.progress import Progress
-from learner.run_folder import RunFolder
+from learner.run_folder import LOCK, RunFolder, write_json
 from learner.tracking import Tracker
 from rewards.compose import component_metrics
 from rewards.scoring import Scores
@@ -31,6 +34,10 @@ class Report:
         self.started, self.history, self.max_gap = time.time(), [], 0.0
         self.results: dict = {}
         self.warnings: list[str] = []
+        self.resumed_at: int | None = None
+        self.monitor = Monitor(plan.config.health, plan.config.objective, plan.config.optimizer)
+        self.change: dict[str, float] = {}  # of the learner's settings, that the last iteration's findings ask for
+        self.ending: Action | None = None  # STOP or ROLL_BACK, once a warning ended the run
         self._heldout = HeldOut(plan.config.evaluate.patience, self._real_motion())
         self._before: dict[str, Rollout] = {}
 
@@ -42,7 +49,8 @@ class Report:
     def before(self, **rollouts: Rollout) -> None:
         """`heldout` and `trained`, examined under the base model."""
         self._before = rollouts
-        self._heldout.observe(0, rollouts["heldout"].results)
+        if not self._heldout.entries:  # a run that goes on has that of its beginning
+            self._heldout.observe(0, rollouts["heldout"].results)
 
     def judged(self, iterations: int, results: list[Examination]) -> dict[str, float]:
         """Held-out prompts examined after so many iterations: their metrics, a curve, and a warning when reward and judge part."""
@@ -50,15 +58,35 @@ class Report:
         heldout_curves_png(self.folder.path / "heldout.png", self._heldout.entries)
         if warning:
             stops = self.plan.config.evaluate.on_divergence == "stop"
-            self.warnings.append(f"{warning}{'; stopped there (evaluate.on_divergence)' if stops else ''}")
-            self.progress.note(f"warning: {self.warnings[-1]}")
-            self.tracker.warn(self.warnings[-1])
+            self._warn(f"{warning}{'; stopped there (evaluate.on_divergence)' if stops else ''}")
+            self.ending = Action.STOP if stops else self.ending
         return metrics
 
     @property
-    def stopped(self) -> bool:
-        """Whether a warning was raised that ends the run."""
-        return bool(self.warnings) and self.plan.config.evaluate.on_divergence == "stop"
+    def healthy(self) -> bool:
+        """Whether the run may be rolled back to where it is."""
+        return self.monitor.good
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """For a checkpoint: arrays by name, and plain JSON. What metrics.jsonl has is not in it."""
+        arrays, heldout = self._heldout.state()
+        return arrays, {"heldout": heldout, "health": self.monitor.state(), "warnings": self.warnings}
+
+    def resume(self, rows: list[dict], arrays: dict[str, np.ndarray], facts: dict) -> None:
+        """Goes on from `state()` and the metrics of the iterations before; MLflow gets what it lacks of them."""
+        self.history, self.resumed_at = rows, len(rows)
+        self.max_gap = max([row["log_prob_gap"] for row in rows], default=0.0)
+        self._heldout.load_state(arrays, facts["heldout"])
+        self.monitor.load_state(facts["health"])
+        self.warnings = list(facts["warnings"])
+        for row in rows:
+            self.tracker.log(row["iteration"], {name: value for name, value in row.items() if name != "iteration"})
+        self.progress.resume([row["mean_reward"] for row in rows])
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.progress.note(f"warning: {text}")
+        self.tracker.warn("\n".join(self.warnings))
 
     def iteration(self, iteration: int, rollout: Rollout, update: Update, metrics: dict[str, float]) -> None:
         self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
@@ -69,6 +97,12 @@ class Report:
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
         self.progress.iteration(iteration + 1, metrics)
+        self.change = {}
+        for finding in self.monitor.observe(iteration, metrics):
+            self._warn(finding.words())
+            self.change |= finding.change
+            if finding.action in (Action.STOP, Action.ROLL_BACK) and self.ending is not Action.ROLL_BACK:
+                self.ending = finding.action
 
     def _tell_failures(self, iteration: int, results: list[Scores]) -> None:
         """The first failed motion speaks for all of an iteration; the metrics count them by component."""
@@ -90,19 +124,30 @@ class Report:
         before_after_gif(self.folder.path / "before_after.gif", changes)
         reward_curve_png(self.folder.path / "reward.png", self.history)
 
-    def close(self, status: str) -> None:
-        """Writes the summary, sends everything to MLflow and shows the table. `status`: finished, failed or killed."""
+    def close(self, status: str, reason: str | None = None) -> None:
+        """Writes the summary, sends everything to MLflow and shows the table. `status`: finished, stopped, failed or killed;
+        `reason`: why, in one line."""
         config = self.plan.config
         summary = {
-            "status": status, "iterations": len(self.history), "seed": config.seed, "samplers": config.cluster.samplers,
-            "wall_seconds": time.time() - self.started, "max_log_prob_gap": self.max_gap, "warnings": self.warnings, **self.results,
+            "status": status, **({"reason": reason} if reason else {}), "iterations": len(self.history), "seed": config.seed,
+            "samplers": config.cluster.samplers, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
+            "max_log_prob_gap": self.max_gap, "warnings": self.warnings, **self.results,
         }  # fmt: skip
-        self.folder.write_summary(summary)
-        for path in sorted(self.folder.path.iterdir()):
-            if path.name != "rollouts":
-                self.tracker.artifact(path)
-        self.tracker.finish(status.upper())
+        try:
+            self._send(summary)
+            self.tracker.finish({"stopped": "finished"}.get(status, status))
+        finally:  # last: once a summary says that the run has finished, there is nothing that could go on
+            self.folder.write_summary(summary)
         self.progress.summary(summary, self.folder.path)
+
+    def _send(self, summary: dict) -> None:
+        """All that MLflow keeps of the folder, with the summary that is about to be written there."""
+        with tempfile.TemporaryDirectory() as aside:
+            write_json(Path(aside) / self.folder.summary.name, summary)
+            self.tracker.artifact(Path(aside) / self.folder.summary.name)
+        for path in sorted(self.folder.path.iterdir()):
+            if path.name not in ("rollouts", "checkpoints", LOCK, self.folder.summary.name):
+                self.tracker.artifact(path)
 
     def _real_motion(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""

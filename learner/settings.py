@@ -12,8 +12,10 @@ from typing import Any, Literal
 from rewards.components import DEFAULT, Component, parse_components
 from rewards.paths import EvaluatorPaths
 from rewards.registry import choose_judge, kind_of
+from rollout.credentials import refuse_credentials
 from rollout.errors import InputError
 
+LONGEST_TEXT = 4096  # characters, as of a path
 LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
 
 
@@ -157,11 +159,39 @@ class Evaluate:
     heldout: str | None = option(None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project")
 
 
+Watched = Literal["ignore", "warn", "stop", "roll_back"] | None
+Steered = Literal["ignore", "warn", "stop", "roll_back", "adapt"] | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is done about each finding: ignore, warn, adapt (less learning rate and more KL, then also a tighter clip), stop,
+    or roll_back (end the run at its last good checkpoint). null = what the preset does."""
+
+    preset: Literal["default", "original_ladder", "none"] = option(
+        "default", "default = stop on what is not finite or not reproduced, warn of the rest; original_ladder = also adapt at a log-ratio of "
+        "5 and 10, roll back at 20; none = ignore"
+    )  # fmt: skip
+    log_prob_gap: Watched = option(None, "the recomputed log-probs are not the sampled ones")
+    non_finite: Watched = option(None, "a number of the update is NaN or infinite")
+    log_ratio: Steered = option(None, "the largest log-ratio is 5, 10, 20 or more")
+    gradient: Steered = option(None, "the gradient's norm jumps to 10 or 100 times what it was")
+    kl: Steered = option(None, "the KL to the base model is 0.2 or 1")
+    clip_fraction: Steered = option(None, "half, or 9 in 10, of the ratios are clipped")
+    zero_std: Watched = option(None, "half, or all, of the groups have equal rewards and teach nothing")
+    reward_spread: Watched = option(None, "the rewards' spread falls to a fifth of what it was, or to nothing")
+    failed_samples: Watched = option(None, "samples without a reward")
+    lengths: Watched = option(None, "motions are all of nearly one length where they were of many")
+    not_measured: Watched = option(None, "a number beside the update, such as a component's mean, is NaN or infinite")
+    throughput: Literal["ignore", "warn"] | None = option(None, "iterations take 3, or 10, times as long as they did")
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Ray actors and what each may use."""
 
     samplers: int = option(2, "sampler actors", minimum=1)
+    min_samplers: int = option(1, "the run goes on as long as so many are left or can be replaced", minimum=1)
     sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler", minimum=1)
     learner_cpus: int = option(2, "threads of the learner: it works while the samplers wait", minimum=1)
     reward_actors: int = option(1, "reward actors, which share the groups of an iteration", minimum=1)
@@ -169,8 +199,25 @@ class Cluster:
         1, "groups scored in one call, by their order and not by when they arrive; sets a score's last bits", minimum=1
     )
     reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
+    sampler_deadline: float = option(900.0, "seconds that a sampler may take for one group before it is replaced", above=0)
+    learner_deadline: float = option(1800.0, "seconds that the learner may take for one update before it is replaced", above=0)
     gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)
-    max_staleness: int = option(0, "adapter versions that a group may lag behind; only 0, exactly on-policy, so far", minimum=0)
+    max_staleness: int = option(
+        0, "adapter versions a group may lag behind: 0 = exactly on-policy; 1 = the next rollout is sampled during the update", minimum=0, below=2
+    )
+
+    def __post_init__(self):
+        if self.min_samplers > self.samplers:
+            _refuse("cluster.min_samplers", self.min_samplers, f"at most cluster.samplers, {self.samplers}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run that was killed goes on from with --resume."""
+
+    every: int = option(1, "iterations between checkpoints", minimum=1)
+    keep: int = option(2, "newest checkpoints that are kept", minimum=1)
+    path: str | None = option(None, "folder, or URI of pyarrow.fs such as s3://bucket/run, of this run alone; null = checkpoints/ in the run folder")
 
 
 @dataclass(frozen=True)
@@ -188,6 +235,9 @@ class Config:
     seed: int = option(0, "all noise and order of the run derive from it", minimum=0)
     iterations: int = option(60, "rounds of sample, score, update, publish", minimum=1)
     run_dir: str | None = option(None, "folder for the results, new or empty; null = runs/<UTC time>-seed<seed>")
+    resume: str | None = option(
+        None, "run folder to go on with: its settings are read from it, and flags may change only what changes no result"
+    )
     dry_run: bool = option(False, "check everything, predict memory and time, start nothing")
     model: Model = field(default_factory=Model)
     lora: Lora = field(default_factory=Lora)
@@ -196,7 +246,9 @@ class Config:
     objective: Objective = field(default_factory=Objective)
     optimizer: Optimizer = field(default_factory=Optimizer)
     evaluate: Evaluate = field(default_factory=Evaluate)
+    health: Health = field(default_factory=Health)
     cluster: Cluster = field(default_factory=Cluster)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self):
@@ -221,11 +273,16 @@ def _refuse(key: str, found: Any, expected: str):
 
 
 def _check_bounds(key: str, value: Any, metadata) -> None:
+    refuse_credentials(key, value)
     if value == "" and key != "model.steps":
         _refuse(key, value, "text that is not empty")
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        _refuse(key, value[:60], f"at most {LONGEST_TEXT} characters, found {len(value)}")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     minimum, above, below = metadata["minimum"], metadata["above"], metadata["below"]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise InputError(f"{key}: found a number of {value.bit_length()} bits, expected at most 63")
     if not math.isfinite(value):
         _refuse(key, value, "a finite number")
     if minimum is not None and value < minimum:
@@ -240,13 +297,11 @@ def _check_bounds(key: str, value: Any, metadata) -> None:
 def check_model(model: Model) -> None:
     if model.dataset == "kit":
         _refuse("model.dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
-    if not re.fullmatch(r"(ddim)?[1-9]\d*|", model.steps):
+    if not re.fullmatch(r"(ddim)?[1-9][0-9]{0,5}|", model.steps):
         _refuse("model.steps", model.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
 
 
 def _check_meaning(config: Config) -> None:
-    if config.cluster.max_staleness:
-        _refuse("cluster.max_staleness", config.cluster.max_staleness, "0 (rollouts ahead of the update are not supported yet)")
     if config.model.steps:
         # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
         available = max(0, int(config.model.steps.removeprefix("ddim")) - 3)

@@ -84,7 +84,7 @@ def test_imports_follow_the_arrows(path):
 def test_no_file_of_data_can_run_code(path):
     found = list(unsafe(ast.parse(path.read_text())))
     if path == PLAIN_PICKLE:
-        assert found == ["line 3: import pickle"]
+        assert found == ["line 4: import pickle"]
     else:
         assert found == []
 
@@ -96,7 +96,7 @@ def test_the_one_unpickler_imports_nothing():
     (find_class,) = [node for node in unpickler.body if isinstance(node, ast.FunctionDef)]
     assert find_class.name == "find_class" and [type(node) for node in find_class.body] == [ast.Raise]
     loads = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) if "load" in ast.unparse(node.func)]
-    assert loads == ["PlainUnpickler(file).load"]
+    assert loads == ["PlainUnpickler(io.BytesIO(path.read_bytes())).load"]
 
 
 def test_the_loop_stays_readable():

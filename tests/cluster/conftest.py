@@ -1,4 +1,4 @@
-"""A small private Ray for each file of tests."""
+"""A small private Ray that the files of tests share."""
 
 import shutil
 import tempfile
@@ -7,10 +7,10 @@ import pytest
 import ray
 
 
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
+@pytest.fixture(scope="package", autouse=True)
+def private_ray():
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a long path breaks Ray's sockets
-    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    options = {"num_cpus": 3, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
     ray.init(address="local", _temp_dir=folder, **options)
     yield
     ray.shutdown()

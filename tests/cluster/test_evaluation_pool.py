@@ -72,7 +72,7 @@ def assert_equal(found: list[Measured], expected: list[Measured]) -> None:
 
 def test_an_evaluation_starts_no_learner(published):
     assert not hasattr(published, "learner") and not hasattr(published, "reward")
-    assert len(published.samplers) == 2
+    assert len(published.samplers.all) == 2
 
 
 def test_batches_come_back_in_order_as_one_process_makes_them(published, evaluation, pending, evaluators):
@@ -93,7 +93,7 @@ def test_samplers_take_the_next_rows_model(published, evaluation, pending, evalu
 
 def test_a_sampler_that_was_given_no_weights_generates_nothing(published, evaluation, pending):
     published.reload(evaluation.models[0].settings)
-    with pytest.raises(SyncError, match="was asked to sample under"):
+    with pytest.raises(SyncError, match="samplers that were given no adapter were asked to sample"):
         published.generate(pending)
 
 
@@ -102,7 +102,7 @@ def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation,
 
     def kill_once(done):
         if not killed:
-            killed.append(get(published.samplers[0].__ray_call__.remote(lambda actor: os.getpid())))
+            killed.append(get(published.samplers.all[0].actor.__ray_call__.remote(lambda actor: os.getpid())))
             os.kill(killed[0], signal.SIGKILL)
 
     found = published.generate(pending, kill_once)

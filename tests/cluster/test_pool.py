@@ -4,6 +4,8 @@ import dataclasses
 import os
 import shutil
 import signal
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,15 +14,17 @@ import ray
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
 from cluster.pool import Pool
+from cluster.samplers import Samplers
 from learner.config import parse_config
 from learner.evaluation import as_motions
-from learner.learner import SyncError
+from learner.learner import State, SyncError
 from learner.plan import Plan, policy_settings
 from rewards.tmr import TMRReward
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.errors import InputError, RunFailed
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.policy import MotionDiffusionPolicy
+from tests.cluster.impatient import impatient
 from tests.tiny import noisy_adapter, write_run_config
 
 SIZES = (9, 2, 3, 2, 5, 2)  # samples a group: the first is the slowest
@@ -57,12 +61,17 @@ def pool(config):
 
 @pytest.fixture
 def published(pool, tuned):
+    """The learner's state is that of `tuned`, and every sampler holds it."""
+    own = pool.learner.state
+    arrays = {f"adapter/{name}": value for name, value in tuned.tensors().items()}
+    pool.restore(State(arrays, own.facts | {"version": 5, "recent": {"5": tuned.sha256}}))
+    pool.samplers.await_all()
     pool.publish(tuned)
     return pool
 
 
 def pids(pool) -> list[int]:
-    return [get(sampler.__ray_call__.remote(lambda actor: os.getpid())) for sampler in pool.samplers]
+    return [get(sampler.actor.__ray_call__.remote(lambda actor: os.getpid())) for sampler in pool.samplers.all]
 
 
 def held(pool) -> list[tuple[int, str]]:
@@ -71,7 +80,7 @@ def held(pool) -> list[tuple[int, str]]:
     def read(actor):
         return actor.policy.loaded[0], Adapter.pack(0, actor.policy.adapter_state()).sha256
 
-    return [get(sampler.__ray_call__.remote(read)) for sampler in pool.samplers]
+    return [get(sampler.actor.__ray_call__.remote(read)) for sampler in pool.samplers.all]
 
 
 def assert_same(rollout, expected) -> None:
@@ -93,29 +102,29 @@ def test_every_sampler_holds_what_was_published(pool, policy, tuned):
 def test_an_adapter_damaged_on_its_way_is_acknowledged_by_none(published, tuned):
     buffer = tuned.buffer.copy()
     buffer[7] += 1
-    with pytest.raises(InputError, match="adapter version 5: content has sha256"):
+    with pytest.raises(SyncError, match="not published: adapter version 5: changed on its way"):
         published.publish(dataclasses.replace(tuned, buffer=buffer))
     assert held(published) == [(5, tuned.sha256)] * 2
 
 
 def test_a_sampler_samples_under_no_other_adapter_than_the_one_asked_for(published, requests, tuned, policy):
     other = noisy_adapter(policy, seed=9).sha256
-    for sampler in published.samplers:
+    for sampler in published.samplers.all:
         with pytest.raises(SyncError, match=f"with adapter {tuned.sha256[:14]} was asked to sample under {other[:14]}"):
-            get(sampler.sample.remote(requests[0], other))
-        assert get(sampler.sample.remote(requests[1], tuned.sha256)).adapter_sha256 == tuned.sha256
+            get(sampler.actor.sample.remote(requests[0], other))
+        assert get(sampler.actor.sample.remote(requests[1], tuned.sha256)).adapter_sha256 == tuned.sha256
 
 
 def test_a_group_is_the_same_whichever_sampler_made_it(published, requests, tuned):
     for request in requests[:3]:
-        one, two = (get(sampler.sample.remote(request, tuned.sha256)) for sampler in published.samplers)
+        one, two = (get(sampler.actor.sample.remote(request, tuned.sha256)) for sampler in published.samplers.all)
         assert one.digest == two.digest
         np.testing.assert_array_equal(one.log_probs, two.log_probs)
 
 
 def test_groups_and_results_come_in_the_order_of_their_requests(published, requests, config):
     reward = TMRReward.load(config.reward.tmr_path)
-    rollout = published.score(requests)
+    rollout = published.launch(requests).result()
     assert [len(group) for group in rollout.groups] == list(SIZES)
     assert [group.seed for group in rollout.groups] == [request.seed for request in requests]
     assert [group.conditioning.digest for group in rollout.groups] == [request.conditioning.digest for request in requests]
@@ -134,7 +143,7 @@ def test_examining_says_how_many_groups_are_in(published, requests):
 def test_the_learner_takes_each_rollout_once(pool, requests):
     """After an update the same groups are another policy's; the pool says so before any weight changes."""
     pool.publish(pool.adapter())
-    rollout = pool.score(requests[1:3])
+    rollout = pool.launch(requests[1:3]).result()
     update = pool.update(rollout)
     assert update.adapter.version == rollout.groups[0].adapter_version + 1
     assert update.adapter.sha256 == pool.adapter().sha256 != rollout.groups[0].adapter_sha256
@@ -146,20 +155,21 @@ def test_the_learner_takes_each_rollout_once(pool, requests):
 def test_saving_an_adapter_leaves_the_learner_with_its_own(pool, tuned, config, tmp_path):
     before = pool.adapter().sha256
     pool.save_adapter(tmp_path, tuned)
-    learner = pool.learner.__ray_call__.remote(lambda actor: Adapter.pack(0, actor.policy.adapter_state()).sha256)
+    learner = pool.learner.actor.__ray_call__.remote(lambda actor: Adapter.pack(0, actor.policy.adapter_state()).sha256)
     assert get(learner) == before != tuned.sha256
     assert load_policy(policy_settings(config), tmp_path).loaded[1] == tuned.sha256
 
 
 def test_killed_samplers_are_replaced_and_the_result_is_unchanged(published, requests, tuned):
-    expected, killed = published.score(requests), pids(published)
+    expected, killed = published.launch(requests).result(), pids(published)
 
     def kill_all(arrived: int) -> None:
         if arrived == 1:
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    rollout = published._rollout(requests, "score", kill_all)
+    rollout = published.launch(requests, kill_all).result()
+    published.samplers.await_all()
     assert not set(pids(published)) & set(killed)
     assert held(published) == [(5, tuned.sha256)] * 2
     assert_same(rollout, expected)
@@ -170,15 +180,81 @@ def test_a_sampler_that_died_before_an_adapter_came_gets_it(published, policy, r
     os.kill(killed[1], signal.SIGKILL)
     adapter = noisy_adapter(policy, version=6, seed=4)
     published.publish(adapter)
+    published.samplers.await_all()
     assert held(published) == [(6, adapter.sha256)] * 2
     assert pids(published)[0] == killed[0] and pids(published)[1] != killed[1]
 
 
-def test_samplers_that_keep_dying_end_the_run(published, requests):
-    published._restarts_left = 0
-    ray.kill(published.samplers[0])
-    with pytest.raises(RuntimeError, match="samplers keep dying"):
-        published.score(requests)
+def test_a_sampler_that_hangs_is_replaced_by_the_deadline(published, requests, tuned):
+    expected, stopped = published.launch(requests).result(), pids(published)
+    impatient(published.samplers, 3.0)
+    os.kill(stopped[0], signal.SIGSTOP)
+    assert_same(published.launch(requests).result(), expected)
+    published.samplers.await_all()
+    assert stopped[0] not in pids(published) and held(published) == [(5, tuned.sha256)] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_same(published, requests, number):
+    rollout = published.launch(requests[1:3]).result()
+    before = published.learner.state
+    expected = published.update(rollout)
+    published.restore(before)
+    victim = get(published.learner.actor.whereabouts.remote()).pid
+    impatient(published.learner, 3.0)
+    threading.Timer(0.02, os.kill, (victim, number)).start()
+    update = published.update(rollout)
+    assert update.adapter.sha256 == expected.adapter.sha256 == published.adapter().sha256
+    assert update.metrics == expected.metrics
+    assert get(published.learner.actor.whereabouts.remote()).pid != victim
+
+
+def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
+    """One version ahead: the groups of the second rollout come from the adapter before the update."""
+    ahead = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, samplers=1, sampler_cpus=1, max_staleness=1))
+    pool = Pool(ahead, policy_settings(ahead), {}, print)
+    base = pool.adapter()
+    pool.publish(base)
+    first = pool.launch(requests[1:3]).result()
+    second = pool.launch(requests[3:5])
+    update = pool.update(first)
+    pool.publish(update.adapter)
+    rollout = second.result()
+    assert {group.adapter_sha256 for group in rollout.groups} == {base.sha256} != {update.adapter.sha256}
+    assert pool.update(rollout).metrics["staleness"] == 1
+    assert pool.adapter(1).sha256 == update.adapter.sha256 != pool.adapter().sha256
+    with pytest.raises(SyncError, match="2 behind the learner's 2"):
+        pool.update(rollout)
+    for sampler in pool.samplers.all:
+        ray.kill(sampler.actor)
+
+
+def test_a_sampler_that_still_loads_the_adapter_before_gets_the_new_one_too(published, policy):
+    """As one that was replaced just before the next adapter came."""
+    published.samplers._load_into(published.samplers.all[0])
+    adapter = noisy_adapter(policy, version=7, seed=5)
+    published.publish(adapter)
+    assert held(published) == [(7, adapter.sha256)] * 2
+
+
+def test_samplers_that_keep_dying_end_the_run_with_the_cause_and_their_last_words(config, requests):
+    """Each dies of the same thing as soon as it is started."""
+
+    def dying() -> ray.actor.ActorHandle:
+        return SamplerActor.options(num_cpus=0).remote()
+
+    def build(actor):
+        def fail(actor):
+            print("CUDA error: an illegal address", file=sys.stderr, flush=True)
+            os._exit(1)
+
+        return actor.__ray_call__.remote(fail)
+
+    told = []
+    samplers = Samplers(dying, build, 2, 2, 60.0, told.append)
+    with pytest.raises(RunFailed, match="samplers keep dying, 3 times in a row .* died .* CUDA error: an illegal address"):
+        samplers.await_all()
+    assert len(told) >= 2 and "it is replaced" in told[0]
 
 
 def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
@@ -202,8 +278,8 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
 @pytest.mark.parametrize(
     "resources, message",
     [
-        ({"samplers": 3}, "cluster.samplers: 3 of 1 CPU each need 3 CPUs, the cluster has 2"),
-        ({"sampler_cpus": 2}, "cluster.samplers: 2 of 2 CPU each need 4 CPUs, the cluster has 2"),
+        ({"samplers": 4}, "cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3"),
+        ({"sampler_cpus": 2}, "cluster.samplers: 2 of 2 CPU each need 4 CPUs, the cluster has 3"),
         ({"gpus_per_actor": 0.5}, "cluster.gpus_per_actor: 4 actors of 0.5 GPU each need 2 GPUs, the cluster has 0"),
     ],
 )

@@ -10,7 +10,7 @@ from cluster.actors import RewardActor
 from cluster.calls import get
 from cluster.scorers import Scorers
 from learner.config import parse_config
-from rollout.errors import InputError
+from rollout.errors import InputError, RunFailed
 from tests.tiny import TRAINING, make_policy, sample_group, write_mdm, write_run_config
 
 MODULE = '''
@@ -67,7 +67,7 @@ def another(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scorers(another):
-    return Scorers([another(), another()], another, batch=1, deadline_s=60)
+    return Scorers([another(), another()], another, batch=1, deadline_s=60, tell=print)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def assert_same(found, expected) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_one_and_two_actors_agree_bit_for_bit_whatever_arrives_first(scorers, groups, batch):
-    two = Scorers(scorers.actors, None, batch, 60)
-    one = Scorers(scorers.actors[:1], None, batch, 60)
+    two = Scorers(scorers.actors, None, batch, 60, print)
+    one = Scorers(scorers.actors[:1], None, batch, 60, print)
     expected = scored(one, groups)
     assert [len(scores.values["tmr"]) for scores in expected] == [2, 5, 3, 4, 6]
     assert np.ptp(np.concatenate([scores.values["tmr"] for scores in expected])) > 1e-3
@@ -111,7 +111,7 @@ def test_an_actor_that_dies_is_replaced_and_its_groups_are_scored_again(scorers,
 
 def test_an_actor_that_sleeps_is_caught_by_the_deadline(scorers, groups, mood):
     expected, before = scored(scorers, groups), list(scorers.actors)
-    impatient = Scorers(scorers.actors, scorers.another, 1, deadline_s=2)
+    impatient = Scorers(scorers.actors, scorers.another, 1, 2, print)
     mood("sleep once")
     started = time.monotonic()
     assert_same(scored(impatient, groups), expected)
@@ -120,12 +120,12 @@ def test_an_actor_that_sleeps_is_caught_by_the_deadline(scorers, groups, mood):
 
 def test_actors_that_always_die_end_the_run_in_one_line(scorers, groups, mood):
     mood("die")
-    with pytest.raises(InputError, match="^reward: its actor died 3 times over the same motions .request 0.$"):
-        scored(Scorers(scorers.actors[:1], scorers.another, 1, 60), groups[:1])
+    with pytest.raises(RunFailed, match="^reward: its actor was lost 3 times over the same motions .request 0.: the last one died"):
+        scored(Scorers(scorers.actors[:1], scorers.another, 1, 60, print), groups[:1])
 
 
 def test_failed_samples_and_wrong_shapes_come_through(another, groups, mood):
-    scorers = Scorers([another()], None, 1, 60)
+    scorers = Scorers([another()], None, 1, 60, print)
     mood("fail")
     (found,) = scored(scorers, groups[:1])
     assert np.isnan(found.values["mine"]).tolist() == [True, False] and found.failures == {0: "mine: gave nan"}

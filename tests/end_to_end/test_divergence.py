@@ -10,22 +10,22 @@ from tests.end_to_end.conftest import DEADLINE_S, ROOT, Run
 
 
 @pytest.fixture(scope="module")
-def gamed(runs, environment):
-    """The shipped model taught to move less and less: an evaluation every two of at most sixteen iterations."""
+def gamed(runs, environment, head):
+    """The shipped model taught to move less and less: an evaluation after each of at most sixteen iterations."""
     flags = {
         "run_dir": runs / "gamed", "iterations": 16, "reward.components.smooth.path": "tests.gameable:RawSmoothness",
-        "optimizer.learning_rate": 3e-3, "rollout.prompts_per_iteration": 4, "rollout.group_size": 8, "cluster.samplers": 1,
-        "evaluate.every": 2, "evaluate.patience": 2, "evaluate.on_divergence": "stop", "evaluate.prompts": 16,
+        "optimizer.learning_rate": 1e-2, "rollout.prompts_per_iteration": 4, "rollout.group_size": 8, "cluster.samplers": 1,
+        "evaluate.every": 1, "evaluate.patience": 2, "evaluate.on_divergence": "stop", "evaluate.prompts": 16,
         "evaluate.samples_per_prompt": 2,
     }  # fmt: skip
     words = [sys.executable, "-m", "learner.main", *(str(word) for key, value in flags.items() for word in (f"--{key}", value))]
-    return Run(runs / "gamed", subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S))
+    return Run(runs / "gamed", subprocess.run(words, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S))
 
 
 def test_a_gamed_reward_is_warned_of_everywhere(gamed, runs):
     from mlflow import MlflowClient
 
-    assert gamed.done.returncode == 0
+    assert gamed.done.returncode == 3
     (warning,) = gamed.summary["warnings"]
     assert warning.startswith("reward and judge part: after ") and warning.endswith("stopped there (evaluate.on_divergence)")
     assert f"warning: {warning}" in gamed.done.stdout.splitlines() and f"warning: {warning}" in (gamed.folder / "log.txt").read_text()
@@ -37,7 +37,7 @@ def test_a_gamed_reward_is_warned_of_everywhere(gamed, runs):
 
 
 def test_it_stops_there_with_everything_saved(gamed):
-    assert gamed.summary["status"] == "finished" and gamed.summary["iterations"] == len(gamed.metrics) < 16
+    assert gamed.summary["status"] == "stopped" and gamed.summary["iterations"] == len(gamed.metrics) < 16
     assert f"after {len(gamed.metrics)} iterations" in gamed.summary["warnings"][0]
     assert gamed.summary["heldout"]["reward"]["gain"]["mean"] > 0 > gamed.summary["heldout"]["judge"]["gain"]["mean"]
     assert json.loads((gamed.folder / "adapter" / "adapter_config.json").read_text()) and (gamed.folder / "heldout.png").stat().st_size > 0

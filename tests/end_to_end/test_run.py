@@ -12,13 +12,14 @@ from rollout.motion.adapter_folder import load_policy
 METRICS = (
     "loss policy_loss kl_penalty mean_reward std_reward min_reward max_reward mean_advantage std_advantage"
     " mean_log_prob_current mean_log_prob_old mean_log_prob_ref mean_ratio clip_fraction zero_std_fraction grad_norm"
-    " learning_rate adapter_version staleness log_prob_gap dropped_groups failed_samples"
+    " learning_rate clip_epsilon adapter_version staleness log_prob_gap dropped_groups failed_samples"
+    " mean_log_ratio max_abs_log_ratio length_entropy"
     " component_tmr_mean component_tmr_std component_tmr_failed component_foot_skate_mean"
     " seconds_rollout seconds_reward seconds_update seconds_publish seconds_evaluate"
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration
 SUMMARY = {
-    "status", "iterations", "seed", "samplers", "wall_seconds", "adapter_sha256", "max_log_prob_gap", "warnings", "heldout", "trained",
+    "status", "iterations", "seed", "samplers", "wall_seconds", "resumed_at", "adapter_sha256", "max_log_prob_gap", "warnings", "heldout", "trained",
 }  # fmt: skip
 
 
@@ -46,8 +47,8 @@ def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
         "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png", "before_after.gif",
-        "rollouts/000000.parquet", "rollouts/000001.parquet",
-        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md",
+        "rollouts/000000.parquet", "rollouts/000001.parquet", "checkpoints/000001.safetensors", "checkpoints/000002.safetensors", ".lock",
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md", ".lock",
     }  # fmt: skip
 
 
@@ -138,5 +139,5 @@ def test_mlflow_has_the_whole_run(first, tracked):
         history = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
         assert history == {entry["iteration"]: entry[name] for entry in first.metrics}
     kept = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert kept == {path.name for path in first.folder.iterdir()} - {"rollouts"}
+    assert kept == {path.name for path in first.folder.iterdir()} - {"rollouts", "checkpoints", ".lock"}
     assert len(client.list_artifacts(run.info.run_id, "adapter")) == 3

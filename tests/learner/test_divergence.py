@@ -127,3 +127,18 @@ def test_the_words_name_numbers_and_iterations():
     words = verdicts([0, 1, 2, 3], [0, -1, -2, -3])[-1].words()
     assert "after 30 iterations" in words and "against iteration 0" in words and "3 evaluations in a row" in words
     assert "\n" not in words and "+2.97" in words and "-3.02" in words
+
+
+@pytest.mark.parametrize("kept", range(6))
+def test_a_resumed_watch_judges_as_one_that_was_never_stopped(kept):
+    curves = [0, 1, 2, 3, 4, 5, 6], [0, -1, -2, 0.5, -1, -2, -3]
+    found, watch = list(evaluations(*curves)), Divergence(3)
+    found[1][1][0, 0] = np.nan
+    uninterrupted = Divergence(3)
+    expected = [uninterrupted.observe(10 * i, *values) for i, values in enumerate(found)]
+    for i in range(kept):
+        watch.observe(10 * i, *found[i])
+    arrays, facts = watch.state()
+    resumed = Divergence(3)
+    resumed.load_state({name: values.copy() for name, values in arrays.items()}, json.loads(json.dumps(facts, allow_nan=False)))
+    assert [resumed.observe(10 * i, *found[i]) for i in range(kept, 7)] == expected[kept:]

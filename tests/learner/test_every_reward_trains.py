@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from learner.evaluation import as_motions
-from learner.learner import Learner, ScoredGroup
+from learner.learner import Learner
 from learner.plan import ASSETS, policy_settings
 from learner.settings import Config
+from learner.tally import ScoredGroup
 from rewards.components import Component
 from rewards.compose import Composer
 from rewards.evaluators import load_evaluator

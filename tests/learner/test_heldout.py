@@ -1,5 +1,7 @@
 """Held-out judgement of a run: its numbers, and its one warning."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,29 @@ def test_it_warns_once_when_patience_ends():
     assert [bool(text) for text in warnings] == [False, False, True, False, False]
     assert "after 10 iterations" in warnings[2]
     assert [entry["heldout_parted"] for entry in watch.entries] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kept", range(5))
+def test_resumed_it_has_the_same_curve_and_warns_at_the_same_evaluation(kept):
+    def observed(watch, i):
+        return watch.observe(5 * i, results(0.5 + i, -4 - i, seed=i))
+
+    uninterrupted, watch, resumed = (HeldOut(2, (None, None)) for _ in range(3))
+    expected = [observed(uninterrupted, i) for i in range(5)]
+    for i in range(kept):
+        observed(watch, i)
+    arrays, facts = watch.state()
+    resumed.load_state({name: values.copy() for name, values in arrays.items()}, json.loads(json.dumps(facts, allow_nan=False)))
+    assert resumed.entries == watch.entries and all(type(entry["iterations"]) is int for entry in resumed.entries)
+    assert [observed(resumed, i) for i in range(kept, 5)] == expected[kept:]
+    assert resumed.entries == uninterrupted.entries
+
+
+def test_what_could_not_be_measured_survives_a_checkpoint():
+    watch, resumed = HeldOut(2, (None, None)), HeldOut(2, (None, None))
+    found = results(0.5, -4)
+    for entry in found:
+        entry.judge[:] = np.nan
+    watch.observe(0, found)
+    resumed.load_state(*watch.state())
+    assert np.isnan(resumed.entries[0]["heldout_judge"]) and resumed.entries[0].keys() == watch.entries[0].keys()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from learner.learner import Learner, ScoredGroup
+from learner.learner import Learner
 from learner.settings import Objective, Optimizer
+from learner.tally import ScoredGroup
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.policy import Request, arrays_digest
 from rollout.prompts import Prompt

@@ -16,19 +16,19 @@ def run(mdm_folder):
 
 
 @pytest.mark.parametrize(
-    "change",
+    "change, why",
     [
-        {"adapter_version": 1},
-        {"adapter_version": -1},
-        {"adapter_sha256": "0" * 64},
-        {"adapter_version": 1, "adapter_sha256": "0" * 64},
+        ({"adapter_version": 1}, "version 1 .*, which the learner, at version 0, never made"),
+        ({"adapter_version": -1}, "version -1 .*, 1 behind the learner's 0; at most 0 may be trained on"),
+        ({"adapter_sha256": "0" * 64}, "version 0 .000000000000., whose weights are .*: another run's, or damaged on their way"),
+        ({"adapter_version": 1, "adapter_sha256": "0" * 64}, "version 1 .*never made"),
     ],
 )
-def test_a_group_of_other_weights_is_refused_before_anything_changes(run, change):
+def test_a_group_of_other_weights_is_refused_before_anything_changes(run, change, why):
     first, second = run.rollout()
     before = run.digest()
     stale = dataclasses.replace(second, group=dataclasses.replace(second.group, **change))
-    with pytest.raises(SyncError, match="the learner holds version 0"):
+    with pytest.raises(SyncError, match=f"a group was sampled under adapter {why}"):
         run.learner.update([first, stale])
     assert run.digest() == before and not run.learner.optimizer.state and run.learner.adapter.version == 0
     run.learner.update([first, second])
@@ -38,7 +38,7 @@ def test_a_group_of_the_previous_iteration_is_refused(run):
     old = run.rollout()
     run.learner.update(old)
     before = run.digest()
-    with pytest.raises(SyncError, match="sampled under adapter version 0 .*, the learner holds version 1"):
+    with pytest.raises(SyncError, match="sampled under adapter version 0 .*, 1 behind the learner's 1; at most 0"):
         run.learner.update(old)
     assert run.digest() == before
 

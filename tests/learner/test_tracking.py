@@ -111,6 +111,77 @@ def test_unusable_store_is_one_line(uri, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def history(tracker):
+    """Steps and values of every metric of the run."""
+    client, run = read(tracker)
+    return {name: [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, name)] for name in run.data.metrics}
+
+
+def test_a_run_that_goes_on_has_every_step_once(runs):
+    config = parse_config([])
+
+    def metrics(iteration):
+        return {"mean_reward": iteration / 3, "loss": math.nan if iteration == 4 else 1.0, **({"judge": 2.0} if iteration % 2 else {})}
+
+    tracker = Tracker.start(config, runs / "killed")
+    for iteration in range(6):
+        tracker.log(iteration, metrics(iteration))
+    again = Tracker.resume(config, runs / "killed", tracker.run_id)
+    for iteration in range(3, 9):
+        again.log(iteration, metrics(iteration))
+        again.log(iteration, metrics(iteration))
+    assert history(again) == {
+        "mean_reward": [(i, i / 3) for i in range(9)],
+        "loss": [(i, 1.0) for i in range(9) if i != 4],
+        "loss_nonfinite": [(4, 1.0)],
+        "judge": [(i, 2.0) for i in range(1, 9, 2)],
+    }
+
+
+def test_what_a_run_lacks_of_a_step_can_be_filled(runs):
+    config = parse_config([])
+    tracker = Tracker.start(config, runs / "gaps")
+    tracker.log(0, {"mean_reward": 0.0})  # a part of what the step has
+    again = Tracker.resume(config, runs / "gaps", tracker.run_id)
+    for iteration in (0, 1):
+        again.log(iteration, {"mean_reward": float(iteration), "loss": 1.0})
+    assert history(again) == {"mean_reward": [(0, 0.0), (1, 1.0)], "loss": [(0, 1.0), (1, 1.0)]}
+
+
+def test_a_run_that_goes_on_is_running_and_tells_what_changed(runs):
+    tracker = Tracker.start(parse_config([]), runs / "ended")
+    tracker.finish("KILLED")
+    again = Tracker.resume(parse_config(["--iterations", "70"]), runs / "ended", tracker.run_id)
+    run = read(again)[1]
+    assert (again.run_id, run.info.status) == (tracker.run_id, "RUNNING")
+    assert run.data.params["iterations"] == "60"
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("resumed.")} == {"resumed.iterations": "70"}
+    again.finish("FINISHED")
+    assert read(again)[1].info.status == "FINISHED"
+
+
+def test_a_store_without_the_run_is_one_line(runs, tmp_path):
+    tracker = Tracker.start(parse_config([]), runs / "deleted")
+    tracker._client.delete_run(tracker.run_id)
+    for folder, run_id, why in [
+        (runs / "lost", "0" * 32, "not found"),
+        (runs / "deleted", tracker.run_id, "was deleted"),
+        (tmp_path / "run", tracker.run_id, "no such file"),
+    ]:
+        with pytest.raises(InputError, match=rf"tracking\.uri: cannot use the store .*{why}") as caught:
+            Tracker.resume(parse_config([]), folder, run_id)
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("uri", ["nonsense://me:sesame@host/db", "sqlite://me:sesame@host/db"])
+def test_no_message_shows_the_credentials_of_the_store(uri, tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match=r"cannot use the store \w+://\*\*\*@host/db") as caught:
+        Tracker.start(parse_config([]), tmp_path / "run")
+    assert "sesame" not in "".join([str(caught.value), caplog.text, *capfd.readouterr()])
+
+
 def test_two_runs_may_make_a_new_store_at_once_and_say_nothing(tmp_path):
     code = "import sys; from pathlib import Path; from learner.config import parse_config; from learner.tracking import Tracker\n"
     code += "t = Tracker.start(parse_config([]), Path(sys.argv[1])); t.log(1, {'loss': 1.0}); t.finish('FINISHED')"

@@ -1,0 +1,219 @@
+"""The samplers: work is handed to whichever is idle, one that dies or hangs is replaced, and the others go on meanwhile.
+
+Everything the driver waits for goes through `turn`, so that samplers are moved on while it waits for something else.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import ray
+from ray.actor import ActorHandle
+
+from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
+from learner.command import stop_if_asked
+from learner.learner import SyncError
+from rollout.adapter import Adapter
+from rollout.errors import RunFailed
+
+START_DEADLINE_S = 300.0
+ATTEMPTS = 3  # of one sampler in a row, or at one piece of work, before it is given up
+
+
+class Step(Enum):
+    PENDING = "waiting for room in the cluster"
+    STARTING = "building its policy"
+    EMPTY = "without the current adapter"
+    LOADING = "loading the current adapter"
+    IDLE = "ready for work"
+    BUSY = "at work"
+
+
+@dataclass
+class Sampler:
+    """One place for a sampler; the actor in it changes when it is replaced. `call`: what it has been asked, since `since`."""
+
+    actor: ActorHandle
+    step: Step = Step.PENDING
+    call: ray.ObjectRef | None = None
+    since: float = 0.0
+    whereabouts: Whereabouts | None = None
+    piece: tuple["Job", int] | None = None
+    given: Adapter | None = None  # what it loads or holds
+    losses: int = 0  # in a row, without a piece of work done in between
+
+    def ask(self, step: Step, call: ray.ObjectRef | None) -> None:
+        self.step, self.call, self.since = step, call, time.monotonic()
+
+
+class Job:
+    """Pieces of work 0 .. pieces-1: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each as it arrives, with
+    how many have."""
+
+    def __init__(self, pieces: int, send: Callable, take: Callable):
+        self.waiting, self.left, self.pieces, self.send, self.take = list(reversed(range(pieces))), pieces, pieces, send, take
+        self.lost: Counter[int] = Counter()
+
+
+class Samplers:
+    """As many samplers as asked for; fewer while some are being replaced or the cluster has no room for them."""
+
+    def __init__(
+        self, start: Callable[[], ActorHandle], build: Callable[[ActorHandle], ray.ObjectRef], count: int, floor: int,
+        deadline_s: float, tell: Callable[[str], None],
+    ):  # fmt: skip
+        """start: a new actor; build: has it build its policy; floor: fewer than so many end the run; deadline_s: for any one
+        answer; tell: is given a line about every loss."""
+        self._start, self.build, self.floor, self.deadline_s, self._tell = start, build, floor, deadline_s, tell
+        self._adapter: Adapter | None = None
+        self._job: Job | None = None
+        self.all = [Sampler(start()) for _ in range(count)]
+        for sampler in self.all:
+            sampler.ask(Step.PENDING, sampler.actor.whereabouts.remote())
+
+    def await_all(self) -> None:
+        """Until every sampler has its policy and the current adapter. RunFailed when the cluster has no room for them all."""
+        end = time.monotonic() + START_DEADLINE_S
+        while any(sampler.step in (Step.PENDING, Step.STARTING, Step.LOADING) for sampler in self.all):
+            if time.monotonic() > end:
+                offer = ray.cluster_resources()
+                raise RunFailed(f"the samplers did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}")
+            self.turn()
+
+    def rebuild(self, build: Callable[[ActorHandle], ray.ObjectRef]) -> None:
+        """Every sampler builds another policy; it gets no work before the next `load`."""
+        self.finish()
+        self.build, self._adapter = build, None
+        for sampler in self.all:
+            if sampler.step is not Step.PENDING:
+                sampler.ask(Step.STARTING, build(sampler.actor))
+        self.await_all()
+
+    def load(self, adapter: Adapter) -> None:
+        """One `ray.put`; every sampler loads it and acknowledges the digest of what it then holds.
+
+        What is in flight is finished first: a sampler never changes weights inside a rollout. Samplers that are being
+        replaced load it when they are there. Raises SyncError when a sampler holds anything else afterwards.
+        """
+        self.finish()
+        self._adapter, self._put = adapter, ray.put(adapter)
+        for sampler in self.all:
+            if sampler.step in (Step.IDLE, Step.EMPTY):
+                self._load_into(sampler)
+        while any(s.step is Step.LOADING for s in self.all) or sum(s.step is Step.IDLE for s in self.all) < self.floor:
+            self.turn()
+
+    def begin(self, job: Job) -> None:
+        """Starts on `job`, once the one before is finished. Raises SyncError before any adapter is loaded."""
+        self.finish()
+        if self._adapter is None:
+            raise SyncError("samplers that were given no adapter were asked to sample")
+        self._job = job
+        self._hand_out()
+
+    def finish(self) -> None:
+        """Until the job that was begun is done."""
+        while self._job is not None and self._job.left:
+            self.turn()
+
+    def turn(self, others: Iterable[ray.ObjectRef] = (), deadline: float = float("inf")) -> None:
+        """Waits for an answer of any sampler or one of `others`, or a deadline (of `time.monotonic`), and moves the samplers on.
+        Returns at least every second."""
+        stop_if_asked()
+        asked = {sampler.call: sampler for sampler in self.all if sampler.call is not None}
+        until = min([deadline, time.monotonic() + 1.0, *(self._due(sampler) for sampler in asked.values())])
+        ready, _ = ray.wait([*asked, *others], num_returns=1, timeout=max(0.0, until - time.monotonic()))
+        for ref in ready:
+            if ref in asked:
+                self._answered(asked[ref], ref)
+        now = time.monotonic()
+        for sampler in list(self.all):
+            if sampler.call is not None and self._due(sampler) <= now and not ray.wait([sampler.call], timeout=0)[0]:
+                if sampler.step is Step.PENDING:
+                    offer = ray.cluster_resources()
+                    raise RunFailed(f"fewer than {self.floor} samplers (cluster.min_samplers) for {START_DEADLINE_S:.0f} s; the cluster offers {offer}")
+                hung = f"gave no answer within cluster.sampler_deadline, {self.deadline_s:g} s ({sampler.step.value})"
+                self._lose(sampler, hung + epitaph(sampler.whereabouts))
+        self._hand_out()
+
+    def _due(self, sampler: Sampler) -> float:
+        if sampler.step is not Step.PENDING:
+            return sampler.since + self.deadline_s
+        # A node may join at any time: wait for it as long as enough others are there.
+        enough = sum(other.step is not Step.PENDING for other in self.all) >= self.floor
+        return float("inf") if enough else sampler.since + START_DEADLINE_S
+
+    def _answered(self, sampler: Sampler, ref: ray.ObjectRef) -> None:
+        try:
+            value = get(ref)
+        except LOST as death:
+            self._lose(sampler, cause_of(death, sampler.whereabouts))
+            return
+        except Exception:  # it could not do what it was asked, and nor could another one
+            sampler.ask(Step.EMPTY, None)
+            sampler.piece = self._job = None
+            raise
+        if sampler.step is Step.PENDING:
+            sampler.whereabouts = value
+            sampler.ask(Step.STARTING, self.build(sampler.actor))
+        elif sampler.step is Step.STARTING:
+            sampler.ask(Step.EMPTY, None)
+            if self._adapter is not None:
+                self._load_into(sampler)
+        elif sampler.step is Step.LOADING:
+            self._verify(value, sampler.given)
+            if sampler.given is self._adapter:
+                sampler.ask(Step.IDLE, None)
+            else:  # a newer one was published meanwhile
+                self._load_into(sampler)
+        else:
+            (job, piece), sampler.piece, sampler.losses = sampler.piece, None, 0
+            sampler.ask(Step.IDLE, None)
+            if job is self._job:
+                job.left -= 1
+                job.take(piece, ref, value, job.pieces - job.left)
+
+    def _load_into(self, sampler: Sampler) -> None:
+        sampler.given = self._adapter
+        sampler.ask(Step.LOADING, sampler.actor.load_adapter.remote(self._put))
+
+    def _verify(self, held: tuple[int, str], given: Adapter) -> None:
+        version, sha256 = given.version, given.sha256
+        if held == (version, sha256):
+            return
+        published = f"after adapter version {version} ({sha256[:12]}) was published"
+        if not isinstance(held, tuple):
+            raise SyncError(f"a sampler acknowledged nothing but {held!r} {published}")
+        what = "a stale version" if held[0] != version else "other weights"
+        raise SyncError(f"a sampler holds {what}, {held[0]} ({held[1][:12]}), {published}")
+
+    def _hand_out(self) -> None:
+        for sampler in self.all:
+            if sampler.step is Step.IDLE and self._job is not None and self._job.waiting:
+                piece = self._job.waiting.pop()
+                sampler.piece = (self._job, piece)
+                sampler.ask(Step.BUSY, self._job.send(sampler.actor, piece))
+
+    def _lose(self, sampler: Sampler, cause: str) -> None:
+        """Another actor takes the place of one that is lost. RunFailed when that has become hopeless."""
+        ray.kill(sampler.actor)  # it may only have been unreachable or stopped, and would keep its CPUs
+        again = ""
+        if sampler.piece is not None:
+            (job, piece), sampler.piece = sampler.piece, None
+            job.waiting.append(piece)
+            job.lost[piece] += 1
+            again = ", its work is done again"
+            if job.lost[piece] == ATTEMPTS and len(self.all) > 1:
+                raise RunFailed(f"a sampler was lost {ATTEMPTS} times over the same work (piece {piece}), the last one {cause}")
+        sampler.losses += 1
+        if sampler.losses == ATTEMPTS:
+            self.all.remove(sampler)
+            if len(self.all) < self.floor:
+                raise RunFailed(f"samplers keep dying, {ATTEMPTS} times in a row without any work done: the last one {cause}")
+            self._tell(f"warning: a sampler is given up after {ATTEMPTS} losses in a row; {len(self.all)} are left; it {cause}")
+            return
+        self._tell(f"a sampler {cause}: it is replaced{again}")
+        sampler.actor, sampler.whereabouts = self._start(), None
+        sampler.ask(Step.PENDING, sampler.actor.whereabouts.remote())

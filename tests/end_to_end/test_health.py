@@ -1,0 +1,21 @@
+"""The original's objective explodes; its ladder on the log-ratio ends the run where it was still well."""
+
+from learner.checkpoint import Checkpoints
+from learner.learner import State
+
+
+def test_a_run_that_explodes_is_rolled_back_to_where_it_was_well(train, head):
+    flags = ["--iterations", 12, "--objective.kind", "trajectory", "--optimizer.learning_rate", 3e-3, "--health.preset", "original_ladder"]
+    run = train("exploding", *flags, "--evaluate.prompts", 1, head=head)
+    assert (run.done.returncode, run.done.stderr) == (3, "") and run.summary["status"] == "stopped"
+    last = run.metrics[-1]
+    assert last["max_abs_log_ratio"] >= 20 and len(run.metrics) == run.summary["iterations"] < 12
+    said = run.summary["warnings"][-1]
+    assert said.startswith(f"log_ratio at iteration {len(run.metrics)}: the largest log-ratio is")
+    assert said.endswith("the run stops and goes back to its last good checkpoint") and f"warning: {said}" in run.done.stdout
+    kept = Checkpoints(run.folder / "checkpoints", 2)
+    good = kept.latest()
+    assert good.iterations < len(run.metrics) and kept.saved()[-1] == good.iterations
+    arrays = {name.removeprefix("learner/"): value for name, value in good.arrays.items() if name.startswith("learner/")}
+    assert State(arrays, good.facts["learner"]).adapter().sha256 == run.summary["adapter_sha256"]
+    assert run.rollouts[good.iterations][0]["adapter_sha256"] == run.summary["adapter_sha256"]
