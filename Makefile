@@ -1,15 +1,20 @@
-# Two commands: `make demo` trains the shipped model, `make test` runs the tests. Both make .venv on first use.
+# `make demo` trains the shipped model, `make test` runs the tests; both make .venv on first use. `make torture` kills, stops and
+# starves runs for hours and writes what came of it to benchmarks/results/torture; it ends with many times the hostile input.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch>=2.6,<2.14
 
-.PHONY: demo test clean
+.PHONY: demo test torture clean
 
 demo: .venv/installed
 	$(BIN)/python -m learner.main
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+torture: .venv/installed-dev
+	$(BIN)/python -m benchmarks.torture --out benchmarks/results/torture
+	HYPOTHESIS_PROFILE=torture $(BIN)/python -m pytest -k hostile
 
 clean:
 	rm -rf .venv *.egg-info .pytest_cache

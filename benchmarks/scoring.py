@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
         pool = Pool(config, settings, plan.texts)
 
         def by_actors(count: int) -> None:
-            scoring = Scorers(pool.scorers.actors[:count], pool.scorers.another, 1, config.cluster.reward_deadline).begin("score", len(groups))
+            scoring = Scorers(pool.scorers.actors[:count], pool.scorers.another, 1, config.cluster.reward_deadline, print).begin("score", len(groups))
             for i, group in enumerate(groups):
                 scoring.add(i, group)
             scoring.results()

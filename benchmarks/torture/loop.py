@@ -1,0 +1,69 @@
+"""The training loop in this process, on tiny models and a Ray of its own, with a hook after every iteration."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+from rich.console import Console
+
+from cluster.pool import Pool
+from learner.config import parse_config
+from learner.keeper import Keeper
+from learner.main import supervise
+from learner.plan import Plan, policy_settings
+from learner.progress import Progress
+from learner.report import Report
+from learner.run_folder import RunFolder
+from learner.tracking import Tracker
+from rollout.motion.policy import MotionDiffusionPolicy
+
+LOCAL = {"num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+
+
+@contextlib.contextmanager
+def local_ray(cpus: int, folder: Path):
+    """A private Ray that believes it has so many CPUs."""
+    ray.init(address="local", num_cpus=cpus, _temp_dir=str(folder / "ray"), **LOCAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def planned(config: Path, *flags) -> Plan:
+    parsed = parse_config(["--config", str(config), *map(str, flags)])
+    return Plan.make(parsed, MotionDiffusionPolicy(policy_settings(parsed)))
+
+
+def pool_of(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Pool:
+    return Pool(plan.config, policy_settings(plan.config), plan.texts, tell)
+
+
+def end(pool: Pool) -> None:
+    """Its CPUs are free for the next pool."""
+    for actor in [*(sampler.actor for sampler in pool.samplers.all), *pool.scorers.actors, pool.learner.actor]:
+        ray.kill(actor)
+
+
+class Watched(Keeper):
+    """A keeper that tells, after every iteration, how many are done."""
+
+    watch: Callable[[int], None] = staticmethod(lambda iterations: None)
+
+    def finished(self, iterations, learner, report) -> None:
+        super().finished(iterations, learner, report)
+        self.watch(iterations)
+
+
+def trained(plan: Plan, pool: Pool, path: Path, watch: Callable[[Watched, int], None] = lambda keeper, iterations: None) -> Path:
+    """One run of `learner.main` in the folder `path`, which is returned; its MLflow store lies beside it. A pool that trained
+    before goes on from wherever its learner is. Raises what the run does."""
+    folder = RunFolder.create(path, plan.config.seed)
+    keeper = Watched(plan, folder)
+    keeper.watch = lambda iterations: watch(keeper, iterations)
+    with open(os.devnull, "w") as nowhere, Progress(plan.config.iterations, Console(file=nowhere)) as progress:
+        progress.log_to(folder.log)
+        supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path)), keeper)
+    return path
