@@ -26,22 +26,14 @@ class RemoteLearner:
         self.state: State | None = None  # of the last finished call
 
     def await_start(self) -> None:
-        self.state = self._call(lambda actor: self._started)
+        self.state = self.ask(lambda actor: self._started)
 
     def restore(self, state: State) -> None:
         """The learner goes on from `state`."""
-        self.state = self._call(lambda actor: actor.load.remote(state))
+        self.state = self.ask(lambda actor: actor.load.remote(state))
 
     def ask(self, send: Callable[[ActorHandle], ray.ObjectRef]):
-        """What the actor answers to `send(actor)`."""
-        return self._call(send)
-
-    def update(self, send: Callable[[ActorHandle], ray.ObjectRef]):
-        """As `ask`, for a call that answers with a result and the state it leaves."""
-        result, self.state = self._call(send)
-        return result
-
-    def _call(self, send: Callable[[ActorHandle], ray.ObjectRef]):
+        """What the actor answers to `send(actor)`. RunFailed when it dies over it again and again."""
         for attempt in range(ATTEMPTS):
             try:
                 if attempt:
@@ -56,6 +48,11 @@ class RemoteLearner:
             if attempt + 1 < ATTEMPTS:
                 self._tell(f"the learner {cause}: another one goes on from its state")
         raise RunFailed(f"the learner keeps dying, {ATTEMPTS} times over the same call: the last one {cause}")
+
+    def update(self, send: Callable[[ActorHandle], ray.ObjectRef]):
+        """As `ask`, for a call that answers with a result and the state it leaves."""
+        result, self.state = self.ask(send)
+        return result
 
     def _answer(self, ref: ray.ObjectRef):
         deadline = time.monotonic() + self.deadline_s

@@ -23,6 +23,7 @@ from cluster.scorers import Scorers, Scoring
 from learner.evaluate_settings import EvaluateConfig
 from learner.learner import State, SyncError, Update
 from learner.measures import Measured
+from learner.run_folder import replace_file
 from learner.settings import Cluster, Config
 from rewards.texts import Embedded
 from rollout.adapter import Adapter
@@ -222,9 +223,7 @@ class Pool:
     def save_adapter(self, folder: Path, adapter: Adapter) -> None:
         """Writes `adapter` in PEFT's format, on the driver's machine."""
         for name, content in self.learner.ask(lambda actor: actor.adapter_files.remote(adapter)).items():
-            aside = folder / f"{name}.writing"
-            aside.write_bytes(content)
-            aside.replace(folder / name)
+            replace_file(folder / name, content)
 
 
 def gpus_per_actor(cluster: Cluster, actors: int) -> float:

@@ -15,7 +15,7 @@ import yaml
 
 from learner.config_file import COMPONENTS, Values, did_you_mean, read_files
 from learner.resume import refuse_changes, run_to_resume
-from learner.run_folder import replace_text
+from learner.run_folder import replace_file
 from learner.settings import Config
 from rewards.component_flags import SHORTHANDS, Components, from_shorthands, merged, show_component_flags, take_component_flags
 from rollout.errors import InputError
@@ -122,7 +122,7 @@ def write_config(config, path: Path) -> None:
     written = to_dict(config)
     if "resume" in written:
         written["resume"] = None
-    replace_text(path, yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
+    replace_file(path, yaml.safe_dump(written, sort_keys=False, allow_unicode=True).encode())
 
 
 def _plain(value: Any) -> Any:

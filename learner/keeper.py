@@ -2,7 +2,7 @@
 
 from learner.checkpoint import Checkpoint, Checkpoints
 from learner.config import write_config
-from learner.learner import State
+from learner.learner import State, part
 from learner.plan import Plan
 from learner.report import Report
 from learner.resume import require_work_left
@@ -40,8 +40,8 @@ class Keeper:
         if self.found is None:
             return None
         facts, arrays = self.found.facts, self.found.arrays
-        report.resume(self.folder.rewind(self.found.iterations), _part(arrays, "report"), facts["report"])
-        return State(_part(arrays, "learner"), facts["learner"])
+        report.resume(self.folder.rewind(self.found.iterations), part(arrays, "report"), facts["report"])
+        return State(part(arrays, "learner"), facts["learner"])
 
     @property
     def tracked(self) -> str | None:
@@ -75,8 +75,4 @@ class Keeper:
         resumed goes on from there."""
         checkpoint = self.checkpoints.load(self._good)
         self.checkpoints.save(checkpoint)
-        return State(_part(checkpoint.arrays, "learner"), checkpoint.facts["learner"])
-
-
-def _part(arrays: dict, prefix: str) -> dict:
-    return {name.removeprefix(f"{prefix}/"): value for name, value in arrays.items() if name.startswith(f"{prefix}/")}
+        return State(part(checkpoint.arrays, "learner"), checkpoint.facts["learner"])

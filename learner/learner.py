@@ -22,6 +22,11 @@ class SyncError(RunFailed):
     be silently wrong."""
 
 
+def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays named `<prefix>/<name>`, by name."""
+    return {name.removeprefix(f"{prefix}/"): value for name, value in arrays.items() if name.startswith(f"{prefix}/")}
+
+
 @dataclass(frozen=True)
 class State:
     """All that a learner needs to go on as if nothing had happened, the base model and the settings apart.
@@ -34,16 +39,12 @@ class State:
     arrays: dict[str, np.ndarray]
     facts: dict
 
-    def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """The tensors of one kind, by their own names."""
-        return {name[len(prefix) + 1 :]: value for name, value in self.arrays.items() if name.startswith(f"{prefix}/")}
-
     def adapter(self, version: int | None = None) -> Adapter:
         """The current adapter, or an older one that groups may still come from. Raises SyncError for tensors without the
         digest that they were kept under."""
         current = self.facts["version"]
         version = current if version is None else version
-        adapter = Adapter.pack(version, self.part("adapter" if version == current else f"recent/{version}"))
+        adapter = Adapter.pack(version, part(self.arrays, "adapter" if version == current else f"recent/{version}"))
         if adapter.sha256 != self.facts["recent"][str(version)]:
             raise SyncError(
                 f"a state of adapter version {version} holds weights {adapter.sha256[:12]}, not its {self.facts['recent'][str(version)][:12]}"
@@ -138,7 +139,7 @@ class Learner:
         recent = [state.adapter(version) for version in sorted(map(int, state.facts["recent"]))]
         self.policy.load_adapter(state.adapter())
         if self.options.ema_decay:
-            self._average = {name: value.copy() for name, value in state.part("average").items()}
+            self._average = {name: value.copy() for name, value in part(state.arrays, "average").items()}
         self.optimizer.state.clear()
         for name, parameter in self._named_parameters():
             for kind in ("step", "exp_avg", "exp_avg_sq"):

@@ -142,14 +142,12 @@ class RunFolder(Folder):
                 raise InputError(f"{self.metrics}: found {found} where iteration {expected} should be, of {iterations} that were done")
         whole = "".join(f"{line}\n" for line, _ in kept)
         if whole != text:
-            replace_text(self.metrics, whole)
+            replace_file(self.metrics, whole.encode())
         for path in self.rollouts.glob("[0-9]*.parquet"):
             if int(path.stem) >= iterations:
                 path.unlink()
-        for path in [*self.rollouts.glob(".*.tmp"), *self.path.glob("*.writing")]:
+        for path in [*self.rollouts.glob(".*.tmp"), *self.path.glob("*.writing"), *self.adapter.glob("*.writing")]:
             path.unlink()
-        for path in self.adapter.glob(".writing*"):
-            shutil.rmtree(path)
         return [row for _, row in kept]
 
     def _rows(self, text: str):
@@ -170,16 +168,16 @@ class RunFolder(Folder):
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """As `replace_text`."""
-    replace_text(path, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    """As `replace_file`."""
+    replace_file(path, f"{json.dumps(_strict(content), indent=2, allow_nan=False)}\n".encode())
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Replace `path` in one step: a reader or a crash sees the old file or the new one, never a part."""
     aside = path.with_name(path.name + ".writing")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

@@ -59,11 +59,12 @@ class Watched(Keeper):
 
 def trained(plan: Plan, pool: Pool, path: Path, watch: Callable[[Watched, int], None] = lambda keeper, iterations: None) -> Path:
     """One run of `learner.main` in the folder `path`, which is returned; its MLflow store lies beside it. A pool that trained
-    before goes on from wherever its learner is. Raises what the run does."""
+    before goes on from wherever its learner is. Raises what the run does, and KeyboardInterrupt when it was asked to stop."""
     folder = RunFolder.create(path, plan.config.seed)
     keeper = Watched(plan, folder)
     keeper.watch = lambda iterations: watch(keeper, iterations)
     with open(os.devnull, "w") as nowhere, Progress(plan.config.iterations, Console(file=nowhere)) as progress:
         progress.log_to(folder.log)
-        supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path)), keeper)
+        if supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path)), keeper) == "saved":
+            raise KeyboardInterrupt
     return path

@@ -1,7 +1,7 @@
 """The original's objective explodes; its ladder on the log-ratio ends the run where it was still well."""
 
 from learner.checkpoint import Checkpoints
-from learner.learner import State
+from learner.learner import State, part
 
 
 def test_a_run_that_explodes_is_rolled_back_to_where_it_was_well(train, head):
@@ -16,6 +16,5 @@ def test_a_run_that_explodes_is_rolled_back_to_where_it_was_well(train, head):
     kept = Checkpoints(run.folder / "checkpoints", 2)
     good = kept.latest()
     assert good.iterations < len(run.metrics) and kept.saved()[-1] == good.iterations
-    arrays = {name.removeprefix("learner/"): value for name, value in good.arrays.items() if name.startswith("learner/")}
-    assert State(arrays, good.facts["learner"]).adapter().sha256 == run.summary["adapter_sha256"]
+    assert State(part(good.arrays, "learner"), good.facts["learner"]).adapter().sha256 == run.summary["adapter_sha256"]
     assert run.rollouts[good.iterations][0]["adapter_sha256"] == run.summary["adapter_sha256"]

@@ -111,7 +111,7 @@ def test_rewound_it_holds_the_first_iterations_and_gives_their_metrics_back(tmp_
     folder = begun(tmp_path, 5)
     (folder.rollouts / ".000005.parquet.123.tmp").write_bytes(b"half")
     (folder.path / "summary.json.writing").write_text("{")
-    (folder.adapter / ".writingx1").mkdir()
+    (folder.adapter / "adapter_config.json.writing").write_text("{")
     rows = folder.rewind(3)
     assert [(row["iteration"], row["mean_reward"], row["version"]) for row in rows] == [(0, 0.0, 0), (1, 1 / 3, 1), (2, 2 / 3, 2)]
     assert all(math.isnan(row["loss"]) and row["gap"] == -math.inf for row in rows)
