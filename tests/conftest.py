@@ -21,6 +21,12 @@ for profile, examples in (("quick", 15), ("torture", 250)):
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_itemcollected(item):
+    """For `-n 2 --dist loadgroup`: the folders whose tests share a Ray or whole runs stay in one process, other files as they are."""
+    room = item.path.parent
+    item.add_marker(pytest.mark.xdist_group(room.name if room.name in ("cluster", "end_to_end") else f"{room.name}/{item.path.stem}"))
+
+
 @pytest.fixture(scope="session")
 def tiny():
     from tests import tiny
