@@ -37,21 +37,28 @@ IN_FLIGHT = 4  # batches that wait for the evaluator actor
 class Pending:
     """A rollout that was begun: its groups and what a reward actor makes of each."""
 
-    def __init__(self, samplers: Samplers, scoring: Scoring, groups: int):
-        self.samplers, self.scoring = samplers, scoring
-        self.groups, self.handles = [None] * groups, [None] * groups
-        self.started = self.sampled = time.perf_counter()
+    def __init__(self, samplers: Samplers, scoring: Scoring, requests: list[Request], sha256: str, arrived: Callable[[int], None]):
+        self.samplers, self.scoring, self.arrived = samplers, scoring, arrived
+        self.groups, self.handles = [None] * len(requests), [None] * len(requests)
+        self.job = Job(len(requests), lambda sampler, i: sampler.sample.remote(requests[i], sha256), self._take)
+        samplers.begin(self.job)
 
-    def add(self, index: int, ref: ray.ObjectRef, group: Group) -> None:
-        self.groups[index], self.handles[index], self.sampled = group, ref, time.perf_counter()
+    def _take(self, index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
+        self.groups[index], self.handles[index] = group, ref
         self.scoring.add(index, ref)
+        self.arrived(done)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that nothing was done but wait for its samples."""
+        return self.job.waited
 
     def result(self) -> Rollout:
         """Once all of it is sampled and scored."""
         self.samplers.finish()
         waited = time.perf_counter()
         results = self.scoring.results()
-        return Rollout(self.groups, results, self.sampled - self.started, time.perf_counter() - waited, self.handles)
+        return Rollout(self.groups, results, self.waited, time.perf_counter() - waited, self.handles)
 
 
 class Pool:
@@ -68,8 +75,8 @@ class Pool:
         self._gpus = gpus_per_actor(cluster, cluster.samplers + 1 + (cluster.reward_actors if training else 0))
         self._adapter: Adapter | None = None
         if training:
-            turn = lambda others, deadline: self.samplers.turn(others, deadline)  # noqa: E731  (they come later)
-            self.learner = RemoteLearner(functools.partial(self._new_learner, settings), cluster.learner_deadline, turn, tell)
+            new_learner = functools.partial(self._new_learner, settings)
+            self.learner = RemoteLearner(new_learner, cluster.learner_deadline, lambda *waiting: self.samplers.turn(*waiting), tell)
             self._shared = ray.put(texts), os.getcwd()
             scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         else:
@@ -143,22 +150,11 @@ class Pool:
                 f"adapter version {self._adapter.version} ({self._adapter.sha256[:12]}) is published, the learner made "
                 f"{', '.join(f'{version} ({digest[:12]})' for version, digest in own['recent'].items())}"
             )
-        return self._begin(requests, "score", arrived)
+        return Pending(self.samplers, self.scorers.begin("score", len(requests)), requests, self._adapter.sha256, arrived)
 
     def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Rollout:
         """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
-        return self._begin(requests, "examine", arrived).result()
-
-    def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
-        sha256 = self._adapter.sha256
-        pending = Pending(self.samplers, self.scorers.begin(method, len(requests)), len(requests))
-
-        def take(index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
-            pending.add(index, ref, group)
-            arrived(done)
-
-        self.samplers.begin(Job(len(requests), lambda sampler, i: sampler.sample.remote(requests[i], sha256), take))
-        return pending
+        return Pending(self.samplers, self.scorers.begin("examine", len(requests)), requests, self._adapter.sha256, arrived).result()
 
     def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Measured]:
         """A `Measured` of every batch (conditionings, seeds), in order; `batches` builds each when it is asked for it.

@@ -50,11 +50,12 @@ class Sampler:
 
 class Job:
     """Pieces of work 0 .. pieces-1: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each as it arrives, with
-    how many have."""
+    how many have. `waited`: seconds that nothing else was done meanwhile."""
 
     def __init__(self, pieces: int, send: Callable, take: Callable):
         self.waiting, self.left, self.pieces, self.send, self.take = list(reversed(range(pieces))), pieces, pieces, send, take
         self.lost: Counter[int] = Counter()
+        self.waited = 0.0
 
 
 class Samplers:
@@ -115,8 +116,11 @@ class Samplers:
 
     def finish(self) -> None:
         """Until the job that was begun is done."""
+        started = time.perf_counter()
         while self._job is not None and self._job.left:
             self.turn()
+        if self._job is not None:
+            self._job.waited += time.perf_counter() - started
 
     def turn(self, others: Iterable[ray.ObjectRef] = (), deadline: float = float("inf")) -> None:
         """Waits for an answer of any sampler or one of `others`, or a deadline (of `time.monotonic`), and moves the samplers on.
@@ -206,6 +210,7 @@ class Samplers:
             job.lost[piece] += 1
             again = ", its work is done again"
             if job.lost[piece] == ATTEMPTS and len(self.all) > 1:
+                self._job = None  # none is left to die of it
                 raise RunFailed(f"a sampler was lost {ATTEMPTS} times over the same work (piece {piece}), the last one {cause}")
         sampler.losses += 1
         if sampler.losses == ATTEMPTS:

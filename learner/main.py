@@ -63,9 +63,10 @@ def train(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
         updated = time.perf_counter()
         pool.publish(update.adapter)  # once what was launched is sampled
         published = time.perf_counter()
+        ahead = sum(pending.waited for pending in launched)  # counted with the next iteration's rollout
         metrics = {
             "seconds_rollout": rollout.seconds, "seconds_reward": rollout.tail_seconds,
-            "seconds_update": updated - started, "seconds_publish": published - updated,
+            "seconds_update": updated - started, "seconds_publish": published - updated - ahead,
         }  # fmt: skip
         if config.evaluate.every and (iteration + 1) % config.evaluate.every == 0:
             metrics |= report.judged(iteration + 1, pool.examine(heldout).results)

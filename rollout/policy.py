@@ -70,7 +70,7 @@ class Request:
 class Rollout:
     """Groups and what a reward actor made of each, in request order.
 
-    `seconds` until the last group was sampled, `tail_seconds` from there until the last result. `handles` is how the
+    `seconds` that were waited for the groups, `tail_seconds` from the last of them until the last result. `handles` is how the
     cluster refers to the groups without moving them.
     """
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import ray
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
 from cluster.pool import Pool
-from cluster.samplers import Samplers
+from cluster.samplers import Job, Samplers
 from learner.config import parse_config
 from learner.evaluation import as_motions
 from learner.learner import State, SyncError
@@ -133,6 +134,15 @@ def test_groups_and_results_come_in_the_order_of_their_requests(published, reque
     assert len({group.digest for group in rollout.groups}) == len(requests)
 
 
+def test_seconds_are_those_that_were_waited(published, requests):
+    """What is sampled while the driver does something else costs nothing."""
+    started = time.perf_counter()
+    pending = published.launch(requests[:2])
+    time.sleep(0.5)
+    rollout = pending.result()
+    assert 0 < rollout.seconds + rollout.tail_seconds <= time.perf_counter() - started - 0.5
+
+
 def test_examining_says_how_many_groups_are_in(published, requests):
     arrived = []
     rollout = published.examine(requests, arrived.append)
@@ -229,6 +239,18 @@ def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_
         ray.kill(sampler.actor)
 
 
+def test_what_is_under_way_is_finished_before_another_adapter_is_loaded(published, requests, tuned, policy):
+    """More groups than samplers: some are not even begun when the adapter is published."""
+    expected = published.launch(requests).result()
+    pending = published.launch(requests)
+    adapter = noisy_adapter(policy, version=8, seed=6)
+    published.publish(adapter)
+    assert held(published) == [(8, adapter.sha256)] * 2
+    rollout = pending.result()
+    assert {group.adapter_sha256 for group in rollout.groups} == {tuned.sha256}
+    assert_same(rollout, expected)
+
+
 def test_a_sampler_that_still_loads_the_adapter_before_gets_the_new_one_too(published, policy):
     """As one that was replaced just before the next adapter came."""
     published.samplers._load_into(published.samplers.all[0])
@@ -255,6 +277,18 @@ def test_samplers_that_keep_dying_end_the_run_with_the_cause_and_their_last_word
     with pytest.raises(RunFailed, match="samplers keep dying, 3 times in a row .* died .* CUDA error: an illegal address"):
         samplers.await_all()
     assert len(told) >= 2 and "it is replaced" in told[0]
+
+
+def test_work_that_kills_whoever_does_it_ends_the_run(published):
+    """Each sampler is lost once or twice over it, which alone would be forgiven."""
+
+    def send(actor, index: int):
+        return actor.__ray_call__.remote(lambda actor: os._exit(1))
+
+    published.samplers.begin(Job(1, send, print))
+    with pytest.raises(RunFailed, match=r"a sampler was lost 3 times over the same work \(piece 0\), the last one"):
+        published.samplers.finish()
+    assert len(published.samplers.all) == 2
 
 
 def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
