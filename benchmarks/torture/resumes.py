@@ -1,4 +1,4 @@
-"""Runs killed at random moments and resumed: `python -m benchmarks.torture.resumes --out DIR [--runs 10] [--kills 5] [--seed 0]`.
+"""Runs killed at random moments and resumed: `python -m benchmarks.torture.resumes --out DIR [--kills 50] [--each 5] [--seed 0]`.
 
 Every kill is SIGKILL to the whole driver, at a moment drawn uniformly from what is left of the run; every fifth one goes into
 a save of a checkpoint, every seventh is SIGTERM, after which the run must say that it can be resumed (exit code 75).
@@ -34,8 +34,8 @@ def flags(config: Path, run: Path, every: int) -> list:
 
 
 def options(parser) -> None:
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--kills", type=int, default=5, help="of each run; it may finish before the last")
+    parser.add_argument("--kills", type=int, default=50, help="at least so many, over all runs")
+    parser.add_argument("--each", type=int, default=5, help="of one run; it may finish before the last")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -115,7 +115,7 @@ def mlflow_defects(store: Path, run: Path) -> str:
 
 
 def measure(arguments, work: Path) -> Table:
-    runs, kills = (1, 3) if arguments.quick else (arguments.runs, arguments.kills)
+    kills, each = (3, 3) if arguments.quick else (arguments.kills, arguments.each)
     config, table = write_run_config(work / "config"), Table(
         arguments.out, "Resumes",
         f"Runs of {ITERATIONS} iterations, one rollout ahead, evaluated every 3. A kill is told as signal, moment, iterations "
@@ -130,10 +130,12 @@ def measure(arguments, work: Path) -> Table:
     rows = [json.loads(line) for line in (undisturbed[1] / "metrics.jsonl").read_text().splitlines()]
     seconds = [sum(value for name, value in row.items() if name.startswith("seconds_")) for row in rows]
     killer = Killer(arguments.seed, float(np.mean(seconds)))
-    for number in range(runs):
+    for number in range(kills):
+        if total >= kills:
+            break
         every = 2 if number % 3 == 2 else 1
         run = work / f"run{number}"
-        done, wrong = killer.run(flags(config, run, every), run, work, kills)
+        done, wrong = killer.run(flags(config, run, every), run, work, each)
         wrong = wrong or differences(run, undisturbed[every]) or mlflow_defects(work / "mlflow.db", run)
         remaining = left(work / "ray")
         wrong = wrong or (f"left: {remaining[0][:100]}" if remaining else "")
