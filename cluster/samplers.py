@@ -13,9 +13,9 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
-from learner.command import stop_if_asked
 from learner.learner import SyncError
 from rollout.adapter import Adapter
+from rollout.command import stop_if_asked
 from rollout.errors import RunFailed
 
 START_DEADLINE_S = 300.0

@@ -12,7 +12,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, cause_of, get
-from learner.command import stop_if_asked
+from rollout.command import stop_if_asked
 from rollout.errors import RunFailed
 
 ATTEMPTS = 3  # at the same groups, before a run gives up

@@ -9,15 +9,16 @@ import dataclasses
 import re
 import types
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from learner.config_file import COMPONENTS, Values, did_you_mean, read_files
+from learner.config_file import COMPONENTS, Values, read_files
 from learner.resume import refuse_changes, run_to_resume
 from learner.run_folder import replace_file
 from learner.settings import Config
 from rewards.component_flags import SHORTHANDS, Components, from_shorthands, merged, show_component_flags, take_component_flags
+from rollout.command import Parser
 from rollout.errors import InputError
 from rollout.text_files import is_text
 
@@ -144,20 +145,6 @@ def _settings(root: type) -> dict[str, tuple[Any, dataclasses.Field]]:
 
 
 SETTINGS = _settings(Config)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that raises our one line instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message.removeprefix("argument "))
-
-    def parse_args(self, args=None, namespace=None):
-        known, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            flag = unknown[0].partition("=")[0]
-            raise InputError(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}; --help lists them all")
-        return known
 
 
 class _Keep(argparse.Action):

@@ -1,11 +1,11 @@
 """Settings as YAML files say them: dotted keys, each with where it stands, and raw values."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rewards.component_flags import Components, merged, of_file
+from rollout.command import did_you_mean
 from rollout.errors import InputError
 from rollout.text_files import parse_yaml
 
@@ -59,8 +59,3 @@ def _read_yaml(path: Path, settings: dict) -> Values:
         if key not in settings:
             raise InputError(f"{path}: unknown key {key}{did_you_mean(key, settings)}")
     return {key: (f"{path}: {key}", value) for key, value in values.items()}
-
-
-def did_you_mean(name: str, known) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

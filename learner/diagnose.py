@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.command import exit_code
-from learner.config import Parser
 from learner.diagnose_ending import Ending, ending
 from learner.diagnose_ratio import Cause, explain
 from learner.diagnose_read import Record, read_record
 from learner.health import Action, Finding, Monitor
 from learner.pictures import health_curves_png
 from learner.settings import Config
+from rollout.command import Parser, exit_code
 from rollout.errors import InputError
 
 DESCRIPTION = """\

@@ -11,7 +11,6 @@ import numpy as np
 
 from cluster.connect import connected
 from cluster.pool import Pool
-from learner.command import exit_code, stop_on_sigterm
 from learner.config import parse_config, write_config
 from learner.evaluate_plan import Evaluation, Model, Pending
 from learner.evaluate_report import EvaluationReport, Row
@@ -22,6 +21,7 @@ from learner.protocol import REPEATS, RealStored
 from learner.run_folder import Folder
 from learner.tracking import Tracker
 from rewards.metrics import statistics
+from rollout.command import exit_code, stop_on_sigterm
 
 DESCRIPTION = "Evaluate a text-to-motion model, with and without adapters, by the official HumanML3D protocol."
 EPILOG = """\

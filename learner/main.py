@@ -12,7 +12,6 @@ from collections import deque
 
 from cluster.connect import connected
 from cluster.pool import Pool
-from learner.command import exit_code, stop_on_sigterm
 from learner.config import parse_config
 from learner.dry_run import predict
 from learner.health import Action
@@ -23,6 +22,7 @@ from learner.report import Report
 from learner.run_folder import RunFolder
 from learner.settings import Config
 from learner.tracking import Tracker
+from rollout.command import exit_code, stop_on_sigterm
 from rollout.errors import RunFailed
 from rollout.motion.policy import MotionDiffusionPolicy
 

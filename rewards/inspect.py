@@ -8,7 +8,6 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -21,15 +20,9 @@ from rewards.motion_files import read_motions, read_real
 from rewards.paths import EvaluatorPaths
 from rewards.registry import choose_judge, use_folder
 from rewards.scoring import Scorer, load_reward_and_judge
+from rollout.command import Parser, exit_code
 from rollout.errors import InputError
 from rollout.text_files import parse_yaml
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that raises our one line instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message.removeprefix("argument "))
 
 
 def main(argv: list[str]) -> int:
@@ -49,9 +42,10 @@ def main(argv: list[str]) -> int:
         parser.add_argument(f"--reward.{name}", metavar="PATH", help="as for learner.main")
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motion, for the row of real motion")
     parser.add_argument("--picture", type=Path, default=Path("inspection.png"), metavar="FILE", help="PNG to draw (default: %(default)s)")
-    try:
-        argv, components = take_component_flags(argv)
-        given = vars(parser.parse_args(argv))
+
+    def run() -> str:
+        rest, components = take_component_flags(argv)
+        given = vars(parser.parse_args(rest))
         section = _reward_section(given["config"]) if "config" in given else {}
         shorthands = {flag: given[flag.removeprefix("--")] for flag in SHORTHANDS if flag.removeprefix("--") in given}
         found = merged(of_file(section.get("components"), "--config: reward.components"), components)
@@ -65,11 +59,11 @@ def main(argv: list[str]) -> int:
         motions = read_motions(given["motions"])
         result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
         draw(given["picture"], result)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join([*table(result), *verdict(result), f"picture: {given['picture']}"]))
-    return int(any(finding.serious for found in result.findings.values() for finding in found))
+        print("\n".join([*table(result), *verdict(result), f"picture: {given['picture']}"]))
+        serious = any(finding.serious for found in result.findings.values() for finding in found)
+        return "failed" if serious else "finished"
+
+    return exit_code(run)
 
 
 def verdict(result: Inspection) -> list[str]:

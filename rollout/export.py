@@ -5,11 +5,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from rollout.command import Parser, exit_code
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-from rollout.sample import Parser
 
 
 def main(argv: list[str]) -> int:
@@ -19,12 +19,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--stats", type=Path, metavar="DIR", help="folder of Mean.npy and Std.npy (default: where rollout.sample looks)")
     files = "a new folder: modelNNNNNNNNN.pt, args.json and what lies beside them"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=files)
-    try:
+
+    def run() -> str:
         print(f"checkpoint in {export(parser.parse_args(argv))}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return "finished"
+
+    return exit_code(run)
 
 
 def export(args: argparse.Namespace) -> Path:

@@ -5,10 +5,10 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
+from rollout.command import Parser, exit_code
 from rollout.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.bvh import write_bvh
@@ -21,13 +21,6 @@ from rollout.prompts import read_prompts
 from rollout.weights import read_array
 
 PICTURED = 12  # motions in the GIF; all of them are saved
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that raises our one line instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message.removeprefix("argument "))
 
 
 def main(argv: list[str]) -> int:
@@ -50,14 +43,14 @@ def main(argv: list[str]) -> int:
     }
     for name, options in flags.items():
         parser.add_argument(f"--{name}", **options)
-    try:
+
+    def run() -> str:
         args = parser.parse_args(argv)
         sample(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"motions in {args.out}")
-    return 0
+        print(f"motions in {args.out}")
+        return "finished"
+
+    return exit_code(run)
 
 
 def sample(args: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Reading weights that users downloaded: every defect of a file ends in one line that names it."""
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,7 @@ def _require_plain(value, path: Path) -> None:
 
 def read_array(path: Path) -> np.ndarray:
     """A numeric `.npy` array, in this machine's byte order; InputError when missing or unreadable."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # which, unlike Path.is_file, finds no name too long
         raise InputError(f"{path}: file not found")
     try:
         array = np.load(path, allow_pickle=False)

@@ -9,7 +9,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks.torture import ambush
-from benchmarks.torture.loop import LOCAL, planned, pool_of, trained
+from benchmarks.torture.loop import planned, pool_of, trained
 from benchmarks.torture.outcome import adapter, differences
 from benchmarks.torture.table import Table, part
 from cluster.calls import get

@@ -12,6 +12,7 @@ from learner.pretrain.evaluators import of_split, train_t2m, train_tmr
 from learner.pretrain.mdm import MDMTraining, train_mdm
 from learner.pretrain.physics import write_real_physics
 from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
+from rollout.command import Parser, exit_code
 from rollout.errors import InputError
 from rollout.motion.dataset import clip_features, read_clips
 from rollout.prompts import read_prompts
@@ -21,7 +22,7 @@ UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m learner.pretrain", description=__doc__)
+    parser = Parser(prog="python -m learner.pretrain", description=__doc__)
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Parquet of captioned motions (clip_id, split, captions, joints ...)")
     parser.add_argument("--out", default=Path("."), type=Path, metavar="DIR", help="project root to write rollout/, rewards/ and learner/assets under (default: here)")
     parser.add_argument("--parts", default=",".join(PARTS), help="what to make, in this order (default: %(default)s)")
@@ -32,38 +33,36 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--tmr_steps", type=int, default=1600)
     parser.add_argument("--t2m_steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    args = parser.parse_args(argv)
+    return exit_code(lambda: run(parser.parse_args(argv), "python -m learner.pretrain " + " ".join(argv)))
+
+
+def run(args: argparse.Namespace, command: str) -> str:
     torch.set_num_threads(args.threads)
-    command = "python -m learner.pretrain " + " ".join(argv)
-    try:
-        clips = read_clips(args.data)
-        features = clip_features(clips)
-        flat = [(c, f) for c, f in zip(clips, features) if c.action != UNEVEN]
-        flat = [c for c, _ in flat], [f for _, f in flat]
-        for part in args.parts.split(","):
-            if part == "mdm":
-                folder = args.out / "rollout" / "assets" / "mdm"
-                folder.mkdir(parents=True, exist_ok=True)
-                report = train_mdm(of_split(*flat, "train"), of_split(*flat, "val"), folder, args.seed, MDMTraining(steps=args.mdm_steps, stop=args.mdm_stop))
-                (folder / "metrics.json").write_text(json.dumps({"command": command, "seed": args.seed, **report}, indent=1))
-            elif part == "tmr":
-                train_tmr(clips, features, args.out / "rewards" / "assets" / "tmr", args.seed + 11, args.tmr_steps, command)
-            elif part == "t2m":
-                train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
-            elif part == "prompts":
-                write_prompts(args.out, split_prompts(clips, args.frames, args.seed))
-                heldout = read_prompts(args.out / "learner" / "assets" / "heldout_prompts.json", args.frames)
-                write_real_motion(args.out, *flat, heldout)
-            elif part == "physics":
-                write_real_physics(args.out, *flat, args.frames, args.data.name)
-            elif part == "card":
-                write_card(args.out, *flat)
-            else:
-                raise InputError(f"--parts: found {part!r}, expected some of {', '.join(PARTS)}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    clips = read_clips(args.data)
+    features = clip_features(clips)
+    flat = [(c, f) for c, f in zip(clips, features) if c.action != UNEVEN]
+    flat = [c for c, _ in flat], [f for _, f in flat]
+    for part in args.parts.split(","):
+        if part == "mdm":
+            folder = args.out / "rollout" / "assets" / "mdm"
+            folder.mkdir(parents=True, exist_ok=True)
+            report = train_mdm(of_split(*flat, "train"), of_split(*flat, "val"), folder, args.seed, MDMTraining(steps=args.mdm_steps, stop=args.mdm_stop))
+            (folder / "metrics.json").write_text(json.dumps({"command": command, "seed": args.seed, **report}, indent=1))
+        elif part == "tmr":
+            train_tmr(clips, features, args.out / "rewards" / "assets" / "tmr", args.seed + 11, args.tmr_steps, command)
+        elif part == "t2m":
+            train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
+        elif part == "prompts":
+            write_prompts(args.out, split_prompts(clips, args.frames, args.seed))
+            heldout = read_prompts(args.out / "learner" / "assets" / "heldout_prompts.json", args.frames)
+            write_real_motion(args.out, *flat, heldout)
+        elif part == "physics":
+            write_real_physics(args.out, *flat, args.frames, args.data.name)
+        elif part == "card":
+            write_card(args.out, *flat)
+        else:
+            raise InputError(f"--parts: found {part!r}, expected some of {', '.join(PARTS)}")
+    return "finished"
 
 
 if __name__ == "__main__":

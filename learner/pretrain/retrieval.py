@@ -6,7 +6,7 @@ from learner.pretrain.crops import MAX_FRAMES, frozen, jittered
 from rewards.metrics import distances, r_precision
 from rewards.reward import Motions
 from rollout.motion.dataset import Clip
-from rollout.motion.features import features_to_joints, joints_to_features, rederived
+from rollout.motion.features import joints_to_features, rederived
 
 POOL = 32
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from learner.main import main
-from tests.tiny import HELDOUT, TRAINING, write_prompts
+from tests.tiny import TRAINING, write_prompts
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def written(path: Path, texts: list[str]) -> str:
         (lambda c: shutil.rmtree(c / "tmr"), [], "tmr/config.json: file not found"),
         (lambda c: (c / "run.yaml").write_text("rollout:\n  grop_size: 4\n"), [], "unknown key rollout.grop_size (did you mean rollout.group_size?)"),
         (lambda c: (c / "run.yaml").unlink(), [], "run.yaml not found"),
+        (None, ["--model.path", "9" * 300], "9...: the name is too long for a file"),
         (None, ["--grop_size", "4"], "unknown flag --grop_size (did you mean --group_size?)"),
         (lambda c: written(c / "training.txt", []), [], "no prompts in"),
         (lambda c: (c / "training.txt").unlink(), [], "training.txt: prompt file not found"),

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewards.inspect import main as inspect
@@ -181,6 +181,7 @@ def sampled(tmp_path_factory):
     return folder
 
 
+@example(entries=[{"motion": "9" * 5000, "prompt": ""}])
 @given(entries=JUNK | st.lists(st.fixed_dictionaries({"motion": st.just("000") | TEXTS, "prompt": TEXTS}), max_size=3))
 def test_lists_of_samples_of_any_json(sampled, entries):
     with changed(sampled / "prompts.json", json.dumps(entries).encode()):

@@ -211,7 +211,7 @@ def test_the_rollout_of_a_run_is_read_group_by_group(look, folder, tmp_path):
         (["--reward.components.it.path", "nonsense"], "reward.components.it.path: found 'nonsense'"),
         (["--config", "absent.yaml"], "--config: cannot read absent.yaml"),
         (["--reward_model_type", "tmr"], "--reward_model_type: given beside reward.components"),
-        (["--rewards", "x"], "unrecognized arguments: --rewards x"),
+        (["--rewards", "x"], "unknown flag --rewards"),
         (["--picture", "/no/such/place.png"], "--picture: cannot write /no/such/place.png"),
     ],
 )

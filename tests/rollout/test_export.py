@@ -103,7 +103,7 @@ def test_a_base_that_cannot_be_sampled_by_default_is_exported_too(tmp_path, caps
         (lambda tmp: {"model": tmp / "none"}, "none: no modelNNNNNNNNN.pt found"),
         (lambda tmp: {"adapter": tmp / "none"}, "none/adapter_config.json: not found"),
         (lambda tmp: {"model": write_mdm(tmp / "other", text_width=24)}, "adapter: adapter version 0: "),
-        (lambda tmp: {"adaptor": "x"}, "unrecognized arguments: --adaptor x"),
+        (lambda tmp: {"adaptor": "x"}, "unknown flag --adaptor (did you mean --adapter?)"),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )

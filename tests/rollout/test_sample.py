@@ -123,7 +123,7 @@ def damaged(folder, name: str, content: bytes):
         (lambda tmp, _: {"guidance": "nan"}, "--guidance: found nan"),
         (lambda tmp, _: {"frames": 100}, "frames: found 100"),
         (lambda tmp, _: {"frames": "many"}, "--frames: invalid int value"),
-        (lambda tmp, _: {"prompt": "a person walks"}, "unrecognized arguments: --prompt"),
+        (lambda tmp, _: {"prompt": "a person walks"}, "unknown flag --prompt (did you mean --prompts?)"),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )  # fmt: skip
