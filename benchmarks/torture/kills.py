@@ -1,6 +1,5 @@
 """Actors killed and stopped in every phase: `python -m benchmarks.torture.kills --out DIR`. Every run must end as an undisturbed one."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ from benchmarks.torture.outcome import differences
 from benchmarks.torture.table import Table, part
 from cluster.calls import get
 from rollout.errors import RunFailed
+from tests.processes import still_there
 from tests.tiny import write_run_config
 
 ITERATIONS, STRUCK = 6, 2  # iterations of a run; how many are done when the ambush is laid
@@ -150,17 +150,6 @@ class Scene:
         staleness = self.plan.config.cluster.max_staleness
         what = f"{len(files)} of them: acknowledged before their first work"
         table.add("recovered samplers", "all", "-", staleness, what, "-", held=bool(files) and not wrong)
-
-
-def still_there(pid: int) -> bool:
-    """Whether the process outlives its actor by 10 s, other than as a zombie."""
-    for _ in range(100):
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                time.sleep(0.1)
-                continue
-        return False
-    return True
 
 
 def measure(arguments, work: Path) -> Table:

@@ -26,6 +26,7 @@ from rollout.errors import InputError, RunFailed
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.policy import MotionDiffusionPolicy
 from tests.cluster.impatient import impatient
+from tests.processes import still_there
 from tests.tiny import noisy_adapter, write_run_config
 
 SIZES = (9, 2, 3, 2, 5, 2)  # samples a group: the first is the slowest
@@ -202,6 +203,7 @@ def test_a_sampler_that_hangs_is_replaced_by_the_deadline(published, requests, t
     assert_same(published.launch(requests).result(), expected)
     published.samplers.await_all()
     assert stopped[0] not in pids(published) and held(published) == [(5, tuned.sha256)] * 2
+    assert not still_there(stopped[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -216,7 +218,7 @@ def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_s
     update = published.update(rollout)
     assert update.adapter.sha256 == expected.adapter.sha256 == published.adapter().sha256
     assert update.metrics == expected.metrics
-    assert get(published.learner.actor.whereabouts.remote()).pid != victim
+    assert get(published.learner.actor.whereabouts.remote()).pid != victim and not still_there(victim)
 
 
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
