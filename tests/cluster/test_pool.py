@@ -221,6 +221,18 @@ def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_s
     assert get(published.learner.actor.whereabouts.remote()).pid != victim and not still_there(victim)
 
 
+def test_groups_that_went_with_their_node_are_sent_again(published, requests):
+    """As far as this can be had on one node: whoever holds the groups is gone when the learner asks for them."""
+    rollout = published.launch(requests[1:3]).result()
+    before = published.learner.state
+    expected = published.update(rollout)
+    published.restore(before)
+    holder = SamplerActor.options(num_cpus=0).remote()
+    lost = get(holder.__ray_call__.remote(lambda actor, *groups: [ray.put(group) for group in groups], *rollout.groups))
+    ray.kill(holder)
+    assert published.update(dataclasses.replace(rollout, handles=lost)).adapter.sha256 == expected.adapter.sha256
+
+
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
     """One version ahead: the groups of the second rollout come from the adapter before the update."""
     ahead = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, samplers=1, sampler_cpus=1, max_staleness=1))
