@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import OwnerDiedError
 
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
@@ -229,9 +230,11 @@ def test_groups_that_went_with_their_node_are_sent_again(published, requests):
     published.restore(before)
     holder = SamplerActor.options(num_cpus=0).remote()
     lost = get(holder.__ray_call__.remote(lambda actor, *groups: [ray.put(group) for group in groups], *rollout.groups))
-    pid = get(holder.whereabouts.remote()).pid
     ray.kill(holder)
-    assert not still_there(pid)
+    with pytest.raises(OwnerDiedError):  # it takes a moment until nobody has them
+        while True:
+            get(lost[0], 60)
+            time.sleep(0.1)
     assert published.update(dataclasses.replace(rollout, handles=lost)).adapter.sha256 == expected.adapter.sha256
 
 
