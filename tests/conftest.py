@@ -21,10 +21,18 @@ for profile, examples in (("quick", 15), ("torture", 250)):
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-def pytest_itemcollected(item):
-    """For `-n 2 --dist loadgroup`: the folders whose tests share a Ray or whole runs stay in one process, other files as they are."""
-    room = item.path.parent
-    item.add_marker(pytest.mark.xdist_group(room.name if room.name in ("cluster", "end_to_end") else f"{room.name}/{item.path.stem}"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """For `-n 2`: the folders whose tests share a Ray or whole runs each stay in one process, other files as they are."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRoom(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            room = file.rpartition("/")[0]
+            return room if room.endswith(("cluster", "end_to_end")) else file
+
+    return ByRoom(config, log)
 
 
 @pytest.fixture(scope="session")
