@@ -1,4 +1,4 @@
-"""What the machine says of a process."""
+"""What the machine says of processes."""
 
 import contextlib
 import time
@@ -14,3 +14,16 @@ def still_there(pid: int) -> bool:
                 continue
         return False
     return True
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the living processes that name `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_text().replace("\0", " ").strip()
+        except OSError:  # it ended meanwhile
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.processes import processes_of
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 600
 
@@ -28,16 +30,6 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
 def left(work: Path, patience_s: float = 60.0) -> list[str]:
     """Command lines of processes that still name `work` after so long: none, when a run's actors end with it."""
     until = time.monotonic() + patience_s
-    while (found := list(_naming(work))) and time.monotonic() < until:
+    while (found := processes_of(work)) and time.monotonic() < until:
         time.sleep(0.2)
     return found
-
-
-def _naming(work: Path):
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_text().replace("\0", " ").strip()
-        except OSError:  # it ended meanwhile
-            continue
-        if str(work) in line:
-            yield line

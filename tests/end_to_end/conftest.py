@@ -141,16 +141,3 @@ def wait_for(condition, deadline_s: float = 120) -> None:
     while not condition():
         assert time.monotonic() < end, "the deadline passed"
         time.sleep(0.1)
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of the living processes that name `folder`."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_text().replace("\0", " ").strip()
-        except OSError:  # it ended meanwhile
-            continue
-        if str(folder) in line:
-            found.append(line)
-    return found

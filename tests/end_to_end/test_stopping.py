@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.end_to_end.conftest import ROOT, processes_of, wait_for
+from tests.end_to_end.conftest import ROOT, wait_for
+from tests.processes import processes_of
 
 
 @pytest.fixture
