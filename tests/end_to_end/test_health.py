@@ -1,4 +1,4 @@
-"""The original's objective explodes; its ladder on the log-ratio ends the run where it was still well."""
+"""What the monitor finds is acted on: a run goes back to where it was still well, or on with other settings."""
 
 from learner.checkpoint import Checkpoints
 from learner.learner import State, part
@@ -18,3 +18,13 @@ def test_a_run_that_explodes_is_rolled_back_to_where_it_was_well(train, head):
     assert good.iterations < len(run.metrics) and kept.saved()[-1] == good.iterations
     assert State(part(good.arrays, "learner"), good.facts["learner"]).adapter().sha256 == run.summary["adapter_sha256"]
     assert run.rollouts[good.iterations][0]["adapter_sha256"] == run.summary["adapter_sha256"]
+
+
+def test_a_run_that_adapts_trains_on_with_the_settings_that_it_told(train, head):
+    """Hardly a ratio lies inside this clip after a step; every iteration goes one rung down the ladder, to the last."""
+    flags = ["--iterations", 3, "--objective.updates_per_rollout", 8, "--objective.clip_epsilon", 1e-9, "--health.clip_fraction", "adapt"]
+    run = train("adapting", *flags, "--evaluate.prompts", 1, head=head)
+    assert (run.done.returncode, run.done.stderr) == (0, "")
+    first, second, third = (row["learning_rate"] for row in run.metrics)
+    assert (second, third) == (first * 0.1, first * 0.05)
+    assert "; from here on learning_rate " in run.summary["warnings"][0]
