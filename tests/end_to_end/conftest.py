@@ -100,6 +100,18 @@ def train(command, runs, environment):
 
 
 @pytest.fixture(scope="session")
+def train_shipped(runs, environment, head):
+    """Runs the shipped demo, with flags of its own, to the end."""
+
+    def train(name: str, *flags) -> Run:
+        words = [sys.executable, "-m", "learner.main", "--run_dir", runs / name, *flags]
+        full = head.joined(environment)
+        return Run(runs / name, subprocess.run(list(map(str, words)), cwd=ROOT, env=full, capture_output=True, text=True, timeout=DEADLINE_S))
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def first(train):
     """Seed 7 with one sampler, on a Ray of its own, evaluated in between too."""
     return train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)

@@ -1,0 +1,60 @@
+"""Golden digests: what the tiny configuration and the shipped demo compute, to the last bit, on the machines it was recorded on.
+
+What should not change a result changes none of these. `GOLDEN=record` in the environment records this machine's instead;
+a commit that does so says why they moved.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from rollout.policy import arrays_digest
+
+RECORDED = Path(__file__).with_name("golden.json")
+
+
+def machine() -> str:
+    """What decides how a CPU rounds: its kind, the kernels torch chose for it, and torch itself."""
+    try:
+        facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    except OSError:
+        facts = {}
+    kind = " ".join(facts.get(name, "") for name in ("vendor_id", "cpu family", "model")).strip() or platform.processor()
+    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__.partition('+')[0]}"
+
+
+def outcome(run) -> dict:
+    """The adapter, every metric that is not a time, and the first rollout: what was sampled, and what became of it."""
+    assert run.done.returncode == 0, run.done.stderr
+    rows = run.rollouts[0]
+    numbers = [[row["reward"], row["advantage"], row["components"], row["log_probs"].tolist()] for row in rows]
+    return {
+        "adapter": run.summary["adapter_sha256"],
+        "metrics": [{name: value for name, value in row.items() if not name.startswith("seconds_")} for row in run.metrics],
+        "numbers": hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest(),
+        "motions": arrays_digest({str(i): row["motion"] for i, row in enumerate(rows)}),
+    }
+
+
+@pytest.fixture(scope="module")
+def demo(train_shipped):
+    """The shipped demo's first two iterations, with a short evaluation."""
+    return train_shipped("golden", "--iterations", 2, "--evaluate.prompts", 4, "--evaluate.samples_per_prompt", 2)
+
+
+@pytest.mark.parametrize("name", ["first", "demo"])
+def test_the_result_is_what_was_recorded(name, request):
+    recorded = json.loads(RECORDED.read_text())
+    if os.environ.get("GOLDEN") != "record" and machine() not in recorded:
+        pytest.skip(f"golden digests were recorded on {' and '.join(sorted(recorded))}; this is {machine()}")
+    found = outcome(request.getfixturevalue(name))
+    if os.environ.get("GOLDEN") == "record":
+        recorded.setdefault(machine(), {})[name] = found
+        RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+    assert found == recorded[machine()][name]
