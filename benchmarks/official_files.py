@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rewards.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
-from rewards.tmr import ActorDecoder, ActorEncoder
-from rewards.words import CATEGORIES
+from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
+from rewards.motion.tmr import ActorDecoder, ActorEncoder
+from rewards.motion.words import CATEGORIES
 from rollout.motion.checkpoint import Checkpoint, save_checkpoint
 from rollout.motion.mdm import MDM, MDMShape
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runs import train
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 PHYSICS = ("foot_skate", "ground_penetration", "floating", "jerk", "smoothness", "root_drift")
 COSINE = {"tmr": {"path": "tmr.cosine"}}

@@ -18,9 +18,9 @@ import torch
 from cluster.connect import connected
 from cluster.pool import Pool
 from cluster.scorers import Scorers
-from learner.config import parse_config
-from learner.evaluation import as_motions
-from learner.plan import Plan, policy_settings
+from learner.config.parse import parse_config
+from learner.run.plan import Plan, policy_settings
+from learner.watch.examination import as_motions
 from rewards.scoring import load_reward_and_judge
 from rollout.motion.policy import MotionDiffusionPolicy
 

@@ -13,19 +13,19 @@ import ray
 import torch
 
 from cluster.calls import Whereabouts
-from learner.evaluate_settings import EvaluateConfig
-from learner.evaluation import Examination, as_motions, examine
+from learner.config.settings import Config
+from learner.evaluate.measures import Measured, measure
+from learner.evaluate.settings import EvaluateConfig
 from learner.learner import Learner, State, SyncError, Update
-from learner.measures import Measured, measure
-from learner.settings import Config
 from learner.tally import ScoredGroup
+from learner.watch.examination import Examination, as_motions, examine
 from rewards.compose import Composer
-from rewards.evaluators import load_evaluators
+from rewards.motion.evaluators import load_evaluators
+from rewards.motion.texts import Embedded
 from rewards.registry import use_folder
 from rewards.scoring import Scores, load_reward_and_judge
-from rewards.texts import Embedded
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.policy import Conditioning, Group, Request

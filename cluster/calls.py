@@ -7,7 +7,7 @@ import ray
 import torch
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-from rollout.errors import RunFailed
+from rollout.io.errors import RunFailed
 
 # The actor is gone, or what it returned went with its node: the work is to be done again.
 LOST = (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ray
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 TOKEN = Path.home() / ".ray" / "auth_token"  # where Ray keeps the one it made
 

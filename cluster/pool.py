@@ -17,17 +17,17 @@ from ray.exceptions import GetTimeoutError
 
 from cluster.actors import EvaluatorActor, LearnerActor, RewardActor, SamplerActor
 from cluster.calls import LOST, cause_of, get
-from cluster.learner import RemoteLearner
+from cluster.remote_learner import RemoteLearner
 from cluster.samplers import START_DEADLINE_S, Job, Samplers
 from cluster.scorers import Scorers, Scoring
-from learner.evaluate_settings import EvaluateConfig
+from learner.config.settings import Cluster, Config
+from learner.evaluate.measures import Measured
+from learner.evaluate.settings import EvaluateConfig
 from learner.learner import State, SyncError, Update
-from learner.measures import Measured
-from learner.run_folder import replace_file
-from learner.settings import Cluster, Config
-from rewards.texts import Embedded
+from rewards.motion.texts import Embedded
 from rollout.adapter import Adapter
-from rollout.errors import InputError, RunFailed
+from rollout.io.errors import InputError, RunFailed
+from rollout.io.files import replace_file
 from rollout.motion.policy import MotionPolicySettings
 from rollout.policy import Group, Request, Rollout
 

@@ -15,8 +15,8 @@ from ray.actor import ActorHandle
 from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
 from learner.learner import SyncError
 from rollout.adapter import Adapter
-from rollout.command import stop_if_asked
-from rollout.errors import RunFailed
+from rollout.io.command import stop_if_asked
+from rollout.io.errors import RunFailed
 
 START_DEADLINE_S = 300.0
 ATTEMPTS = 3  # of one sampler in a row, or at one piece of work, before it is given up

@@ -12,8 +12,8 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, cause_of, get
-from rollout.command import stop_if_asked
-from rollout.errors import RunFailed
+from rollout.io.command import stop_if_asked
+from rollout.io.errors import RunFailed
 
 ATTEMPTS = 3  # at the same groups, before a run gives up
 

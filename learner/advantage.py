@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 def group_advantages(rewards_G: np.ndarray, eps: float, clip: float) -> np.ndarray | None:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from learner.advantage import group_advantages
+from learner.config.settings import Objective, Optimizer
 from learner.objective import OBJECTIVES
-from learner.settings import Objective, Optimizer
 from learner.tally import IDLE, ScoredGroup, Tally, reward_metrics
 from rollout.adapter import Adapter
-from rollout.errors import InputError, RunFailed
+from rollout.io.errors import InputError, RunFailed
 from rollout.policy import Group, Policy, StepScore
 
 ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective"}  # by which settings hold it

@@ -12,18 +12,18 @@ from collections import deque
 
 from cluster.connect import connected
 from cluster.pool import Pool
-from learner.config import parse_config
-from learner.dry_run import predict
-from learner.health import Action
-from learner.keeper import Keeper
-from learner.plan import Plan, policy_settings
-from learner.progress import Progress
-from learner.report import Report
-from learner.run_folder import RunFolder
-from learner.settings import Config
-from learner.tracking import Tracker
-from rollout.command import exit_code, stop_on_sigterm
-from rollout.errors import RunFailed
+from learner.config.parse import parse_config
+from learner.config.settings import Config
+from learner.run.dry_run import predict
+from learner.run.folder import RunFolder
+from learner.run.keeper import Keeper
+from learner.run.plan import Plan, policy_settings
+from learner.run.progress import Progress
+from learner.run.report import Report
+from learner.run.tracking import Tracker
+from learner.watch.health import Action
+from rollout.io.command import exit_code, stop_on_sigterm
+from rollout.io.errors import RunFailed
 from rollout.motion.policy import MotionDiffusionPolicy
 
 

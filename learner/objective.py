@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learner.settings import Objective
+from learner.config.settings import Objective
 from rollout.policy import Group, Policy, StepScore
 
 DUAL_CLIP = 3.0  # bound on the ratio of a negative advantage (Ye et al. 2020)

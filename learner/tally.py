@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from learner.objective import LossPart
-from rollout.errors import RunFailed
+from rollout.io.errors import RunFailed
 from rollout.policy import Group
 
 # What an iteration reports when no group can teach and no step is taken.

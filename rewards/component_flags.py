@@ -3,8 +3,8 @@
 from typing import Any
 
 from rewards.components import DEFAULT
-from rollout.errors import InputError
-from rollout.text_files import parse_yaml
+from rollout.io.errors import InputError
+from rollout.io.text_files import parse_yaml
 
 PREFIX = "--reward.components."
 # Flags of the original implementation: name, what is expected, help.

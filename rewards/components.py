@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.credentials import refuse_credentials
-from rollout.errors import InputError
+from rollout.io.credentials import refuse_credentials
+from rollout.io.errors import InputError
 
 NORMALISATIONS = ("raw", "std", "rank", "minmax", "percentile")
 LARGEST = 1e30  # weight, in float32

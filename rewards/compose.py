@@ -7,7 +7,7 @@ import numpy as np
 from rewards.components import Component
 from rewards.normalise import AdaptivePercentile, normalise
 from rewards.scoring import Scores
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 class Composer:

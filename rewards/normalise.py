@@ -15,7 +15,7 @@ from collections import deque
 import numpy as np
 
 from rewards.options import choice, count, number
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 ROUNDING = 1e-6  # of the largest value: smaller differences are float32's
 KINDS = ("raw", "std", "rank", "minmax")

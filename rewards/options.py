@@ -2,7 +2,7 @@
 
 import math
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 def choice(name: str, value, expected) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rewards.components import Component
 from rewards.reward import Evaluator, Reward
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 class Kind(NamedTuple):
@@ -24,20 +24,20 @@ class Kind(NamedTuple):
 
 KINDS = {
     "tmr.cosine": Kind(None, "tmr"),
-    "tmr.matching": Kind("rewards.matching:Matching", "tmr"),
-    "tmr.diversity": Kind("rewards.diversity:EmbeddingDiversity", "tmr"),
-    "t2m.matching": Kind("rewards.matching:T2MMatching", "t2m"),
-    "t2m.r_precision": Kind("rewards.r_precision:RPrecision", "t2m"),
-    "t2m.combined": Kind("rewards.r_precision:Combined", "t2m"),
-    "t2m.diversity": Kind("rewards.diversity:EmbeddingDiversity", "t2m"),
-    "foot_skate": Kind("rewards.real_band:FootSkate"),
-    "ground_penetration": Kind("rewards.real_band:GroundPenetration"),
-    "floating": Kind("rewards.real_band:Floating"),
-    "jerk": Kind("rewards.real_band:Jerk"),
-    "smoothness": Kind("rewards.real_band:Smoothness"),
-    "root_drift": Kind("rewards.real_band:RootDrift"),
-    "feature_consistency": Kind("rewards.real_band:FeatureConsistency"),
-    "diversity": Kind("rewards.diversity:Diversity"),
+    "tmr.matching": Kind("rewards.motion.matching:Matching", "tmr"),
+    "tmr.diversity": Kind("rewards.motion.diversity:EmbeddingDiversity", "tmr"),
+    "t2m.matching": Kind("rewards.motion.matching:T2MMatching", "t2m"),
+    "t2m.r_precision": Kind("rewards.motion.r_precision:RPrecision", "t2m"),
+    "t2m.combined": Kind("rewards.motion.r_precision:Combined", "t2m"),
+    "t2m.diversity": Kind("rewards.motion.diversity:EmbeddingDiversity", "t2m"),
+    "foot_skate": Kind("rewards.motion.real_band:FootSkate"),
+    "ground_penetration": Kind("rewards.motion.real_band:GroundPenetration"),
+    "floating": Kind("rewards.motion.real_band:Floating"),
+    "jerk": Kind("rewards.motion.real_band:Jerk"),
+    "smoothness": Kind("rewards.motion.real_band:Smoothness"),
+    "root_drift": Kind("rewards.motion.real_band:RootDrift"),
+    "feature_consistency": Kind("rewards.motion.real_band:FeatureConsistency"),
+    "diversity": Kind("rewards.motion.diversity:Diversity"),
 }
 SERVED = Kind("rewards.served:Served")
 EVALUATORS = ("tmr", "t2m")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 
 
@@ -16,7 +16,7 @@ class Motions:
     """Decoded motions, as a reward receives them. What lies past a motion's length never counts.
 
     features: float32 [N, T, F], raw (de-normalised) motion features, F = 263 or KIT's 251; of a model's motions, those
-        re-derived from the skeleton, see `learner.evaluation.as_motions`
+        re-derived from the skeleton, see `learner.watch.examination.as_motions`
     lengths:  int [N], valid frames of each motion, 1..T
     prompts:  N strings, the prompt each motion was made for
     tokens:   None, or the `word/POS` strings of each prompt, () for one without

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewards.components import Component
-from rewards.evaluators import load_evaluator
-from rewards.paths import EvaluatorPaths
+from rewards.motion.evaluators import load_evaluator
+from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.texts import Embedded
 from rewards.registry import KINDS, build, evaluators_of, told
 from rewards.reward import Evaluator, Motions, Reward
-from rewards.texts import Embedded
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 @dataclass(frozen=True)

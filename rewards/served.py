@@ -21,7 +21,7 @@ import numpy as np
 
 from rewards.options import count, number
 from rewards.reward import Motions
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 FIRST_PAUSE_S = 0.5  # doubled after every further failure
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from rollout.adapter import Adapter
-from rollout.prompts import Prompt
+from rollout.motion.prompts import Prompt
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """The record of a rollout on disk: one Parquet row a sample, with all that explains its reward."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
+from rollout.io.files import replacing
+from rollout.io.parquet import read_table
 from rollout.motion.skeleton import FEATURES
-from rollout.parquet import read_table
 
 SCHEMA = pa.schema(
     [
@@ -52,18 +52,10 @@ def write_rollout(path: Path | str, rows: list[dict]) -> None:
     columns["motion"] = [np.asarray(motion, dtype=np.float32).ravel() for motion in columns["motion"]]
     table = pa.Table.from_pydict(columns, schema=SCHEMA)
 
-    # Beside the target, so that the rename stays inside one file system.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            # Bytes of equal significance side by side: a quarter smaller than plain floats.
-            pq.write_table(table, file, compression="zstd", use_dictionary=["prompt", "seed", "adapter_sha256"],
-                           use_byte_stream_split=["motion.list.element"], write_page_checksum=True)  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        # Bytes of equal significance side by side: a quarter smaller than plain floats.
+        pq.write_table(table, file, compression="zstd", use_dictionary=["prompt", "seed", "adapter_sha256"],
+                       use_byte_stream_split=["motion.list.element"], write_page_checksum=True)  # fmt: skip
 
 
 def read_rollout(path: Path | str) -> list[dict]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 LONGEST = 400  # characters of a message
 SAFETY_NET = 4 * 2**30  # bytes of address space past which a bomb is stopped, and not the machine

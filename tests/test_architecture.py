@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("rollout", "rewards", "learner", "cluster")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-COMMANDS = ("learner.main", "learner.evaluate")  # they build the cluster; everything else of the learner does without
+COMMANDS = ("learner.main", "learner.evaluate.__main__")  # they build the cluster; everything else of the learner does without
 MAIN_LINES = 200
-PLAIN_PICKLE = ROOT / "rewards" / "plain_pickle.py"
+PLAIN_PICKLE = ROOT / "rewards" / "motion" / "plain_pickle.py"
 
 
 def imports(tree):
@@ -110,25 +110,25 @@ def test_the_loop_stays_readable():
         ("rollout.policy", "import ray", True),
         ("learner.main", "from ray.util import metrics", True),
         ("learner.objective", "def f():\n    import ray", True),
-        ("rewards.tmr", "import importlib\nimportlib.import_module('ray')", True),
+        ("rewards.motion.tmr", "import importlib\nimportlib.import_module('ray')", True),
         ("cluster.actors", "import ray", False),
-        ("rollout.policy", "from learner.config import Config", True),
-        ("rollout.policy", "import rewards.tmr", True),
-        ("rollout.policy", "from rollout.errors import InputError", False),
-        ("rewards.tmr", "from learner import objective", True),
-        ("rewards.tmr", "from cluster import actors", True),
-        ("rewards.tmr", "from rollout.motion import features", False),
+        ("rollout.policy", "from learner.config.settings import Config", True),
+        ("rollout.policy", "import rewards.motion.tmr", True),
+        ("rollout.policy", "from rollout.io.errors import InputError", False),
+        ("rewards.motion.tmr", "from learner import objective", True),
+        ("rewards.motion.tmr", "from cluster import actors", True),
+        ("rewards.motion.tmr", "from rollout.motion import features", False),
         ("cluster.actors", "from learner.main import run", True),
         ("cluster.actors", "from learner import main", True),
         ("cluster.actors", "from learner.objective import grpo_loss", False),
         ("learner.objective", "from cluster.pool import Pool", True),
         ("learner.pretrain.__main__", "import cluster", True),
         ("learner.main", "from cluster.pool import Pool", False),
-        ("learner.evaluate", "from cluster.pool import Pool", False),
-        ("learner.evaluation", "from cluster.pool import Pool", True),
-        ("cluster.actors", "from learner.evaluate import run", True),
-        ("cluster.actors", "from learner.evaluation import examine", False),
-        ("learner.evaluation", "from rewards.metrics import fid", False),
+        ("learner.evaluate.__main__", "from cluster.pool import Pool", False),
+        ("learner.evaluate.plan", "from cluster.pool import Pool", True),
+        ("cluster.actors", "from learner.evaluate.__main__ import run", True),
+        ("cluster.actors", "from learner.watch.examination import examine", False),
+        ("learner.watch.examination", "from rewards.motion.metrics import fid", False),
         ("rollout.motion.mdm", "import rayleigh", False),
     ],
 )

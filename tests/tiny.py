@@ -11,17 +11,17 @@ import numpy as np
 import torch
 import yaml
 
-from rewards.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
-from rewards.tmr import ActorEncoder
-from rewards.words import EOS, SOS
+from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
+from rewards.motion.tmr import ActorEncoder
+from rewards.motion.words import EOS, SOS
 from rollout.adapter import Adapter
 from rollout.motion.checkpoint import Checkpoint, save_checkpoint
 from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prompts import Prompt
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.policy import Group, Request
-from rollout.prompts import Prompt
 from tests.humanml_folder import write_folder
 
 WORDS = ["a", "person", "walks", "forward", "jumps", "left"]

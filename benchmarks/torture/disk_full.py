@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.torture.outcome import differences
 from benchmarks.torture.process import finish, left, start
 from benchmarks.torture.table import Table, part
-from learner.checkpoint import Checkpoints
+from learner.run.checkpoint import Checkpoints
 from rollout.record import read_rollout
 from tests.tiny import write_run_config
 

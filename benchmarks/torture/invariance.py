@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.torture.loop import end, local_ray, planned, pool_of, trained
 from benchmarks.torture.outcome import adapter, differences, metrics, rollouts
 from benchmarks.torture.table import Table, part
-from learner.plan import Plan
+from learner.run.plan import Plan
 from tests.tiny import write_run_config
 
 ITERATIONS = 20

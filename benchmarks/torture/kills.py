@@ -11,7 +11,7 @@ from benchmarks.torture.loop import end, local_ray, planned, pool_of, trained
 from benchmarks.torture.outcome import differences
 from benchmarks.torture.table import Table, part
 from cluster.calls import get
-from rollout.errors import RunFailed
+from rollout.io.errors import RunFailed
 from tests.processes import still_there
 from tests.tiny import write_run_config
 

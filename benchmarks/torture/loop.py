@@ -9,14 +9,14 @@ import ray
 from rich.console import Console
 
 from cluster.pool import Pool
-from learner.config import parse_config
-from learner.keeper import Keeper
+from learner.config.parse import parse_config
 from learner.main import supervise
-from learner.plan import Plan, policy_settings
-from learner.progress import Progress
-from learner.report import Report
-from learner.run_folder import RunFolder
-from learner.tracking import Tracker
+from learner.run.folder import RunFolder
+from learner.run.keeper import Keeper
+from learner.run.plan import Plan, policy_settings
+from learner.run.progress import Progress
+from learner.run.report import Report
+from learner.run.tracking import Tracker
 from rollout.motion.policy import MotionDiffusionPolicy
 
 LOCAL = {"num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}

@@ -14,7 +14,7 @@ from benchmarks.torture.outcome import adapter, differences
 from benchmarks.torture.table import Table, part
 from cluster.calls import get
 from cluster.samplers import Step
-from rollout.errors import RunFailed
+from rollout.io.errors import RunFailed
 from tests.tiny import write_run_config
 
 ITERATIONS, STRUCK, JOINED = 6, 2, 4

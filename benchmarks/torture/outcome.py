@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.checkpoint import Checkpoints
+from learner.run.checkpoint import Checkpoints
 from rollout.record import read_rollout
 
 TOLD = ("status", "iterations", "adapter_sha256", "heldout", "trained", "max_log_prob_gap")

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from benchmarks.torture.outcome import differences, metrics
 from benchmarks.torture.process import finish, left, start
 from benchmarks.torture.table import Table, part
-from learner.checkpoint import Checkpoints
+from learner.run.checkpoint import Checkpoints
 from tests.tiny import write_run_config
 
 ITERATIONS = 10

@@ -22,8 +22,8 @@ from benchmarks.torture.loop import end, local_ray, planned, pool_of, trained
 from benchmarks.torture.table import Table, part
 from cluster.calls import LOST, get
 from cluster.samplers import Step
-from learner.run_folder import RunFolder
-from rollout.errors import RunFailed
+from learner.run.folder import RunFolder
+from rollout.io.errors import RunFailed
 from tests.tiny import write_run_config
 
 BETWEEN_KILLS, BETWEEN_SAMPLES = 20, 10

@@ -12,10 +12,10 @@ from learner.pretrain.evaluators import of_split, train_t2m, train_tmr
 from learner.pretrain.mdm import MDMTraining, train_mdm
 from learner.pretrain.physics import write_real_physics
 from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
-from rollout.command import Parser, exit_code
-from rollout.errors import InputError
+from rollout.io.command import Parser, exit_code
+from rollout.io.errors import InputError
 from rollout.motion.dataset import clip_features, read_clips
-from rollout.prompts import read_prompts
+from rollout.motion.prompts import read_prompts
 
 PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be

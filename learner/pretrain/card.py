@@ -9,19 +9,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from learner.evaluation import as_motions
 from learner.pretrain.retrieval import embeddings, stack
-from rewards.metrics import diversity, fid, r_precision, statistics
-from rewards.evaluators import load_evaluators
-from rewards.paths import EvaluatorPaths
-from rewards.physics import foot_skate
+from learner.watch.examination import as_motions
+from rewards.motion.evaluators import load_evaluators
+from rewards.motion.metrics import diversity, fid, r_precision, statistics
+from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.physics import foot_skate
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
 from rollout.motion.features import features_to_joints, rederived
 from rollout.motion.pictures import contact_sheet
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prompts import read_prompts
 from rollout.policy import Request
-from rollout.prompts import read_prompts
 
 PICTURED = (
     "a person walks forward", "a person walks slowly ahead and then turns right", "a person is running straight ahead",

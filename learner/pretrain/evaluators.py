@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from learner.pretrain.crops import CaptionedCrops
 from learner.pretrain.mdm import STD_GROUPS
 from learner.pretrain.retrieval import retrieval, robustness
-from rewards.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
-from rewards.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
-from rewards.words import CATEGORIES, EOS, SOS, WordTable, encode_caption
+from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
+from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
+from rewards.motion.words import CATEGORIES, EOS, SOS, WordTable, encode_caption
 from rollout.motion.dataset import Clip
 from rollout.motion.skeleton import FEATURES
 from rollout.motion.vocabulary import Vocabulary

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.real_band import PHYSICAL, QUANTILES
+from rewards.motion.real_band import PHYSICAL, QUANTILES
 from rewards.reward import Motions
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
 
@@ -15,7 +15,7 @@ CROPS = 4  # of each clip
 
 
 def write_real_physics(root: Path, clips: list[Clip], features: list[np.ndarray], frames: int, source: str) -> None:
-    """rewards/assets/real_physics.json under `root`, in the form that `rewards.real_band.real_statistics` reads.
+    """rewards/assets/real_physics.json under `root`, in the form that `rewards.motion.real_band.real_statistics` reads.
 
     From crops of `frames` frames of every val and test clip that has as many, read as a model's motions are: the crop is
     what was "produced", its features are re-derived. Clips on uneven ground should be left out by the caller. InputError

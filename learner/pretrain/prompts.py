@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.measures import measure
+from learner.evaluate.measures import measure
 from learner.pretrain.retrieval import stack
-from rewards.metrics import statistics
-from rewards.evaluators import load_evaluators
-from rewards.paths import EvaluatorPaths
-from rollout.errors import InputError
+from rewards.motion.evaluators import load_evaluators
+from rewards.motion.metrics import statistics
+from rewards.motion.paths import EvaluatorPaths
+from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
-from rollout.prompts import Prompt
+from rollout.motion.prompts import Prompt
 
 # Training and held-out prompts per action. Kinds that a person recognises in two seconds without a prop come first.
 SHARES = {

@@ -1,7 +1,6 @@
 """A run's `adapter/` folder: PEFT's format for an adapter, one safetensors file for a fully trained denoiser."""
 
 import dataclasses
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.io.errors import InputError
+from rollout.io.files import replace_file
+from rollout.io.text_files import read_json
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.text_files import read_json
 
 CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", "denoiser.safetensors"
 
@@ -23,7 +23,7 @@ def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
     Each file of that name is whole at any moment: the folder's earlier one, or the new one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing", dir=folder) as aside:
+    with tempfile.TemporaryDirectory() as aside:
         if policy.settings.lora_rank:
             # PEFT makes a set of them, which every process would write in another order.
             policy.denoiser.peft_config["default"].target_modules = sorted(policy.settings.lora_targets)
@@ -31,9 +31,7 @@ def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
         else:
             save_file({name: p.detach().contiguous() for name, p in policy.denoiser.named_parameters()}, Path(aside, FULL))
         for file in Path(aside).iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-            file.replace(folder / file.name)
+            replace_file(folder / file.name, file.read_bytes())
 
 
 def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str = "cpu") -> MotionDiffusionPolicy:

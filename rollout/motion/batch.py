@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.policy import Conditioning
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.skeleton import Skeleton, skeleton_of
 
 EULER = "ZXY"  # intrinsic: the first letter is the outermost rotation, in BVH's order of channels

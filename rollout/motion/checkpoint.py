@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
+from rollout.io.weights import as_tensor, load_strict, read_array, read_json_object, read_torch, size_of
 from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
 from rollout.motion.skeleton import FEATURES, KIT_FEATURES
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
-from rollout.weights import as_tensor, load_strict, read_array, read_json_object, read_torch, size_of
 
 # Options that older args.json files lack, with what they meant then (spec official-formats 1.2).
 MISSING_ARGS = {

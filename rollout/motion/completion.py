@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.policy import MotionDiffusionPolicy
 from rollout.policy import Conditioning
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
+from rollout.io.parquet import read_table
 from rollout.motion.features import joints_to_features
 from rollout.motion.skeleton import FPS, JOINTS, retarget
-from rollout.parquet import read_table
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = {

@@ -9,7 +9,7 @@ KIT's 251 features are the same of 21 joints: J joints give 12 J - 1 numbers.
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion import quaternion
 from rollout.motion.skeleton import CHAINS, FEATURES, JOINTS, KIT_FEATURES, PARENTS, UNIT_OFFSETS, require_joints
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 CLIP_TOKENS = 22  # start, 20 of text, end: MDM's limit for HumanML3D and KIT
 # DistilBERT under the names that MDM and TMR know it by: each has a place of its own in the hub's cache.

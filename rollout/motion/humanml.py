@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.skeleton import FEATURES, FPS, KIT_FEATURES
 
 MOTIONS, TEXTS = "new_joint_vecs", "texts"

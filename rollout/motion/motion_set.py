@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.dataset import SPLITS, clip_features, read_clips
 from rollout.motion.humanml import LONGEST, SHORTEST, Caption, CaptionedMotion, Skipped, read_split
 from rollout.motion.skeleton import FEATURES

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.motion.huggingface import SOURCES, text_encoder
+from rollout.motion.prompts import Prompt
 from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
-from rollout.prompts import Prompt
+from rollout.seeds import Stream
 
 SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 
@@ -147,7 +148,7 @@ class MotionDiffusionPolicy:
         batch = self._batch([conditioning] * group_size, self._window(conditioning))
         noise_GSTF = [self._noise((*seed, i), batch.frames) for i in range(group_size)]
         if self.settings.shared_initial_noise:
-            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
+            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(Stream.SHARED_NOISE,))))
             start = torch.from_numpy(shared.standard_normal(noise_GSTF[0].shape[1:], dtype=np.float32))
             for noise_STF in noise_GSTF:
                 noise_STF[0] = start
@@ -211,7 +212,7 @@ class MotionDiffusionPolicy:
             raise InputError("ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
         if count > len(trainable):
             raise InputError(f"trained_steps: found {count}, a chain of {len(self.schedule)} steps has {len(trainable)} trainable ones")
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(Stream.TRAINED_STEPS,)))
         strata = np.array_split(trainable, count) if count else []
         columns = [rng.choice(stratum, group_size) for stratum in strata]
         return np.stack(columns, axis=1) if columns else np.empty((group_size, 0), np.int64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 @dataclass(frozen=True)

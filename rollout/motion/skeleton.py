@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 FPS = 20
 JOINTS = 22

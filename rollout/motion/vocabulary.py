@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from rollout.errors import InputError
-from rollout.text_files import read_json
+from rollout.io.errors import InputError
+from rollout.io.text_files import read_json
 
 PAD, UNKNOWN = 0, 1
 

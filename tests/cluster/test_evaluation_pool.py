@@ -9,12 +9,12 @@ import pytest
 
 from cluster.calls import get
 from cluster.pool import Pool
-from learner.config import parse_config
-from learner.evaluate_plan import Evaluation, Pending
-from learner.evaluate_settings import EvaluateConfig
+from learner.config.parse import parse_config
+from learner.evaluate.measures import Measured, measure
+from learner.evaluate.plan import Evaluation, Pending
+from learner.evaluate.settings import EvaluateConfig
 from learner.learner import SyncError
-from learner.measures import Measured, measure
-from rewards.evaluators import load_evaluators
+from rewards.motion.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy, save_adapter
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 

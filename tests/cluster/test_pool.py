@@ -17,13 +17,13 @@ from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
 from cluster.pool import Pool
 from cluster.samplers import Job, Samplers
-from learner.config import parse_config
-from learner.evaluation import as_motions
+from learner.config.parse import parse_config
 from learner.learner import State, SyncError
-from learner.plan import Plan, policy_settings
-from rewards.tmr import TMRReward
+from learner.run.plan import Plan, policy_settings
+from learner.watch.examination import as_motions
+from rewards.motion.tmr import TMRReward
 from rollout.adapter import Adapter
-from rollout.errors import InputError, RunFailed
+from rollout.io.errors import InputError, RunFailed
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.policy import MotionDiffusionPolicy
 from tests.cluster.impatient import impatient

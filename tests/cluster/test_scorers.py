@@ -9,8 +9,8 @@ import ray
 from cluster.actors import RewardActor
 from cluster.calls import get
 from cluster.scorers import Scorers
-from learner.config import parse_config
-from rollout.errors import InputError, RunFailed
+from learner.config.parse import parse_config
+from rollout.io.errors import InputError, RunFailed
 from tests.tiny import TRAINING, make_policy, sample_group, write_mdm, write_run_config
 
 MODULE = '''

@@ -12,9 +12,9 @@ import pytest
 
 from cluster.calls import get
 from cluster.pool import Pool
-from learner.config import parse_config
+from learner.config.parse import parse_config
 from learner.learner import SyncError
-from learner.plan import Plan, policy_settings
+from learner.run.plan import Plan, policy_settings
 from rollout.adapter import Adapter
 from rollout.motion.policy import MotionDiffusionPolicy
 from tests.cluster.impatient import impatient

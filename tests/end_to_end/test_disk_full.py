@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from learner.checkpoint import Checkpoints
+from learner.run.checkpoint import Checkpoints
 from rollout.record import read_rollout
 from tests.end_to_end.conftest import ROOT
 

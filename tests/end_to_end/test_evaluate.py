@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from learner.config import parse_config
-from learner.evaluate import main
-from learner.evaluate_settings import EvaluateConfig
-from learner.measures import METRICS
+from learner.config.parse import parse_config
+from learner.evaluate.__main__ import main
+from learner.evaluate.measures import METRICS
+from learner.evaluate.settings import EvaluateConfig
 from rollout.motion.adapter_folder import save_adapter
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config

@@ -1,7 +1,7 @@
 """What the monitor finds is acted on: a run goes back to where it was still well, or on with other settings."""
 
-from learner.checkpoint import Checkpoints
 from learner.learner import State, part
+from learner.run.checkpoint import Checkpoints
 
 
 def test_a_run_that_explodes_is_rolled_back_to_where_it_was_well(train, head):

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from learner.checkpoint import Checkpoints
-from learner.config import parse_config
-from learner.keeper import Keeper
-from learner.plan import Plan, policy_settings
-from learner.run_folder import RunFolder
-from rollout.errors import InputError
+from learner.config.parse import parse_config
+from learner.run.checkpoint import Checkpoints
+from learner.run.folder import RunFolder
+from learner.run.keeper import Keeper
+from learner.run.plan import Plan, policy_settings
+from rollout.io.errors import InputError
 from rollout.motion.policy import MotionDiffusionPolicy
 from tests.end_to_end.conftest import ROOT, Run
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learner.config import flatten, parse_config
-from learner.evaluation import PHYSICS
-from learner.plan import policy_settings
+from learner.config.parse import flatten, parse_config
+from learner.run.plan import policy_settings
+from rewards.motion.physics import ALL_PHYSICS
 from rollout.motion.adapter_folder import load_policy
 
 METRICS = (
@@ -63,7 +63,7 @@ def test_the_summary_has_what_was_promised(first):
     assert summary.keys() == SUMMARY
     assert [summary[name] for name in ("status", "iterations", "seed", "samplers")] == ["finished", 2, 7, 1]
     assert summary["max_log_prob_gap"] == 0 and 0 < summary["wall_seconds"] < 240
-    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", *PHYSICS}
+    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", *ALL_PHYSICS}
     assert summary["trained"].keys() == {"reward", "judge", "components"}
     for place in ("heldout", "trained"):
         for name in ("reward", "judge"):
@@ -86,7 +86,7 @@ def test_every_metric_of_every_iteration_is_kept(first):
         assert entry["mean_log_prob_current"] == entry["mean_log_prob_old"]
         assert entry["grad_norm"] > 0 and entry["learning_rate"] == 1e-3
     assert len(first.metrics) == 2
-    heldout = {"reward", "judge", "diversity", "component_tmr", "component_foot_skate", "parted", *PHYSICS}
+    heldout = {"reward", "judge", "diversity", "component_tmr", "component_foot_skate", "parted", *ALL_PHYSICS}
     found = [{name.removeprefix("heldout_") for name in entry if name.startswith("heldout_")} for entry in first.metrics]
     assert found == [set(), heldout]  # no FID: real statistics are the shipped judge's only
     assert first.metrics[0]["mean_log_prob_ref"] == first.metrics[0]["mean_log_prob_current"] != first.metrics[1]["mean_log_prob_ref"]
@@ -95,7 +95,7 @@ def test_every_metric_of_every_iteration_is_kept(first):
 def test_an_evaluation_in_between_is_of_that_iterations_adapter(first):
     """After the last iteration it is the evaluation at the end: same prompts, noise and weights."""
     after = {name: first.summary["heldout"][name]["after"]["mean"] for name in ("reward", "judge")}
-    after |= {name: first.summary["heldout"][name]["after"] for name in ("diversity", *PHYSICS)}
+    after |= {name: first.summary["heldout"][name]["after"] for name in ("diversity", *ALL_PHYSICS)}
     assert after == pytest.approx({name: first.metrics[1][f"heldout_{name}"] for name in after}, rel=1e-6)
     assert first.summary["warnings"] == []  # the default reward
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import torch
 
+from learner.config.settings import Objective, Optimizer
 from learner.learner import Learner
-from learner.settings import Objective, Optimizer
 from learner.tally import ScoredGroup
 from rollout.policy import arrays_digest
 from tests.tiny import TRAINING, make_policy, noisy_adapter, sample_group

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learner.advantage import group_advantages
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 DRAW = np.random.default_rng(0)
 

@@ -5,21 +5,21 @@ import functools
 import numpy as np
 import pytest
 
-from learner.evaluation import as_motions
+from learner.config.settings import Config
 from learner.learner import Learner
-from learner.plan import ASSETS, policy_settings
-from learner.settings import Config
+from learner.run.plan import ASSETS, policy_settings
 from learner.tally import ScoredGroup
+from learner.watch.examination import as_motions
 from rewards.components import Component
 from rewards.compose import Composer
-from rewards.evaluators import load_evaluator
-from rewards.paths import EvaluatorPaths
+from rewards.motion.evaluators import load_evaluator
+from rewards.motion.paths import EvaluatorPaths
 from rewards.registry import KINDS, build
 from rewards.scoring import Scorer
 from rollout.adapter import Adapter
 from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.motion.prompts import read_prompts
 from rollout.policy import Group, Request
-from rollout.prompts import read_prompts
 
 ITERATIONS, STEPS = 2, 1
 # Both feet of the model seldom stand while its body travels: a group of four may have no root drift at all.

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from learner.config.settings import Objective, Optimizer
 from learner.learner import Learner
-from learner.settings import Objective, Optimizer
 from learner.tally import ScoredGroup
 from rollout.motion.checkpoint import load_checkpoint
+from rollout.motion.prompts import Prompt
 from rollout.policy import Request, arrays_digest
-from rollout.prompts import Prompt
 from tests.learner.bench import Run, with_rewards
 from tests.learner.toy import TARGETS, LinearPolicy, reward
 from tests.tiny import TRAINING, sample_group

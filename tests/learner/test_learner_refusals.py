@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from learner.config.settings import Objective, Optimizer
 from learner.learner import SyncError
-from learner.settings import Objective, Optimizer
 from tests.learner.bench import Run, with_rewards
 
 

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from learner.config.settings import Objective, Optimizer
 from learner.learner import Learner, State, SyncError
-from learner.settings import Objective, Optimizer
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from tests.learner.bench import Run
 
 EVERYTHING = Optimizer(learning_rate=1e-3, weight_decay=0.01, ema_decay=0.5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from learner.config.settings import Objective
 from learner.objective import DUAL_CLIP, ORIGINAL_CLAMP, clipped_surrogate, grpo_loss, trajectory_loss, was_clipped
-from learner.settings import Objective
 from tests.tiny import FRAMES, make_policy, noisy_adapter, sample_group
 
 FORMS = [(ratio, weight) for ratio in ("ratio_norm", "raw") for weight in ("x0", "none")]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from rollout.adapter import Adapter
+from rollout.motion.prompts import Prompt
 from rollout.policy import Conditioning, Group, Request, StepScore
-from rollout.prompts import Prompt
 
 SIGMA = 0.5
 TARGETS = {

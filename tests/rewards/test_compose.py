@@ -7,7 +7,7 @@ from rewards.components import Component
 from rewards.compose import Composer, raw_total
 from rewards.normalise import AdaptivePercentile
 from rewards.scoring import Scores
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 DRAW = np.random.default_rng(0)
 NAN = np.nan

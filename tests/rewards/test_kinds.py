@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rewards.components import Component
-from rewards.evaluators import load_evaluator
-from rewards.paths import EvaluatorPaths
+from rewards.motion.evaluators import load_evaluator
+from rewards.motion.paths import EvaluatorPaths
 from rewards.registry import KINDS, build
 from rewards.reward import Motions
 

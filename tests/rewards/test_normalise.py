@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rewards.normalise import KINDS, AdaptivePercentile, normalise
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 NAN = np.nan
 

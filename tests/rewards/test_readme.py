@@ -10,7 +10,7 @@ import yaml
 
 import rewards
 from rewards.components import parse_components
-from rewards.real_band import real_statistics
+from rewards.motion.real_band import real_statistics
 from rewards.registry import KINDS, build, use_folder
 from rewards.reward import Motions
 from tests.figures import walker

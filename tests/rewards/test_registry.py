@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from rewards.components import Component, parse_components
-from rewards.real_band import FootSkate
+from rewards.motion.real_band import FootSkate
 from rewards.registry import build, choose_judge, evaluators_of, use_folder
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 MODULE = '''
 import numpy as np

@@ -9,7 +9,7 @@ from rewards.components import Component
 from rewards.compose import component_metrics
 from rewards.reward import Motions
 from rewards.scoring import Scorer
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 @pytest.fixture

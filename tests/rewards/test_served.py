@@ -13,7 +13,7 @@ from rewards import served
 from rewards.components import Component
 from rewards.registry import build
 from rewards.reward import Motions
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 
 
 class Server(ThreadingHTTPServer):

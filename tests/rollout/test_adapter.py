@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rollout.adapter import Adapter
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from tests.tiny import make_policy, noisy_adapter, sample_group
 
 

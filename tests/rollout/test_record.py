@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rollout.errors import InputError
+from rollout.io.errors import InputError
 from rollout.record import SCHEMA, read_rollout, write_rollout
 
 

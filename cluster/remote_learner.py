@@ -1,0 +1,71 @@
+"""The learner's actor, and the state from which another one goes on when it dies or hangs."""
+
+import time
+from collections.abc import Callable
+
+import ray
+from ray.actor import ActorHandle
+
+from cluster.calls import LOST, cause_of, epitaph, get
+from learner.learner import State
+from rollout.io.errors import RunFailed
+
+ATTEMPTS = 3  # at one call
+
+
+class RemoteLearner:
+    """Calls of a `LearnerActor`. After every update the driver holds the learner's whole state: a call that was lost with its
+    actor is made again, to a fresh actor that has loaded it, with the same result."""
+
+    def __init__(self, start: Callable[[], tuple[ActorHandle, ray.ObjectRef]], deadline_s: float, turn: Callable, tell: Callable[[str], None]):
+        """start: a new actor, and its state to come; deadline_s: for any one answer; turn: what goes on while the driver waits
+        (`Samplers.turn`); tell: is given a line about a loss."""
+        self._start, self.deadline_s, self._turn, self._tell = start, deadline_s, turn, tell
+        self.actor, self._started = start()
+        self._whereabouts = None
+        self.state: State | None = None  # of the last finished call
+
+    def await_start(self) -> None:
+        self.state = self.ask(lambda actor: self._started)
+
+    def restore(self, state: State) -> None:
+        """The learner goes on from `state`."""
+        self.state = self.ask(lambda actor: actor.load.remote(state))
+
+    def ask(self, send: Callable[[ActorHandle], ray.ObjectRef]):
+        """What the actor answers to `send(actor)`. RunFailed when it dies over it again and again."""
+        for attempt in range(ATTEMPTS):
+            try:
+                if attempt:
+                    self._replace()
+                if self._whereabouts is None:
+                    self._whereabouts = self._answer(self.actor.whereabouts.remote())
+                return self._answer(send(self.actor))
+            except LOST as death:
+                cause = cause_of(death, self._whereabouts)
+            except TimeoutError:
+                cause = f"gave no answer within cluster.learner_deadline, {self.deadline_s:g} s" + epitaph(self._whereabouts)
+            if attempt + 1 < ATTEMPTS:
+                self._tell(f"the learner {cause}: another one goes on from its state")
+        raise RunFailed(f"the learner keeps dying, {ATTEMPTS} times over the same call: the last one {cause}")
+
+    def update(self, send: Callable[[ActorHandle], ray.ObjectRef]):
+        """As `ask`, for a call that answers with a result and the state it leaves."""
+        result, self.state = self.ask(send)
+        return result
+
+    def _answer(self, ref: ray.ObjectRef):
+        deadline = time.monotonic() + self.deadline_s
+        while not ray.wait([ref], timeout=0)[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            self._turn([ref], deadline)
+        return get(ref)
+
+    def _replace(self) -> None:
+        ray.kill(self.actor)
+        self._whereabouts = None
+        self.actor, self._started = self._start()
+        self._answer(self._started)
+        if self.state is not None:
+            self._answer(self.actor.load.remote(self.state))

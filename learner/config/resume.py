@@ -1,0 +1,60 @@
+"""Going on with a run: which settings may differ from those it began with, and whether there is anything left to do."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rollout.io.errors import InputError
+
+# Threads are not among them: they set the order of sums, and so the last bits.
+MAY_CHANGE = (
+    "iterations", "checkpoint.every", "checkpoint.keep", "checkpoint.path",
+    "cluster.samplers", "cluster.min_samplers", "cluster.reward_actors", "cluster.gpus_per_actor",
+    "cluster.reward_deadline", "cluster.sampler_deadline", "cluster.learner_deadline",
+)  # fmt: skip
+MAY_CHANGE_IN_WORDS = "iterations, checkpoint.* and cluster.{samplers,min_samplers,reward_actors,gpus_per_actor,*_deadline}"
+UNTOLD = ("run_dir", "resume", "dry_run")  # of the command, not of what it computes
+
+
+def run_to_resume(path: str) -> Path:
+    """The absolute folder of the run. Raises InputError when there is none."""
+    run = Path(path).expanduser().resolve()
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"resume: {run} is no run folder (it has no config.yaml)")
+    return run
+
+
+def refuse_changes(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Settings by dotted key, of the run in folder `run` and as asked for: raises InputError that lists what may not differ."""
+    keys = [key for key in {**before, **now} if key not in UNTOLD and before.get(key) != now.get(key)]
+    gpus = [settings.get("cluster.gpus_per_actor") for settings in (before, now)]
+    another_device = gpus[0] != gpus[1] and 0 in gpus
+    refused = [key for key in keys if key not in MAY_CHANGE or (key == "cluster.gpus_per_actor" and another_device)]
+    if refused:
+        changes = ", ".join(f"{key} {json.dumps(before.get(key))} -> {json.dumps(now.get(key))}" for key in refused)
+        raise InputError(f"resume: {run / 'config.yaml'} says otherwise of {changes}; only {MAY_CHANGE_IN_WORDS} may change")
+
+
+def require_work_left(run: Path, done: int | None, iterations: int) -> None:
+    """The run in folder `run`, whose last checkpoint was after `done` iterations (None: it has none), is to have `iterations`.
+
+    Raises InputError when there is nothing to go on from, more was done already, or the run has finished.
+    """
+    if done is None:
+        raise InputError(f"resume: {run} has no checkpoint, so there is nothing to go on from")
+    if done > iterations:
+        raise InputError(f"iterations: found {iterations}, expected at least the {done} that {run} has done")
+    if _finished(run / "summary.json", iterations):
+        raise InputError(f"resume: {run} has finished its {iterations} iterations; nothing to do unless --iterations is above that")
+
+
+def _finished(summary: Path, iterations: int) -> bool:
+    """Whether a run ended well after as many iterations. One that was killed left no summary, or that of an earlier end."""
+    try:
+        content = json.loads(summary.read_text(encoding="utf-8"))
+        return content["status"] == "finished" and content["iterations"] >= iterations
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{summary}: expected the summary of a run, with its status and iterations") from None

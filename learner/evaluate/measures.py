@@ -1,0 +1,119 @@
+"""What evaluation reads off motions, and the metrics of one replication that follow from it.
+
+The T2M evaluator reads generated features as the official evaluation does: raw, with what the model produced past the
+length. TMR and the physics read the skeleton that a person would see, as training does (`learner/watch/examination.py`).
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+
+from learner.evaluate.settings import POOL
+from rewards.motion.metrics import diversity, fid, matching_score, multimodality, r_precision, statistics
+from rewards.motion.physics import PHYSICS
+from rewards.motion.t2m import T2MReward
+from rewards.motion.tmr import TMRReward
+from rollout.motion.features import features_to_joints, rederived_motions
+from rollout.motion.prompts import Prompt
+
+
+class Metric(NamedTuple):
+    """How a metric is shown. `better`: "↑" more, "↓" less, "→" nearer to real motion."""
+
+    label: str
+    better: str
+    digits: int
+
+
+METRICS = {
+    "r_at_1": Metric("R@1", "↑", 3),
+    "r_at_2": Metric("R@2", "↑", 3),
+    "r_at_3": Metric("R@3", "↑", 3),
+    "fid": Metric("FID", "↓", 3),
+    "mm_dist": Metric("MM-Dist", "↓", 3),
+    "diversity": Metric("Diversity", "→", 3),
+    "multimodality": Metric("MultiModality", "↑", 3),
+    "tmr_score": Metric("TMR score", "↑", 4),
+    "foot_skate": Metric("foot skate m/s", "→", 4),
+    "ground_penetration": Metric("penetration m", "→", 4),
+    "floating": Metric("float m", "→", 4),
+    "jerk": Metric("jerk m/s³", "→", 1),
+}
+T2M_METRICS = [name for name in METRICS if name in ("r_at_1", "r_at_2", "r_at_3", "fid", "mm_dist", "diversity", "multimodality")]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """N motions as both evaluators and the physics read them: embeddings [N, D] of each evaluator; the rest [N], float32."""
+
+    t2m: np.ndarray
+    tmr: np.ndarray
+    foot_skate: np.ndarray
+    ground_penetration: np.ndarray
+    floating: np.ndarray
+    jerk: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.t2m)
+
+    @classmethod
+    def joined(cls, parts: list["Measured"]) -> "Measured":
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def rows(self, index: np.ndarray) -> "Measured":
+        return Measured(*(np.asarray(getattr(self, field.name)[index], np.float32) for field in fields(self)))
+
+
+def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward, t2m: T2MReward, keep_tail: bool = False) -> Measured:
+    """Raw features [N, T, 263] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
+
+    keep_tail: whether T2M sees what lies past a length, as officially for generated motion; real motion is padded with 0.
+    """
+    joints = features_to_joints(features)
+    return Measured(
+        t2m.embed_motion(features, lengths, keep_tail),
+        tmr.embed_motion(*rederived_motions(features, lengths)),
+        **{name: of(joints, lengths) for name, of in PHYSICS.items()},
+    )
+
+
+class Texts:
+    """Both evaluators' embeddings of captions, each caption embedded once."""
+
+    def __init__(self, prompts: list[Prompt], tmr: TMRReward, t2m: T2MReward):
+        """Raises InputError for a caption that an evaluator cannot read."""
+        distinct = dict.fromkeys((prompt.text, prompt.tokens) for prompt in prompts)
+        self._row = {key: row for row, key in enumerate(distinct)}
+        texts, tokens = zip(*distinct)
+        self._t2m, self._tmr = t2m.embed_text(texts, tokens), tmr.embed_text(texts, tokens)
+
+    def of(self, prompts: list[Prompt]) -> tuple[np.ndarray, np.ndarray]:
+        """T2M [N, D] and TMR [N, E] embeddings."""
+        rows = [self._row[prompt.text, prompt.tokens] for prompt in prompts]
+        return self._t2m[rows], self._tmr[rows]
+
+
+def replication_metrics(prompts: list[Prompt], measured: Measured, texts: Texts, seed: int) -> dict[str, float]:
+    """All metrics of one replication but FID and MultiModality. Row i of `measured` was made for prompt i, in consecutive pools."""
+    t2m_text, tmr_text = texts.of(prompts)
+    precision = r_precision(t2m_text, measured.t2m, 3, POOL)
+    norms = np.linalg.norm(tmr_text, axis=1) * np.linalg.norm(measured.tmr, axis=1)
+    cosine = (tmr_text * measured.tmr).sum(axis=1) / norms
+    return {
+        **{f"r_at_{k}": float(precision[k - 1]) for k in (1, 2, 3)},
+        "mm_dist": matching_score(t2m_text, measured.t2m),
+        "diversity": diversity(measured.t2m, seed=seed),
+        "tmr_score": float((cosine / 2 + 0.5).mean()),
+        **{name: float(getattr(measured, name).mean()) for name in PHYSICS},
+    }
+
+
+def distance(real: tuple[np.ndarray, np.ndarray], embeddings: np.ndarray) -> float:
+    """FID of embeddings [N, D] to the mean and covariance of real ones; NaN when an embedding is not finite."""
+    return fid(*real, *statistics(embeddings)) if np.isfinite(embeddings).all() else float("nan")
+
+
+def repeats_spread(repeats: list[Measured], seed: int) -> float:
+    """MultiModality of R rounds of motions of the same N captions."""
+    return multimodality(np.stack([measured.t2m for measured in repeats], axis=1), seed=seed)

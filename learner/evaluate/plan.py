@@ -1,0 +1,142 @@
+"""What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from learner.evaluate.measures import Measured, Texts, replication_metrics
+from learner.evaluate.protocol import Batch, RealData, RealStored, Replications
+from learner.evaluate.settings import POOL, EvaluateConfig
+from learner.run.plan import ASSETS, base_settings
+from rewards.motion.evaluators import load_evaluators
+from rewards.motion.paths import EvaluatorPaths
+from rollout.adapter import Adapter
+from rollout.io.errors import InputError
+from rollout.motion.adapter_folder import load_policy
+from rollout.motion.motion_set import read_motions
+from rollout.motion.policy import MotionPolicySettings
+from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.skeleton import FEATURES
+from rollout.policy import Conditioning
+
+ENCODED_AT_ONCE = 64  # captions between two words of progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One row's model: its settings and the weights that its samplers load."""
+
+    name: str
+    source: str | None
+    settings: MotionPolicySettings
+    adapter: Adapter
+
+
+class Pending(Sequence):
+    """Batches as the pool asks for them; `encoded`: a conditioning's arrays by caption, each encoded once."""
+
+    def __init__(self, batches: list[Batch], encoded: dict[str, dict[str, np.ndarray]]):
+        self.batches, self.encoded = batches, encoded
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]]]:
+        batch = self.batches[index]
+        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All that was read and checked before anything starts."""
+
+    config: EvaluateConfig
+    models: list[Model]
+    encoded: dict[str, dict[str, np.ndarray]]
+    real: RealData | RealStored
+    replications: Replications
+    texts: Texts
+    notes: list[str]
+
+    @classmethod
+    def make(cls, config: EvaluateConfig, encoded_so_far: Callable[[int, int], None] = lambda done, total: None) -> "Evaluation":
+        """`encoded_so_far(done, total)` is told of captions: a data set has thousands, and text models are slow on a CPU.
+
+        Raises InputError for the first file, adapter, caption or setting that does not fit.
+        """
+        settings = base_settings(config.model)
+        policy = load_policy(settings, None)
+        if policy.options["context_len"]:
+            raise InputError(f"{settings.path}: a prefix-completion model can be sampled (rollout.sample --prefix), not evaluated")
+        if policy.shape.features != FEATURES:
+            raise InputError(f"{settings.path}: {policy.shape.features} motion features can be sampled, not evaluated; expected {FEATURES}")
+        models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
+        for given in config.adapter:
+            models.append(_adapter_model(given, settings, {model.name for model in models}))
+        tmr, t2m = load_evaluators(config.reward.paths())
+        real, notes = _real(config)
+        prompts = list(dict.fromkeys(real.prompts()))
+        encoded = {}
+        for first in range(0, len(prompts), ENCODED_AT_ONCE):
+            some = prompts[first : first + ENCODED_AT_ONCE]
+            encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(some)}
+            Texts(some, tmr, t2m)  # which both evaluators remember
+            encoded_so_far(first + len(some), len(prompts))
+        return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
+
+    def metrics(self, replication: int, prompts: list[Prompt], measured: Measured) -> dict[str, float]:
+        return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
+
+
+def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> Model:
+    """The row of `[NAME=]DIR`; without a name, that of the run, or of the folder."""
+    name, separator, path = (part.strip() for part in given.partition("="))
+    if not separator or "/" in name:
+        folder = Path(given)
+        name = folder.resolve().parent.name if folder.resolve().name == "adapter" else folder.resolve().name
+    else:
+        folder = Path(path)
+    if name in taken | {"ground truth"}:
+        raise InputError(f"adapter: {given}: the name {name!r} is taken, give another as NAME=DIR")
+    if not re.fullmatch(r"[\w.\- :]+", name):
+        raise InputError(f"adapter: {given}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
+    policy = load_policy(settings, folder)
+    return Model(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
+
+
+def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
+    """Real motions, and what a reader of the table has to know about them."""
+    frames = config.model.frames
+    notes = ["FID is to the real motion of the same replication; that of ground truth, to other crops of the same motions"]
+    if config.data:
+        motions = read_motions(config.data, config.split)
+        if motions.features != FEATURES:
+            raise InputError(f"data: {config.data} has {motions.features} features a frame, expected {FEATURES} (22 joints)")
+        real = RealData(motions, frames)
+        notes.append(f"real motion: {len(motions.motions)} motions of {config.data}, split {config.split}")
+        if motions.skipped:
+            notes.append(f"skipped: {', '.join(f'{count} {reason}' for reason, count in motions.skipped.items())}")
+        if frames < max(len(motion.features) for motion in motions.motions) // 4 * 4:
+            notes.append(f"motions are at most {real.frames} frames (--model.frames), real ones cropped alike")
+        if len(motions.motions) // POOL < config.pools:
+            notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
+        return real, notes
+    if config.reward.paths() != EvaluatorPaths():
+        raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
+    prompts = read_prompts(ASSETS / "heldout_prompts.json", frames)
+    longest = max(prompt.length for prompt in prompts)
+    if frames < longest:
+        raise InputError(f"model.frames: found {frames}, expected at least the {longest} of the stored real motion, or --data")
+    notes.append(f"{len(prompts)} held-out prompts of {longest} frames, drawn again and again; real motion from what is stored of it")
+    return RealStored(prompts, stored_real_motion(prompts)), notes
+
+
+def stored_real_motion(prompts: list[Prompt]) -> Measured:
+    """What ships of the real motion of the held-out prompts."""
+    with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as stored:
+        if stored["captions"].tolist() != [prompt.text for prompt in prompts]:
+            raise InputError(f"{ASSETS / 'real_motion.npz'}: was made for other captions than heldout_prompts.json; run learner.pretrain")
+        return Measured(*(stored[f"crop_{field.name}"] for field in dataclasses.fields(Measured)))

@@ -1,0 +1,104 @@
+"""`python -m rewards.inspect MOTIONS`: can this reward teach? Scores motions under any reward configuration.
+
+MOTIONS is what `rollout.sample --out` wrote, a rollout .parquet of a run, or a folder of them (RUN/rollouts).
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, of_file, take_component_flags
+from rewards.components import DEFAULT, Component, parse_components
+from rewards.compose import raw_total
+from rewards.inspect.inspection import TOTAL, Inspection, inspect
+from rewards.inspect.report import draw, table
+from rewards.motion.motion_files import read_motions, read_real
+from rewards.motion.paths import EvaluatorPaths
+from rewards.registry import choose_judge, use_folder
+from rewards.scoring import Scorer, load_reward_and_judge
+from rollout.io.command import Parser, exit_code
+from rollout.io.errors import InputError
+from rollout.io.text_files import parse_yaml
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 the reward can teach, 1 it has a fault that the printed words name, 2 bad input."""
+    paths = [field.name for field in dataclasses.fields(EvaluatorPaths)]
+    parser = Parser(
+        prog="python -m rewards.inspect", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="exit status: 0 it can teach, 1 it has a serious fault, 2 bad input",
+    )  # fmt: skip
+    parser.add_argument("motions", type=Path, metavar="MOTIONS")
+    parser.add_argument("--config", metavar="FILE", help="YAML with a section `reward:`, such as a run's config.yaml (default: the demo's reward)")
+    parser.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", help="a setting of one component, as for learner.main")
+    for flag in SHORTHANDS:
+        parser.add_argument(flag, metavar="VALUE", help="of the original implementation, as for learner.main")
+    for name in paths:
+        parser.add_argument(f"--reward.{name}", metavar="PATH", help="as for learner.main")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motion, for the row of real motion")
+    parser.add_argument("--picture", type=Path, default=Path("inspection.png"), metavar="FILE", help="PNG to draw (default: %(default)s)")
+
+    def run() -> str:
+        rest, components = take_component_flags(argv)
+        given = vars(parser.parse_args(rest))
+        section = _reward_section(given["config"]) if "config" in given else {}
+        shorthands = {flag: given[flag.removeprefix("--")] for flag in SHORTHANDS if flag.removeprefix("--") in given}
+        found = merged(of_file(section.get("components"), "--config: reward.components"), components)
+        if found and shorthands:
+            raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
+        found = found or from_shorthands(shorthands) or DEFAULT
+        values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
+        parsed = parse_components(found)
+        use_folder(os.getcwd())
+        scorer, _ = load_reward_and_judge(parsed, choose_judge(parsed, None)[0], EvaluatorPaths(**values))
+        motions = read_motions(given["motions"])
+        result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
+        draw(given["picture"], result)
+        print("\n".join([*table(result), *verdict(result), f"picture: {given['picture']}"]))
+        serious = any(finding.serious for found in result.findings.values() for finding in found)
+        return "failed" if serious else "finished"
+
+    return exit_code(run)
+
+
+def verdict(result: Inspection) -> list[str]:
+    """What was found, in words, the serious faults first; one line each."""
+    found = [(name, finding) for name, findings in result.findings.items() for finding in findings]
+    lines = [f"FAULT  {name}: {finding.words}" for name, finding in found if finding.serious]
+    lines += [f"note   {name}: {finding.words}" for name, finding in found if not finding.serious]
+    lines += [f"failed {count} motions: {reason}" for reason, count in result.reasons.items()]
+    lines += [f"real   {line}" for line in result.physical]
+    lines += [f"scale  {line}" for line in result.suggestions]
+    sound = not any(finding.serious for _, finding in found)
+    return [*lines, "no fault found: this reward can teach these groups"] if sound else lines
+
+
+def _reward_section(path: str) -> dict:
+    try:
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: cannot read {path} ({type(error).__name__})") from None
+    except InputError as error:
+        raise InputError(f"--config: {path}: {error}") from None
+    section = content.get("reward") if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        raise InputError(f"--config: {path} has no section `reward:`")
+    return section
+
+
+def _real(scorer: Scorer, components: dict[str, Component], data: Path | None) -> dict[str, float]:
+    """Mean scores of real motion by name; without those that it has none of, and {} without `data`."""
+    if data is None:
+        return {}
+    values = scorer(read_real(data)).values
+    columns = values | {TOTAL: raw_total(components, values)}
+    return {name: float(np.nanmean(column)) for name, column in columns.items() if np.isfinite(column).any()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

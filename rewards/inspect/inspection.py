@@ -1,0 +1,162 @@
+"""Everything that can be said of a reward from the motions it scores: distributions, faults, correlations, calibration."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rewards.components import NORMALISATIONS, Component
+from rewards.compose import Composer, raw_total
+from rewards.inspect.faults import Finding, crowded, find_faults, flat_groups, probe
+from rewards.motion.real_band import RealBand, real_statistics
+from rewards.reward import Motions
+from rewards.scoring import Scorer, Scores
+
+TOTAL = "reward"
+OF_A_COMPONENT = ("nan", "order", "neighbours", "group", "padding")  # said once, of the component, and not of the sum again
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """values: float32 [N] by component, and of their weighted raw sum when there are several. findings: by the same names.
+
+    reasons: of failed samples, each with how many it failed. zero_std: by the same names, share of groups whose scores are
+    the same; that of the trained total (components normalised) under "trained". components: correlation [C, C] between
+    them, inside groups. normalisations: by component, correlation of the advantages of each normalisation with those of raw.
+    real: mean by name on real motion, where known. physical: lines on measures beside those of real motion. suggestions:
+    lines on scale and max_distance.
+    """
+
+    groups: np.ndarray
+    values: dict[str, np.ndarray]
+    zero_std: dict[str, float]
+    findings: dict[str, list[Finding]]
+    reasons: dict[str, int]
+    correlation: np.ndarray
+    normalisations: dict[str, dict[str, float]]
+    real: dict[str, float]
+    physical: list[str]
+    suggestions: list[str]
+
+
+def inspect(scorer: Scorer, components: dict[str, Component], motions: Motions, real: dict[str, float]) -> Inspection:
+    """Scores `motions` under every probe of `rewards/inspect/faults.py`. real: what is known of real motion already."""
+    names = [*components, TOTAL] if len(components) > 1 else [*components]
+
+    def score(batch: Motions) -> np.ndarray:
+        values = scorer(batch).values
+        columns = values | {TOTAL: raw_total(components, values)}
+        return np.stack([columns[name] for name in names], axis=1)
+
+    scores = scorer(motions)
+    probed = dict(zip(names, probe(score, motions), strict=True))
+    values = {name: probed[name].plain for name in names}
+    findings = {name: find_faults(probed[name], motions.groups, whole=name == names[-1]) for name in names}
+    if len(components) > 1:
+        findings[TOTAL] = [finding for finding in findings[TOTAL] if finding.fault not in OF_A_COMPONENT]
+    zero_std = {name: flat_groups(value, motions.groups) for name, value in values.items()}
+    trained = _trained(components, scores, motions.groups)
+    return Inspection(
+        motions.groups, values, zero_std | {"trained": flat_groups(trained, motions.groups)}, findings, _reasons(scores),
+        correlation([_centred(values[name], motions.groups) for name in names]),
+        {name: compare_normalisations(values[name], motions.groups) for name in components}, real,
+        beside_real(scorer, motions), suggest(scorer, components, motions),
+    )  # fmt: skip
+
+
+def correlation(columns: list[np.ndarray]) -> np.ndarray:
+    """Pearson correlation [C, C] over the samples that both have; NaN for one without spread."""
+    found = np.full((len(columns), len(columns)), np.nan)
+    for i, a in enumerate(columns):
+        for j, b in enumerate(columns):
+            both = np.isfinite(a) & np.isfinite(b)
+            if both.sum() > 1 and a[both].std() > 0 and b[both].std() > 0:
+                found[i, j] = np.corrcoef(a[both], b[both])[0, 1]
+    return found
+
+
+def compare_normalisations(values: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """How the advantages of each normalisation correlate with those of raw values, when this component trains alone."""
+    advantages = {}
+    for kind in NORMALISATIONS:
+        composer = Composer({"one": Component("", normalise=kind)})
+        parts = composer.total([Scores({"one": values[groups == group]}, {}) for group in np.unique(groups)])
+        advantages[kind] = np.concatenate([_standardised(part) for part in parts])
+    return {kind: float(correlation([advantages["raw"], found])[0, 1]) for kind, found in advantages.items()}
+
+
+def beside_real(scorer: Scorer, motions: Motions) -> list[str]:
+    """For every physical component, quantiles of its measure on real motion, as shipped, and on these motions."""
+    lines = []
+    for name, component in scorer.components.items():
+        if isinstance(component, RealBand):
+            real = real_statistics()["measures"][component.name]["quantiles"]
+            here = np.nanquantile(component.measure(motions), [0.05, 0.5, 0.95])
+            low, middle, high = (f"{real[q]:.3g}" for q in ("0.05", "0.5", "0.95"))
+            lines.append(
+                f"{name}: real motion {middle} {component.unit} (5 to 95 %: {low} to {high}), "
+                f"these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})"
+            )
+    return lines
+
+
+def suggest(scorer: Scorer, components: dict[str, Component], motions: Motions) -> list[str]:
+    """For every evaluator that a component reads: distances of motions to their prompts, and the scales that fit them.
+
+    linear: a max_distance above every distance, so that no motion saturates. exponential and sigmoid: the scale at which
+    they are steepest at the median distance d, which is d and d / 1.543 (where x tanh(x / 2) = 1).
+    """
+    lines = []
+    for name, evaluator in scorer.evaluators.items():
+        gap = evaluator.embed_text(motions.prompts, motions.tokens) - evaluator.embed_motion(motions.features, motions.lengths)
+        found = np.linalg.norm(gap, axis=1)
+        found = found[np.isfinite(found)]
+        if not len(found):
+            continue
+        low, middle, high = np.percentile(found, [5, 50, 95])
+        lines.append(
+            f"{name}: Euclidean distance of motion and prompt {middle:.3g} (5 to 95 %: {low:.3g} to {high:.3g}); suggested: "
+            f"linear max_distance {1.2 * found.max():.2g}, exponential scale {middle:.2g}, sigmoid scale {middle / 1.543:.2g}"
+        )
+    return lines
+
+
+def shares(values: np.ndarray) -> dict[str, float]:
+    """What the table says of one column of scores."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return dict.fromkeys(("mean", "std", "low", "median", "high"), np.nan) | {"at_an_end": 0.0, "failed": len(values)}
+    low, median, high = np.percentile(finite, [5, 50, 95])
+    return {
+        "mean": float(finite.mean()), "std": float(finite.std()), "low": float(low), "median": float(median), "high": float(high),
+        "at_an_end": crowded(finite)[1], "failed": len(values) - len(finite),
+    }  # fmt: skip
+
+
+def _trained(components: dict[str, Component], scores: Scores, groups: np.ndarray) -> np.ndarray:
+    """What the learner would be given, float32 [N]: components normalised in their groups, weighted and summed."""
+    total = np.empty(len(groups), np.float32)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    parts = [Scores({name: value[rows] for name, value in scores.values.items()}, {}) for rows in members]
+    for rows, part in zip(members, Composer(components).total(parts)):
+        total[rows] = part
+    return total
+
+
+def _reasons(scores: Scores) -> dict[str, int]:
+    found = list(scores.failures.values())
+    return {reason: found.count(reason) for reason in dict.fromkeys(found)}
+
+
+def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    centred = np.array(values, np.float64)
+    for group in np.unique(groups):
+        finite = (groups == group) & np.isfinite(values)
+        centred[finite] -= values[finite].mean() if finite.any() else 0
+    return centred
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if len(finite) < 2 or np.ptp(finite) <= 1e-6 * np.abs(finite).max():
+        return np.full(len(values), np.nan)
+    return (values - finite.mean()) / finite.std()

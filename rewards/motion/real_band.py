@@ -1,0 +1,163 @@
+"""Physical rewards against real motion: nothing inside the range that real motion covers, a penalty outside of it.
+
+The score is minus the distance of a measure (`rewards/motion/physics.py`) from the band [low, high], over `scale`:
+
+    -(max(low - x, 0) + max(x - high, 0)) / scale
+
+`low` and `high` are the 5 % and 95 % quantiles of crops of real motion (`rewards/assets/real_physics.json`), `scale` the
+width between them, so -1 is as far outside as the band is wide. Being better than real earns nothing and standing still,
+where all measures are 0, earns no more than moving well does: often less.
+
+Normalising in the group gives the full say to groups whose samples all but one lie inside the band, where the raw value
+says little. Raw, with a weight, the penalty speaks as loud as the fault is. Alone these rewards teach no prompt.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rewards.motion import physics
+from rewards.motion.consistency import feature_inconsistency
+from rewards.options import number
+from rewards.reward import Motions
+from rollout.io.errors import InputError
+from rollout.motion.features import features_to_joints
+
+STATISTICS = Path(__file__).parent.parent / "assets" / "real_physics.json"
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@functools.cache
+def real_statistics() -> dict:
+    """What ships of real motion: {"frames", "crops", "source", "measures": by name {"unit", "mean", "quantiles": {"0.05": ...}}}.
+    Written by `python -m learner.pretrain --parts physics`."""
+    return json.loads(STATISTICS.read_text())
+
+
+class RealBand:
+    """Base of the physical rewards; see the head of the file.
+
+    low, high, scale: in the unit of the measure; None = from real motion. InputError for a band that is empty.
+    """
+
+    name: str
+    unit: str
+    least_scale = 0.0  # where all real motion has one value
+
+    def __init__(self, low: float | None = None, high: float | None = None, scale: float | None = None):
+        quantiles = real_statistics()["measures"][self.name]["quantiles"]
+        self.low = number("low", quantiles["0.05"] if low is None else low)
+        self.high = number("high", quantiles["0.95"] if high is None else high)
+        if self.low > self.high:
+            raise InputError(f"low: found {self.low:g}, expected at most high, {self.high:g} {self.unit}")
+        width = max(quantiles["0.95"] - quantiles["0.05"], self.least_scale)
+        self.scale = number("scale", width if scale is None else scale, above=0)
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        """float32 [N] in `unit`; NaN for a motion that is not finite."""
+        raise NotImplementedError
+
+    def __call__(self, motions: Motions) -> np.ndarray:
+        """float32 [N], at most 0; NaN for a motion that is not finite."""
+        x = self.measure(motions)
+        return (0 - np.maximum(self.low - x, 0) - np.maximum(x - self.high, 0)) / self.scale
+
+
+def of_skeleton(measure: Callable, motions: Motions) -> np.ndarray:
+    """A measure of the joints that are scored: re-derived, their lowest point on the floor."""
+    return measure(motions.joints, motions.lengths)
+
+
+def of_floor(measure: Callable, motions: Motions) -> np.ndarray:
+    """A measure of where the model itself puts the floor: re-deriving sets every motion on it, and hides the fault."""
+    if motions.produced is None:
+        return of_skeleton(measure, motions)
+    return measure(features_to_joints(motions.produced), motions.lengths + 1)
+
+
+class FootSkate(RealBand):
+    """`foot_skate`: horizontal speed of standing toes, m/s; see `physics.foot_skate`."""
+
+    name, unit = "foot_skate", "m/s"
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_skeleton(physics.foot_skate, motions)
+
+
+class GroundPenetration(RealBand):
+    """`ground_penetration`: mean depth of the lowest joint below the floor, m. Real motion has 0; the scale is 1 cm."""
+
+    name, unit, least_scale = "ground_penetration", "m", 0.01
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_floor(physics.ground_penetration, motions)
+
+
+class Floating(RealBand):
+    """`floating`: mean height of the lowest joint above the floor, m. Real jumps and toes that lift have some."""
+
+    name, unit = "floating", "m"
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_floor(physics.floating, motions)
+
+
+class Jerk(RealBand):
+    """`jerk`: mean size of the third derivative of position, m/s^3; see `physics.jerk`."""
+
+    name, unit = "jerk", "m/s^3"
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_skeleton(physics.jerk, motions)
+
+
+class Smoothness(RealBand):
+    """`smoothness`: mean size of acceleration, m/s^2; see `physics.smoothness`."""
+
+    name, unit = "smoothness", "m/s^2"
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_skeleton(physics.smoothness, motions)
+
+
+class RootDrift(RealBand):
+    """`root_drift`: way of the root while both feet stand, m/s; see `physics.root_drift`."""
+
+    name, unit = "root_drift", "m/s"
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        return of_skeleton(physics.root_drift, motions)
+
+
+class FeatureConsistency(RealBand):
+    """`feature_consistency`: RMS gap between produced and re-derived features that no joint follows, in feature standard
+    deviations; see `rewards/motion/consistency.py`. InputError for motions that do not say what the model produced.
+
+    Features cannot agree too well, so the band begins at 0. It ends at the median of real crops: their upper quantiles
+    come from headings that turn by 180 degrees, where the features as published jump. The scale is one deviation.
+    """
+
+    name, unit = "feature_consistency", "std"
+
+    def __init__(self, high: float | None = None, scale: float | None = None):
+        median = real_statistics()["measures"][self.name]["quantiles"]["0.5"]
+        super().__init__(0.0, median if high is None else high, 1.0 if scale is None else scale)
+
+    @staticmethod
+    def measure(motions: Motions) -> np.ndarray:
+        if motions.produced is None:
+            raise InputError("feature_consistency: motions without the features that the model produced")
+        return feature_inconsistency(motions.produced, motions.features, motions.lengths)
+
+
+PHYSICAL = (FootSkate, GroundPenetration, Floating, Jerk, Smoothness, RootDrift, FeatureConsistency)

@@ -1,0 +1,237 @@
+"""TMR: text-motion retrieval with ACTOR-style variational encoders (Petrovich et al. 2023), as a reward.
+
+Names and computations are those of the official state dicts; every width is read from the tensors.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rewards.motion.t2m import MovementEncoder
+from rewards.motion.texts import TextEmbeddings
+from rewards.motion.tmr_files import (
+    DECODER,
+    MOTION,
+    MOVEMENT,
+    PLAIN,
+    TEXT,
+    pick,
+    read_config,
+    read_networks,
+    read_pair,
+    read_statistics,
+    read_word_table,
+)  # fmt: skip
+from rewards.reward import Motions
+from rollout.io.errors import InputError
+from rollout.io.weights import load_strict, read_json_object, size_of
+from rollout.motion.huggingface import text_encoder
+
+MAX_LENGTH = 5000
+DROPOUT = 0.1
+
+
+def position_table(length: int, width: int) -> Tensor:
+    """Interleaved sine-cosine table [length, width]: pe[p, 2k] = sin(p w_k), pe[p, 2k+1] = cos(p w_k)."""
+    frequency_k = torch.exp(torch.arange(0, width, 2) * (-np.log(10000.0) / width))
+    angle_pk = torch.arange(length)[:, None] * frequency_k
+    return torch.stack([angle_pk.sin(), angle_pk.cos()], dim=-1).reshape(length, width)
+
+
+def valid_frames(length: int, lengths: Tensor) -> Tensor:
+    """bool [N, length], True where a position lies inside its sequence."""
+    return torch.arange(length, device=lengths.device)[None] < lengths[:, None]
+
+
+class ActorEncoder(nn.Module):
+    """A sequence to a Gaussian in latent space: two learned tokens in front read out its mean and log-variance."""
+
+    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int):
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(2, latent_dim))
+        self.projection = nn.Linear(nfeats, latent_dim)
+        layer = nn.TransformerEncoderLayer(latent_dim, num_heads, ff_size, DROPOUT, "gelu", batch_first=True)
+        self.seqTransEncoder = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
+
+    def forward(self, x_blf: Tensor, mask_bl: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, L, nfeats], mask [B, L] True = valid. Returns mu and logvar, each [B, latent_dim]."""
+        tokens_b2d = self.tokens.expand(len(x_blf), -1, -1)
+        seq_bld = torch.cat([tokens_b2d, self.projection(x_blf)], dim=1)
+        seq_bld = self.dropout(seq_bld + self.pe[: seq_bld.shape[1]])
+        padding_bl = ~torch.cat([mask_bl.new_ones(len(mask_bl), 2), mask_bl], dim=1)
+        seq_bld = self.seqTransEncoder(seq_bld, src_key_padding_mask=padding_bl)
+        return seq_bld[:, 0], seq_bld[:, 1]
+
+
+class ActorDecoder(nn.Module):
+    """A latent to a sequence: position queries attend to the latent as a memory of one token. Used in training."""
+
+    def __init__(self, nfeats: int, latent_dim: int, ff_size: int, num_layers: int, num_heads: int):
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(latent_dim, num_heads, ff_size, DROPOUT, "gelu", batch_first=True)
+        self.seqTransDecoder = nn.TransformerDecoder(layer, num_layers)
+        self.final_layer = nn.Linear(latent_dim, nfeats)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
+
+    def forward(self, latent_bd: Tensor, mask_bl: Tensor) -> Tensor:
+        """Normalised features [B, L, nfeats]; padded frames are 0."""
+        queries_bld = self.dropout(self.pe[: mask_bl.shape[1]].expand(len(latent_bd), -1, -1))
+        seq_bld = self.seqTransDecoder(queries_bld, latent_bd[:, None], tgt_key_padding_mask=~mask_bl)
+        return self.final_layer(seq_bld) * mask_bl[..., None]
+
+
+def build_encoder(state: dict, source: str, config: dict) -> ActorEncoder:
+    """An encoder with the widths of `state`, loaded with it. `config` (official names) must agree where it speaks.
+
+    Raises InputError for missing, unexpected, misshapen or NaN tensors, all named.
+    """
+    widths = {
+        "nfeats": size_of(state, "projection.weight", 1, 263),
+        "latent_dim": size_of(state, "tokens", 1, 256),
+        "ff_size": size_of(state, "seqTransEncoder.layers.0.linear1.weight", 0, 1024),
+        "num_layers": layers_of(state, "seqTransEncoder"),
+        "num_heads": config.get("num_heads", 4),  # no tensor tells the number of heads
+    }
+    stated = {key: config.get(key, width) for key, width in widths.items()}
+    different = [f"{key} {stated[key]} (weights: {width})" for key, width in widths.items() if stated[key] != width]
+    if different:
+        raise InputError(f"{source}: config.json does not fit the weights: {', '.join(different)}")
+    latent, heads = widths["latent_dim"], widths["num_heads"]
+    if type(heads) is not int or heads < 1 or latent % heads:
+        raise InputError(f"{source}: latent width {latent} is not divisible into {heads} heads")
+    return load_strict(lambda: ActorEncoder(**widths), state, source)
+
+
+def layers_of(state, stack: str) -> int:
+    """How many layers `stack` has in a state dict, 1 when it has none. Counted: a name may say any number."""
+    found = [re.match(rf"{stack}\.layers\.(\d+)\.", str(key)) for key in state] if isinstance(state, dict) else []
+    return max(1, len({match[1] for match in found if match}))
+
+
+def check_movement(path: Path) -> None:
+    """Raises InputError unless the file holds TMR's motion decoder, or T2M's movement encoder, in every key and shape."""
+    networks = read_networks(path)
+    if MOVEMENT in networks or "main.0.weight" in networks.get(PLAIN, {}):
+        state = pick(networks, MOVEMENT, path)
+        nfeats, hidden = size_of(state, "main.0.weight", 1, 259), size_of(state, "main.0.weight", 0, 512)
+        latent = size_of(state, "main.3.weight", 0, 512)
+        load_strict(lambda: MovementEncoder(nfeats, hidden, latent), state, str(path))
+    else:
+        state = pick(networks, DECODER, path)
+        nfeats, latent = size_of(state, "final_layer.weight", 0, 263), size_of(state, "final_layer.weight", 1, 256)
+        feedforward = size_of(state, "seqTransDecoder.layers.0.linear1.weight", 0, 1024)
+        layers = layers_of(state, "seqTransDecoder")
+        load_strict(lambda: ActorDecoder(nfeats, latent, feedforward, layers, num_heads=1), state, str(path))
+
+
+class TMRReward:
+    """Cosine between the latent means of a motion and of its prompt, as cos/2 + 1/2 in [0, 1]."""
+
+    name = "tmr"
+
+    def __init__(
+        self,
+        text_encoder: ActorEncoder,
+        motion_encoder: ActorEncoder,
+        mean: Tensor,
+        std: Tensor,
+        read_text: Callable[[str], np.ndarray],
+        device: str = "cpu",
+    ):
+        """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]."""
+        self.device = torch.device(device)
+        self.text_encoder = text_encoder.to(self.device).eval()
+        self.motion_encoder = motion_encoder.to(self.device).eval()
+        self.mean, self.std = mean.to(self.device), std.to(self.device)
+        self.read_text = read_text
+        self.texts = TextEmbeddings(self._embed_caption)
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, device: str = "cpu", stats: str | None = None, text_source: str | None = None
+    ) -> "TMRReward":
+        """A run folder: config.json, last_weights/{text,motion}_encoder.pt, statistics (see `read_statistics`), and
+        vocabulary.json with word_embeddings.pt or else the DistilBERT `text_source`. InputError names the first file that
+        is missing or wrong."""
+        folder = Path(folder)
+        config = read_json_object(folder / "config.json")
+        paths = {part: folder / "last_weights" / f"{part}.pt" for part in (TEXT, MOTION)}
+        weights = {part: (pick(read_networks(path), part, path), path) for part, path in paths.items()}
+        return cls._assemble(weights, config, [folder], device, stats, text_source)
+
+    @classmethod
+    def load_files(
+        cls,
+        text_path: str | None,
+        motion_path: str | None,
+        movement_path: str | None = None,
+        device: str = "cpu",
+        stats: str | None = None,
+        text_source: str | None = None,
+    ) -> "TMRReward":
+        """Single weights files in any layout of `rewards/motion/tmr_files.py`; everything else is looked for beside the first of
+        them and one folder above. The movement file (TMR has none; its motion decoder, say) is checked and not used."""
+        text_file, motion_file, movement_file = (path and Path(path) for path in (text_path, motion_path, movement_path))
+        weights = read_pair(text_file, motion_file)
+        if movement_file:
+            check_movement(movement_file)
+        folders = list(weights[TEXT][1].absolute().parents)[:2]
+        return cls._assemble(weights, read_config(folders), folders, device, stats, text_source)
+
+    @classmethod
+    def _assemble(cls, weights, config: dict, folders: list[Path], device: str, stats, text_source) -> "TMRReward":
+        model = config.get("model")
+        encoders = {}
+        for part, (state, path) in weights.items():
+            widths = model.get(part) if isinstance(model, dict) else None
+            encoders[part] = build_encoder(state, str(path), widths if isinstance(widths, dict) else {})
+        latents = {part: encoder.tokens.shape[1] for part, encoder in encoders.items()}
+        if latents[TEXT] != latents[MOTION]:
+            raise InputError(f"{weights[MOTION][1]}: latent width {latents[MOTION]}, the text encoder has {latents[TEXT]}")
+        mean, std = read_statistics(folders, config, stats, encoders[MOTION].projection.in_features)
+        table = read_word_table(folders, encoders[TEXT].projection.in_features)
+        if table and text_source:
+            raise InputError(f"reward.text_encoder: found {text_source!r}, but this evaluator reads text by its vocabulary.json")
+        # Looked up for the first unknown caption only: whoever is given the embeddings needs no language model.
+        read_text = table.encode if table else lambda text: text_encoder("bert", text_source).encode(text)
+        return cls(encoders[TEXT], encoders[MOTION], mean, std, read_text, device)
+
+    @torch.no_grad()
+    def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Raw features [N, T, F] and lengths [N] to latent means, float32 [N, D], in input order."""
+        if features.shape[-1] != len(self.mean):
+            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
+        x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
+        lengths_n = torch.as_tensor(lengths, device=self.device)
+        mask_nt = valid_frames(x_ntf.shape[1], lengths_n)
+        # Zeroed, not only masked: an attention weight of 0 times NaN would still be NaN.
+        x_ntf = ((x_ntf - self.mean) / (self.std + 1e-12)).masked_fill(~mask_nt[..., None], 0)
+        return self.motion_encoder(x_ntf, mask_nt)[0].cpu().numpy()
+
+    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
+        """Latent means of the prompts, float32 [N, D]; tokens do not matter. InputError when a prompt cannot be read."""
+        return self.texts(prompts, tokens)
+
+    @torch.no_grad()
+    def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
+        x_1lf = torch.as_tensor(self.read_text(text), device=self.device)[None]
+        wanted = self.text_encoder.projection.in_features
+        if x_1lf.shape[2] != wanted:
+            raise InputError(
+                f"reward.text_encoder: gives token features of {x_1lf.shape[2]} numbers, TMR's text encoder reads {wanted}"
+            )
+        mask_1l = torch.ones(x_1lf.shape[:2], dtype=torch.bool, device=self.device)
+        return self.text_encoder(x_1lf, mask_1l)[0][0].cpu().numpy()
+
+    def __call__(self, motions: Motions) -> np.ndarray:
+        text_nd = self.embed_text(motions.prompts, motions.tokens)
+        motion_nd = self.embed_motion(motions.features, motions.lengths)
+        norms_n = np.linalg.norm(text_nd, axis=1) * np.linalg.norm(motion_nd, axis=1)
+        return ((text_nd * motion_nd).sum(axis=1) / norms_n / 2 + 0.5).astype(np.float32)

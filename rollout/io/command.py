@@ -1,0 +1,73 @@
+"""What our commands do around their work: flags, stop signals, exit status, one line for bad input."""
+
+import argparse
+import difflib
+import errno
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from rollout.io.errors import InputError, RunFailed
+
+# saved: stopped by a signal, and --resume goes on from where it was (EX_TEMPFAIL of sysexits.h); killed: there is nothing to go on from.
+EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "stopped": 3, "saved": 75, "killed": 143}
+
+_asked_to_stop = False
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises our one line instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message.removeprefix("argument "))
+
+    def parse_args(self, args=None, namespace=None):
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            raise InputError(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}; --help lists them all")
+        return known
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Words that follow an unknown name, when one that is known is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def exit_code(run: Callable[[], str]) -> int:
+    """Runs a command that returns its status; what went wrong is one line on stderr."""
+    try:
+        return EXIT_CODES[run()]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["bad input"]
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {str(error.filename)[:100]}...: the name is too long for a file", file=sys.stderr)
+        return EXIT_CODES["bad input"]
+    except KeyboardInterrupt:
+        return EXIT_CODES["killed"]
+
+
+def stop_on_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does; a second one does not disturb the end."""
+
+    def stop(signum, frame):
+        global _asked_to_stop
+        _asked_to_stop = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt  # of any other exception, Ray's waits make a SystemError
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def stop_if_asked() -> None:
+    """For whoever waits: raises again what was raised where Python drops it, such as in a callback of Ray's."""
+    if _asked_to_stop:
+        raise KeyboardInterrupt

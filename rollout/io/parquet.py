@@ -1,0 +1,32 @@
+"""Parquet that others wrote: a file that is damaged, or much smaller than what it claims to hold, is one line."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rollout.io.errors import InputError
+
+VALUES_PER_BYTE, FREE_VALUES = 64, 1_000_000  # recorded motion has less than one value a byte
+
+
+def read_table(path: Path) -> pa.Table:
+    """The whole table, its text and offsets checked, its page checksums where it has some. InputError otherwise."""
+    if not path.is_file():
+        raise InputError(f"{path}: file not found")
+    try:
+        # Not `pq.read_table`, which takes folders named `a=b` above the file for columns of it.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata, size = file.metadata, path.stat().st_size
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+            values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
+            if not 0 <= values <= FREE_VALUES + VALUES_PER_BYTE * size:
+                raise InputError(f"{path}: claims to hold {values} values in {size} bytes")
+            table = file.read()
+            table.validate(full=True)
+            return table
+    except InputError:
+        raise
+    except Exception as error:  # damage surfaces as almost any exception type
+        reason = str(error).partition("\n")[0][:120]
+        raise InputError(f"{path}: not a readable Parquet file ({reason})") from None

@@ -1,0 +1,45 @@
+"""`python -m rollout.export --adapter DIR --out DIR`: a tuned model as one official MDM checkpoint, adapter merged in."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from rollout.io.command import Parser, exit_code
+from rollout.io.errors import InputError
+from rollout.motion.adapter_folder import load_policy
+from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
+from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(prog="python -m rollout.export", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, metavar="DIR", help="base model (default: the shipped one)")
+    parser.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="adapter/ of a run on that base model")
+    parser.add_argument("--stats", type=Path, metavar="DIR", help="folder of Mean.npy and Std.npy (default: where rollout.sample looks)")
+    files = "a new folder: modelNNNNNNNNN.pt, args.json and what lies beside them"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=files)
+
+    def run() -> str:
+        print(f"checkpoint in {export(parser.parse_args(argv))}")
+        return "finished"
+
+    return exit_code(run)
+
+
+def export(args: argparse.Namespace) -> Path:
+    """Writes the checkpoint, under the step number of its base, and returns its `.pt` file; nothing before all input is good.
+
+    The public MDM code loads it as any of its own; `--model` of our commands too.
+    """
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
+    # Nothing is sampled: the settings are those that every checkpoint allows.
+    policy = load_policy(MotionPolicySettings(path=args.model, stats=args.stats, frames=2, respacing="", guidance=1.0), args.adapter)
+    base = args.model if args.model.suffix == ".pt" else newest_model(args.model)
+    step = "".join(character for character in base.stem if character.isdigit())
+    denoiser = policy.denoiser.merge_and_unload() if policy.settings.lora_rank else policy.denoiser
+    checkpoint = dataclasses.replace(load_checkpoint(args.model, args.stats), denoiser=denoiser)
+    try:
+        return save_checkpoint(args.out, int(step or 0), checkpoint)
+    except OSError as error:
+        raise InputError(f"--out: cannot write in {args.out} ({error.strerror})") from None

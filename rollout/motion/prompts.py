@@ -1,0 +1,121 @@
+"""Where prompts come from: a text file, a JSON list, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from rollout.io.errors import InputError
+from rollout.io.parquet import read_table
+from rollout.io.text_files import is_text, read_json
+from rollout.motion.humanml import Skipped, is_split_file, read_split
+
+log = logging.getLogger(__name__)
+MAX_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
+
+    text: str
+    length: int
+    tokens: tuple[str, ...] = ()
+
+
+def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
+    """All prompts of a file or folder, in its order; the suffix tells the format of a file.
+
+    * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`
+    * .parquet: columns captions (list of strings) and n_frames; one prompt a caption
+    * a folder in HumanML3D's layout (`rollout.motion.humanml`): its train.txt; one prompt a caption, with its tokens and
+      its motion's length rounded down to whole fours of frames. A file such as DIR/test.txt beside the folders of the
+      clips is taken as the list of clips it is. What cannot be used is skipped, counted and logged
+    * anything else is UTF-8 text, one prompt a line, optionally followed by a tab and its length in frames; lines that
+      are blank or start with # are skipped
+
+    Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
+    empty or overlong caption and for a length that is no positive whole number.
+    """
+    path = Path(path)
+    if path.is_dir() or is_split_file(path):
+        return _from_split(path / "train.txt" if path.is_dir() else path)
+    if not path.is_file():
+        raise InputError(f"{path}: prompt file not found")
+    formats = {".json": _from_json, ".parquet": _from_parquet}
+    try:
+        found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected one prompt a line") from None
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror or error})") from None
+    if not found:
+        raise InputError(f"no prompts in {path}")
+    return [_checked(where, text, length) for where, text, length in found]
+
+
+def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            text, tab, length = line.strip(" \r").partition("\t")
+            yield f"{path}, line {number}", text, _whole_number(length) if tab else default_length
+
+
+def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: found a JSON {type(entries).__name__}, expected a list of prompts")
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}, prompt {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
+            raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
+        yield where, entry["caption"], entry.get("length", default_length)
+
+
+def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
+    types = {"captions": pa.list_(pa.string()), "n_frames": pa.int64()}
+    table = read_table(path)
+    if missing := [name for name in types if name not in table.column_names]:
+        raise InputError(f"{path}: no column {missing[0]!r}, expected captions and n_frames")
+    try:
+        table = table.select(list(types)).cast(pa.schema(types))
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not a Parquet file of captions ({str(error).splitlines()[0][:120]})") from None
+    for number, row in enumerate(table.to_pylist()):
+        for caption in row["captions"] or []:
+            yield f"{path}, row {number}", caption or "", row["n_frames"]
+
+
+def _from_split(file: Path) -> list[Prompt]:
+    prompts, skipped = [], Skipped()
+    for motion in read_split(file, skipped):
+        for caption in motion.captions:
+            if len(caption.text) > MAX_CHARACTERS:
+                skipped.add(f"captions of more than {MAX_CHARACTERS} characters", motion.name)
+            else:
+                prompts.append(Prompt(caption.text, len(motion.features) // 4 * 4, caption.tokens))
+    if not prompts:
+        raise InputError(f"no prompts in {file}; skipped {skipped}")
+    if skipped:
+        log.warning("%s: %d prompts; skipped %s", file, len(prompts), skipped)
+    return prompts
+
+
+def _whole_number(text: str) -> int | str:
+    """The number, or what stood there instead, for the check to name."""
+    return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
+
+
+def _checked(where: str, text: str, length: object) -> Prompt:
+    text = text.strip()
+    if not text:
+        raise InputError(f"{where}: the prompt is empty")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{where}: the prompt has {len(text)} characters, expected at most {MAX_CHARACTERS}")
+    if not is_text(text):
+        raise InputError(f"{where}: the prompt {text[:60]!r} holds a NUL or half a character, expected Unicode text")
+    if type(length) is not int or length < 1:
+        raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
+    return Prompt(text, length)

@@ -1,0 +1,29 @@
+"""What noise is for. Every random draw of a run follows from (seed of the run, purpose, which one), never from who draws it."""
+
+from enum import IntEnum
+
+
+class Purpose(IntEnum):
+    """The second word of every seed."""
+
+    TRAINING = 0  # iteration, prompt
+    HELDOUT = 1  # prompt
+    TRAINED_AGAIN = 2  # prompt
+    ORDER = 3  # how often the prompts were shuffled
+    REAL = 4  # replication of an evaluation; so are all below
+    GENERATED = 5
+    NOISE = 6
+    MULTIMODAL = 7
+    PAIRS = 8
+
+
+class Stream(IntEnum):
+    """Streams of a group beside those of its samples, which are (*seed, sample): the spawn key."""
+
+    SHARED_NOISE = 0  # x_T, when the samples of a group start from the same; sample 0's own stream
+    TRAINED_STEPS = 1
+
+
+def seed_of(run: int, purpose: Purpose, *which: int) -> tuple[int, ...]:
+    """The words of a seed, as plain numbers."""
+    return (run, int(purpose), *which)

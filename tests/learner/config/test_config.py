@@ -1,0 +1,216 @@
+"""Defaults < file < flags; unknown or wrong is one clear line; what is written loads back."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from learner.config.parse import ALIASES, SETTINGS, flatten, parse_config, to_dict, write_config
+from learner.config.settings import Config, Model, Optimizer
+from learner.evaluate.settings import EvaluateConfig
+from rollout.io.errors import InputError
+
+
+def write(tmp_path, text, name="run.yaml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def refused(*argv):
+    with pytest.raises(InputError) as caught:
+        parse_config(list(argv))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_flags_it_is_the_default_config():
+    assert parse_config([]) == Config()
+
+
+def test_flags_beat_the_file_and_the_file_beats_defaults(tmp_path):
+    path = write(tmp_path, "seed: 3\niterations: 7\nrollout:\n  group_size: 16\n  trained_steps: 2\n")
+    config = parse_config(["--config", path, "--iterations", "9", "--rollout.group_size", "4"])
+    assert (config.seed, config.iterations) == (3, 9)
+    assert (config.rollout.group_size, config.rollout.trained_steps) == (4, 2)
+    assert config.rollout.prompts_per_iteration == Config().rollout.prompts_per_iteration
+
+
+def test_of_two_files_the_later_wins(tmp_path):
+    first = write(tmp_path, "seed: 3\niterations: 7\n", "first.yaml")
+    config = parse_config(["--config", first, "--config", write(tmp_path, "seed: 4\n", "second.yaml")])
+    assert (config.seed, config.iterations) == (4, 7)
+
+
+def test_every_type_from_a_file_and_from_a_flag(tmp_path):
+    text = "model: {steps: 50, guidance: 3, path: null}\nlora: {enabled: no, targets: [q, v]}\noptimizer: {learning_rate: 3e-4}\n"
+    from_file = parse_config(["--config", write(tmp_path, text)])
+    flags = "--model.steps 50 --model.guidance 3 --model.path null --lora.enabled no --lora.targets q,v"
+    assert from_file == parse_config([*flags.split(), "--optimizer.learning_rate", "3e-4"])
+    assert from_file.model.steps == "50" and from_file.lora.targets == ("q", "v") and from_file.lora.enabled is False
+    assert from_file.optimizer.learning_rate == 3e-4
+
+
+def test_the_original_flags_work():
+    flags = (
+        "--model_path m.pt --save_dir out --dataset humanml --batch_size 3 --group_size 5 --num_steps 50 --learning_rate 1e-3 --use_lora"
+        " --lora_r 4 --lora_alpha 8 --clip_epsilon 0.2 --kl_penalty 0.1 --advantage_eps 1e-8 --use_checkpointing"
+        " --reward_model_type mdm --reward_type matching"
+    )
+    expected = {
+        "model.path": "m.pt", "run_dir": "out", "model.dataset": "humanml", "rollout.prompts_per_iteration": 3,
+        "rollout.group_size": 5, "model.steps": "50", "optimizer.learning_rate": 1e-3, "lora.enabled": True, "lora.r": 4,
+        "lora.alpha": 8.0, "objective.clip_epsilon": 0.2, "objective.kl_penalty": 0.1, "objective.advantage_eps": 1e-8,
+        "optimizer.use_checkpointing": True, "reward.components.t2m.path": "t2m.matching",
+    }  # fmt: skip
+    given = flatten(parse_config(flags.split()))
+    assert {key: given[key] for key in expected} == expected
+    assert given | expected == given
+
+
+@pytest.mark.parametrize("flags, enabled", [("--use_lora false", False), ("--use_lora", True), ("--lora false", False)])
+def test_lora_as_a_switch_or_with_a_value(flags, enabled):
+    assert parse_config(flags.split()).lora.enabled is enabled
+
+
+def test_sections_with_one_main_choice_may_be_given_as_that_choice(tmp_path):
+    config = parse_config(["--config", write(tmp_path, "lora: false\nobjective: trajectory\n")])
+    assert config.lora.enabled is False and config.objective.kind == "trajectory"
+
+
+def test_what_is_written_loads_back_to_the_same_config(tmp_path):
+    flags = "--seed 7 --model.steps= --lora.targets q,v --learning_rate 3e-5 --reward.components.a.path my.module:Mine --reward.components.a.weight -1e-3 --cluster.gpus_per_actor 0.5 --run_dir é"
+    config = parse_config(flags.split())
+    write_config(config, tmp_path / "config.yaml")
+    assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
+    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == {field.name for field in dataclasses.fields(Config)}
+
+
+def test_dict_and_flat_views_hold_every_setting():
+    config = parse_config(["--seed", "7"])
+    named = dict.fromkeys(re.sub(r"(reward.components)\..*", r"\1", key) for key in flatten(config))
+    assert list(named) == list(SETTINGS)
+    assert flatten(config)["seed"] == to_dict(config)["seed"] == 7
+    assert flatten(config)["lora.targets"] == to_dict(config)["lora"]["targets"] == ["q", "k", "v", "out", "linear1", "linear2"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--optimizer.learning_rate -1", "optimizer.learning_rate: found -1.0, expected a number above 0"),
+        ("--learning_rate -1e-4", "optimizer.learning_rate: found -0.0001, expected a number above 0"),
+        ("--learning_rate 0", "optimizer.learning_rate: found 0.0, expected a number above 0"),
+        ("--learning_rate nan", "optimizer.learning_rate: found nan, expected a finite number"),
+        ("--kl_penalty inf", "objective.kl_penalty: found inf, expected a finite number"),
+        ("--group_size 1", "rollout.group_size: found 1, expected at least 2 (a group of one has no baseline)"),
+        ("--iterations 0", "iterations: found 0, expected at least 1"),
+        ("--seed -1", "seed: found -1, expected at least 0"),
+        ("--optimizer.ema_decay 1", "optimizer.ema_decay: found 1.0, expected a number below 1"),
+        ("--seed 1.5", "--seed: found '1.5', expected a whole number"),
+        ("--group_size many", "--group_size: found 'many', expected a whole number"),
+        ("--lora.enabled perhaps", "--lora.enabled: found 'perhaps', expected true or false"),
+        ("--objective.kind ppo", "--objective.kind: found 'ppo', expected one of grpo, trajectory"),
+        ("--dataset kit", "model.dataset: found 'kit', expected cmu or humanml (KIT"),
+        ("--cluster.max_staleness 2", "cluster.max_staleness: found 2, expected a number below 2"),
+        ("--cluster.min_samplers 3", "cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
+        ("--evaluate.on_divergence stop", "evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
+        ("--evaluate.patience 0 --evaluate.every 2", "evaluate.patience: found 0, expected at least 1"),
+        ("--model.steps fast", "model.steps: found 'fast', expected a number of steps"),
+        ("--model.steps 0", "model.steps: found '0', expected a number of steps"),
+        ("--rollout.trained_steps 8", "rollout.trained_steps: found 8, expected at most 7 (of 10 steps"),
+        ("--num_steps ddim8 --rollout.trained_steps 6", "rollout.trained_steps: found 6, expected at most 5 (of ddim8 steps"),
+        ("--lora.targets q,z", "lora.targets: found ['q', 'z'], expected one or more different names of q, k, v"),
+        ("--lora.targets q,q", "lora.targets: found ['q', 'q'], expected one or more different names"),
+        ("--run_dir=", "run_dir: found '', expected text that is not empty"),
+        ("--model.guidnce 3", "unknown flag --model.guidnce (did you mean --model.guidance?)"),
+        ("--iter 3", "unknown flag --iter (did you mean --iterations?)"),
+        ("stray", "unknown flag stray"),
+        ("--iterations", "--iterations: expected one argument"),
+        ("--config nowhere.yaml", "--config: nowhere.yaml not found"),
+    ],
+)
+def test_bad_flags_are_one_clear_line(flags, message):
+    assert refused(*flags.split()).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("iteration: 3", "unknown key iteration (did you mean iterations?)"),
+        ("model: {guidnce: 3}", "unknown key model.guidnce (did you mean model.guidance?)"),
+        ("1: 2", "unknown key 1"),
+        ("seed: 1\nseed: 2", "line 1: not valid YAML (key 'seed' is given twice)"),
+        ("model: [1", "line 1: not valid YAML"),
+        ("seed: !!python/object/apply:os.getcwd []", "line 1: not valid YAML"),
+        ("seed: true", "seed: found True, expected a whole number"),
+        ("seed: 1.0", "seed: found 1.0, expected a whole number"),
+        ("seed: null", "seed: found None, expected a whole number"),
+        ("model: 5", "model: found 5, expected a section of keys and values"),
+        ("lora: {targets: 5}", "lora.targets: found 5, expected a list of names"),
+        ("reward: {judge: clip}", "reward.judge: found 'clip', expected one of tmr, t2m"),
+        ("reward: {type: tmr}", "unknown key reward.type"),
+        ("reward: {components: 5}", "reward.components: found 5, expected a name and its settings for each component"),
+        ("model: {guidance: [1]}", "model.guidance: found [1], expected a number"),
+        ("- 1", "found a list, expected keys and values"),
+    ],
+)
+def test_bad_files_are_one_clear_line_that_names_the_file(tmp_path, text, message):
+    path = write(tmp_path, text)
+    assert refused("--config", path).startswith(f"{path}: {message}")
+
+
+def test_a_config_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot read" in refused("--config", str(tmp_path / "bytes.yaml"))
+    assert "cannot read" in refused("--config", str(tmp_path))
+
+
+def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path):
+    assert parse_config(["--config", write(tmp_path, "")]) == Config()
+    assert parse_config(["--config", write(tmp_path, "model:\n")]) == Config()
+
+
+def test_a_config_built_in_code_is_checked_too():
+    with pytest.raises(InputError, match="optimizer.learning_rate"):
+        Config(optimizer=Optimizer(learning_rate=-1.0))
+
+
+def test_every_setting_is_explained():
+    assert [key for key, (_, setting) in SETTINGS.items() if len(setting.metadata["help"]) < 10] == []
+
+
+def test_help_lists_every_flag_alias_and_section_and_ends_well(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_config(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    keys = [key.replace("reward.components", "reward.components.NAME.KEY") for key in SETTINGS]
+    flags = [f"--{key}" for key in keys] + [alias for names in ALIASES.values() for alias in names]
+    assert [flag for flag in flags if f"{flag} " not in shown] == []
+    assert "(default: 2.5)" in shown and "classifier-free guidance" in shown
+
+
+def test_a_list_given_again_grows_and_other_flags_are_replaced():
+    config = parse_config(["--lora.targets", "q,k", "--seed", "1", "--lora.targets", "v", "--seed", "2"])
+    assert (config.lora.targets, config.seed) == (("q", "k", "v"), 2)
+
+
+def test_the_same_machinery_reads_the_settings_of_another_command(tmp_path, capsys):
+    path = write(tmp_path, "samples: 640\nmodel:\n  frames: 60\n")
+    config = parse_config(["--config", path, "--adapter", "a", "--adapter", "b=c"], EvaluateConfig)
+    assert config == EvaluateConfig(adapter=("a", "b=c"), samples=640, model=Model(frames=60))
+    with pytest.raises(InputError, match="unknown flag --iterations"):
+        parse_config(["--iterations", "3"], EvaluateConfig)
+    with pytest.raises(SystemExit):
+        parse_config(["--help"], EvaluateConfig, "learner.evaluate", "What it does.", "The end.")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: python -m learner.evaluate") and "What it does." in text and text.endswith("The end.\n")
+    assert "--adapter" in text and "--iterations" not in text
+
+
+def test_reading_the_config_does_not_load_the_heavy_libraries():
+    code = "import sys, learner.config; print([m for m in ('torch', 'ray', 'mlflow', 'peft') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

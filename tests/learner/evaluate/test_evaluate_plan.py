@@ -1,0 +1,144 @@
+"""What an evaluation checks before anything starts: each mistake is one clear line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from learner.config.parse import parse_config
+from learner.evaluate.plan import Evaluation, Pending, stored_real_motion
+from learner.evaluate.settings import EvaluateConfig
+from learner.run.plan import ASSETS
+from rollout.io.errors import InputError
+from rollout.motion.adapter_folder import save_adapter
+from rollout.motion.prompts import Prompt, read_prompts
+from tests.humanml_folder import write_folder
+from tests.tiny import make_policy, noisy_adapter, write_evaluate_config, write_mdm
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    return write_evaluate_config(tmp_path_factory.mktemp("evaluate"))
+
+
+@pytest.fixture(scope="module")
+def adapter(config_file, tmp_path_factory):
+    """The adapter/ folder of a run named tuned."""
+    policy = make_policy(config_file.parent / "mdm")
+    policy.load_adapter(noisy_adapter(policy))
+    folder = tmp_path_factory.mktemp("runs") / "tuned" / "adapter"
+    save_adapter(policy, folder)
+    return folder
+
+
+def parsed(config_file, *flags) -> EvaluateConfig:
+    return parse_config(["--config", str(config_file), *map(str, flags)], EvaluateConfig)
+
+
+def test_rows_are_base_then_adapters_with_their_own_rank_under_the_name_of_their_run(config_file, adapter):
+    evaluation = Evaluation.make(parsed(config_file, "--adapter", adapter, "--adapter", f"again={adapter}"))
+    assert [model.name for model in evaluation.models] == ["base", "tuned", "again"]
+    base, tuned, again = evaluation.models
+    assert (base.settings.lora_rank, tuned.settings.lora_rank) == (0, 4)
+    assert tuned.adapter.sha256 == again.adapter.sha256 != base.adapter.sha256
+    assert (base.source, tuned.source) == (None, str(adapter))
+
+
+def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_file, tmp_path):
+    policy = make_policy(config_file.parent / "mdm", lora_rank=0)
+    policy.load_adapter(noisy_adapter(policy))
+    save_adapter(policy, tmp_path / "full")
+    base, full = Evaluation.make(parsed(config_file, "--adapter", tmp_path / "full")).models
+    assert (full.name, full.settings) == ("full", base.settings) and full.adapter.sha256 != base.adapter.sha256
+
+
+def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
+    evaluation = Evaluation.make(parsed(config_file))
+    batches = evaluation.replications.batches(0)
+    conditionings, seeds = Pending(batches, evaluation.encoded)[3]
+    assert [conditioning.prompt for conditioning in conditionings] == batches[3].prompts and seeds == batches[3].seeds
+    expected = make_policy(config_file.parent / "mdm").prepare(batches[3].prompts)
+    assert [conditioning.digest for conditioning in conditionings] == [conditioning.digest for conditioning in expected]
+
+
+def test_what_was_left_out_or_cut_short_is_said(config_file):
+    notes = Evaluation.make(parsed(config_file)).notes
+    assert any(note.startswith("real motion: 40 motions of ") for note in notes)
+    assert any("at most 12 frames" in note for note in notes) and any("fewer than 320 motions" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--adapter", "nowhere"], "nowhere/adapter_config.json: not found; expected the adapter/ folder of a run"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--split", "train"], "train.txt"),
+        (["--samples", "300"], "samples: found 300, expected a number above 300"),
+        (["--replications", "1"], "replications: found 1, expected at least 2"),
+        (["--multimodality", "3"], "multimodality: found 3, expected at most the 2 replications"),
+        (["--model.frames", "7"], "model.frames: found 7, expected at least 8"),
+        (["--model.frames", "200"], "frames: found 200"),
+        (["--data", "null"], "other evaluators need --data"),
+        (["--rollout.group_size", "3"], "unknown flag --rollout.group_size"),
+        (["--reward.foot_skate", "0"], "unknown flag --reward.foot_skate"),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line(config_file, flags, message):
+    with pytest.raises(InputError) as error:
+        Evaluation.make(parsed(config_file, *flags))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_two_adapters_of_one_name_are_refused(config_file, adapter):
+    with pytest.raises(InputError, match="the name 'tuned' is taken, give another as NAME=DIR"):
+        Evaluation.make(parsed(config_file, "--adapter", f"{adapter},{adapter}"))
+    with pytest.raises(InputError, match="the name 'base' is taken"):
+        Evaluation.make(parsed(config_file, "--adapter", f"base={adapter}"))
+
+
+def test_an_adapter_of_another_model_is_refused(config_file, adapter, tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(adapter, folder)
+    content = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(content | {"r": 8}))
+    with pytest.raises(InputError, match="other/adapter_model.safetensors: .*expected the rank 8"):
+        Evaluation.make(parsed(config_file, "--adapter", folder))
+
+
+def test_a_caption_that_cannot_be_read_is_named_before_anything_starts(config_file, tmp_path):
+    motions = {f"{i:06}": (np.zeros((44, 263), np.float32), "zyzzyva qwerty#zyzzyva/NOUN#0.0#0.0") for i in range(32)}
+    with pytest.raises(InputError, match="zyzzyva qwerty"):
+        Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "odd", motions)))
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [({"context_len": 4, "pred_len": 8}, "a prefix-completion model can be sampled"), ({"dataset": "kit"}, "251 motion features can be sampled")],
+    ids=["prefix", "kit"],
+)
+def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path, args, message):
+    with pytest.raises(InputError, match=message):
+        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", **args)))
+
+
+def test_kit_features_are_refused(config_file, tmp_path):
+    motions = {f"{i:06}": (np.ones((44, 251), np.float32), "a person walks#a/DET#0.0#0.0") for i in range(32)}
+    with pytest.raises(InputError, match="has 251 features a frame, expected 263"):
+        Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "kit", motions)))
+
+
+def test_quick_is_five_replications_without_multimodality_unless_told_otherwise():
+    assert (EvaluateConfig().rounds, EvaluateConfig().multimodal_rounds, EvaluateConfig().pools) == (20, 5, 32)
+    assert (EvaluateConfig(quick=True).rounds, EvaluateConfig(quick=True).multimodal_rounds) == (5, 0)
+    assert EvaluateConfig(quick=True, replications=3, multimodality=2).multimodal_rounds == 2
+
+
+def test_the_real_motion_that_ships_belongs_to_the_prompts_that_ship():
+    prompts = read_prompts(ASSETS / "heldout_prompts.json", 40)
+    measured = stored_real_motion(prompts)
+    assert len(measured) == 32 * len(prompts)
+    assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "foot_skate", "jerk"))
+    with pytest.raises(InputError, match="made for other captions"):
+        stored_real_motion([Prompt("a person walks", 40)])

@@ -1,0 +1,61 @@
+"""How a run's report is closed: its summary comes last, since a run whose summary says that it finished is not gone on with."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from learner.config.parse import parse_config
+from learner.run.folder import RunFolder
+from learner.run.plan import Plan, policy_settings
+from learner.run.progress import Progress
+from learner.run.report import Report
+from learner.run.tracking import Tracker
+from rollout.io.errors import RunFailed
+from rollout.motion.policy import MotionDiffusionPolicy
+
+
+@pytest.fixture(scope="module")
+def plan(tiny, tmp_path_factory):
+    config = parse_config(["--config", str(tiny.write_run_config(tmp_path_factory.mktemp("config"), lora={"enabled": False}))])
+    return Plan.make(config, MotionDiffusionPolicy(policy_settings(config)))
+
+
+class Store:
+    """In place of MLflow's client: notes what it is given, and whether the run folder had a summary by then."""
+
+    def __init__(self, summary: Path, full: bool = False):
+        self.summary, self.full, self.artifacts, self.ended = summary, full, {}, None
+
+    def log_artifact(self, run_id: str, path: str) -> None:
+        if self.full:
+            raise OSError("no space left")
+        if Path(path).is_file():
+            self.artifacts[Path(path).name] = Path(path).read_text()
+
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.ended = (status, self.summary.exists())
+
+
+def report_to(plan, tmp_path, **store) -> tuple[Report, Store]:
+    folder = RunFolder.create(tmp_path / "run")
+    client = Store(folder.summary, **store)
+    progress = Progress(2, Console(file=io.StringIO()))
+    return Report(plan, folder, progress, Tracker(client, "1", "sqlite:///mlflow.db", {})), client
+
+
+def test_the_summary_is_there_once_everything_else_is(plan, tmp_path):
+    report, store = report_to(plan, tmp_path)
+    report.close("finished")
+    assert store.ended == ("FINISHED", False)
+    assert store.artifacts == {"summary.json": report.folder.summary.read_text()}
+    assert json.loads(store.artifacts["summary.json"])["status"] == "finished"
+
+
+def test_a_store_that_fails_takes_no_summary_away(plan, tmp_path):
+    report, store = report_to(plan, tmp_path, full=True)
+    with pytest.raises(RunFailed, match="tracking.uri: cannot use the store"):
+        report.close("failed", "because")
+    assert json.loads(report.folder.summary.read_text())["reason"] == "because"

@@ -1,0 +1,65 @@
+"""A prefix-completion model goes on for as long as asked, each round from the frames before it."""
+
+import numpy as np
+import pytest
+
+from rollout.io.errors import InputError
+from rollout.motion.completion import check_prefix, complete
+from rollout.motion.prompts import Prompt
+from rollout.motion.sample import main
+from rollout.policy import Conditioning
+from tests.tiny import make_policy, write_mdm
+
+CONTEXT, PREDICTED = 4, 8
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    folder = write_mdm(tmp_path_factory.mktemp("dip"), arch="trans_dec", context_len=CONTEXT, pred_len=PREDICTED)
+    return make_policy(folder)
+
+
+@pytest.fixture
+def prefix(policy):
+    return policy.mean + policy.std * np.random.default_rng(0).standard_normal((6, 263), dtype=np.float32)
+
+
+def prompt(policy):
+    return policy.prepare([Prompt("a person walks", PREDICTED)])[0]
+
+
+def test_each_round_is_one_sample_after_the_frames_before(policy, prefix):
+    motions = complete(policy, prompt(policy), prefix, 19, [(5,), (6,)])
+    assert motions.shape == (2, 19, 263) and np.abs(motions[0] - motions[1]).max() > 0.1
+    so_far = prefix
+    for round_ in range(3):
+        arrays = {**prompt(policy).arrays, "prefix": (so_far[-CONTEXT:] - policy.mean) / policy.std}
+        (expected,) = policy.generate([Conditioning(prompt(policy).prompt, arrays)], [(5, round_)])
+        end = min(PREDICTED, 19 - round_ * PREDICTED)
+        np.testing.assert_allclose(motions[0, round_ * PREDICTED :][:end], expected[:end], atol=1e-4)
+        so_far = np.concatenate([so_far, expected])
+
+
+def test_the_prefix_decides_with_its_last_frames_alone(policy, prefix):
+    first = complete(policy, prompt(policy), prefix, 8, [(5,)])
+    np.testing.assert_array_equal(complete(policy, prompt(policy), prefix[-CONTEXT:], 8, [(5,)]), first)
+    assert np.abs(complete(policy, prompt(policy), prefix[:-1], 8, [(5,)]) - first).max() > 0.01
+
+
+def test_a_prefix_that_does_not_fit_is_refused(policy, prefix):
+    for wrong, expected in (
+        (prefix[:3], r"p.npy: found shape \[3, 263\], expected at least 4 frames of 263"), (prefix[:, :251], r"found shape \[6, 251\]"),
+        (prefix * np.nan, "NaN"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=expected):
+            check_prefix(policy, wrong, "p.npy")
+
+
+def test_motions_are_continued_from_the_command_line(policy, prefix, tmp_path, capsys):
+    np.save(tmp_path / "prefix.npy", prefix)
+    (tmp_path / "prompts.txt").write_text("a person walks\t19\n")
+    flags = ["--model", str(policy.settings.path), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
+    assert main([*flags, "--out", str(tmp_path / "out"), "--prefix", str(tmp_path / "prefix.npy")]) == 0
+    assert np.load(tmp_path / "out" / "000.features.npy").shape == (19, 263)
+    assert main([*flags, "--out", str(tmp_path / "none")]) == 2 and not (tmp_path / "none").exists()
+    assert "--prefix: missing" in capsys.readouterr().err

@@ -1,0 +1,200 @@
+"""The adapter inside the denoiser: every tensor of it lives, and without it the model is the base, bit for bit."""
+
+import json
+import resource
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+
+from rollout.adapter import Adapter
+from rollout.io.errors import InputError
+from rollout.motion.adapter_folder import load_policy, save_adapter
+from rollout.motion.checkpoint import load_checkpoint
+from rollout.policy import arrays_digest
+from tests.tiny import make_policy, noisy_adapter, sample_group
+
+TENSORS = 2 * 6 * 2  # layers, linears of each, A and B
+
+
+@pytest.fixture
+def policy(mdm_folder):
+    policy = make_policy(mdm_folder)
+    policy.load_adapter(noisy_adapter(policy))
+    return policy
+
+
+def log_prob(policy, group) -> torch.Tensor:
+    return torch.stack([policy.score_step(group, k, False).log_prob for k in range(group.log_probs.shape[1])])
+
+
+def test_every_lora_tensor_is_live(policy):
+    group = sample_group(policy)
+    assert len(policy.parameters()) == TENSORS
+    gradients = torch.autograd.grad(log_prob(policy, group).sum(), policy.parameters())
+    assert all(gradient.abs().max() > 1e-6 for gradient in gradients)
+    state = policy.adapter_state()
+    assert not policy.denoiser.training
+    for name, value in state.items():
+        policy.load_adapter(Adapter.pack(2, {**state, name: 1.5 * value}))
+        changed = sample_group(policy)
+        assert np.abs(changed.outputs - group.outputs).max() > 1e-4, f"{name} is ignored in sampling"
+        with torch.no_grad():
+            assert (log_prob(policy, group) - torch.tensor(group.log_probs).T).abs().max() > 1e-6, (
+                f"{name} is ignored in recompute"
+            )
+
+
+def test_every_lora_b_learns_from_a_zero_adapter(mdm_folder):
+    policy = make_policy(mdm_folder)
+    group = sample_group(policy)
+    gradients = torch.autograd.grad(log_prob(policy, group).sum(), policy.parameters())
+    for name, gradient in zip(policy.adapter_state(), gradients):
+        assert (gradient.abs().max() > 1e-6) == ("lora_B" in name), name
+
+
+def test_lora_has_no_dropout_of_its_own(policy):
+    rates = [
+        module.p for name, module in policy.denoiser.named_modules() if "lora_dropout" in name and hasattr(module, "p")
+    ]
+    assert not any(rates)
+
+
+def test_only_the_chosen_linears_are_adapted(mdm_folder):
+    policy = make_policy(mdm_folder, lora_targets=("q", "linear2"))
+    names = policy.adapter_state().keys()
+    assert len(names) == 8 and all(".q." in name or ".linear2." in name for name in names)
+
+
+def test_the_adapter_seed_decides_the_start(mdm_folder):
+    torch.manual_seed(1)
+    digests = [arrays_digest(make_policy(mdm_folder, adapter_seed=seed).adapter_state()) for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@torch.no_grad()
+def test_invariant_10_disabled_or_zero_adapter_is_the_base_checkpoint(mdm_folder, policy):
+    x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
+    base = load_checkpoint(mdm_folder).denoiser(x, t, text)
+    assert (policy.denoiser(x, t, text) - base).abs().max() > 1e-2
+    with policy._reference():
+        assert torch.equal(policy.denoiser(x, t, text), base)
+    assert (policy.denoiser(x, t, text) - base).abs().max() > 1e-2
+    assert torch.equal(make_policy(mdm_folder).denoiser(x, t, text), base)
+
+
+def test_invariant_10_the_reference_is_the_base_policy(mdm_folder, policy):
+    base = make_policy(mdm_folder)
+    group = sample_group(policy)
+    for k in range(3):
+        reference = policy.score_step(group, k, reference=True)
+        assert torch.equal(reference.log_prob_ref, base.score_step(group, k, reference=False).log_prob.detach())
+        assert (reference.kl > 1e-3).all()
+
+
+def test_invariant_10_a_zero_adapter_samples_what_the_base_samples(mdm_folder, policy):
+    zero, full = make_policy(mdm_folder), make_policy(mdm_folder, lora_rank=0)
+    outputs = sample_group(full).outputs
+    np.testing.assert_array_equal(sample_group(zero).outputs, outputs)
+    assert np.abs(sample_group(policy).outputs - outputs).max() > 0.01
+
+
+def test_full_fine_tuning_has_the_frozen_base_as_reference(mdm_folder, policy):
+    full, base = make_policy(mdm_folder, lora_rank=0), make_policy(mdm_folder)
+    assert len(full.parameters()) == len(list(load_checkpoint(mdm_folder).denoiser.parameters()))
+    digest = full.base_digest()
+    full.load_adapter(noisy_adapter(full, scale=0.02))
+    assert full.base_digest() == digest
+    group = sample_group(full)
+    score = full.score_step(group, 0, reference=True)
+    assert torch.equal(score.log_prob_ref, base.score_step(group, 0, reference=False).log_prob.detach())
+    assert (score.kl > 1e-3).all() and not score.log_prob_ref.requires_grad
+    gradients = torch.autograd.grad(score.kl.sum() + score.log_prob.sum(), full.parameters(), allow_unused=True)
+    assert all(gradient is not None for gradient in gradients)
+    assert all(p.grad is None and not p.requires_grad for p in full._frozen.parameters())
+
+
+def test_invariant_11_the_base_digest_sees_every_frozen_weight(policy):
+    digest = policy.base_digest()
+    policy.load_adapter(noisy_adapter(policy, seed=4))
+    assert policy.base_digest() == digest
+    frozen = [p for p in policy.denoiser.parameters() if not p.requires_grad]
+    assert len(frozen) == len(list(policy.denoiser.parameters())) - TENSORS
+    for parameter in frozen:
+        kept = parameter.data.clone()
+        parameter.data.view(-1)[0] += 1e-3
+        assert policy.base_digest() != digest
+        parameter.data.copy_(kept)
+    assert policy.base_digest() == digest
+
+
+def test_a_saved_adapter_loads_with_peft_alone(mdm_folder, policy, tmp_path):
+    save_adapter(policy, tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(load_checkpoint(mdm_folder).denoiser, str(tmp_path / "adapter")).eval()
+    x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded(x, t, text), policy.denoiser(x, t, text))
+
+
+def test_every_process_writes_the_same_config(policy, tmp_path):
+    save_adapter(policy, tmp_path / "adapter")
+    targets = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(policy.settings.lora_targets)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"lora_rank": 2, "lora_alpha": 3, "lora_targets": ("v", "linear1")}, {"lora_rank": 0}]
+)
+def test_a_saved_adapter_samples_the_same_motions_again(mdm_folder, tmp_path, settings):
+    policy = make_policy(mdm_folder, **settings)
+    policy.load_adapter(noisy_adapter(policy, scale=0.02))
+    save_adapter(policy, tmp_path / "adapter")
+    again = load_policy(make_policy(mdm_folder).settings, tmp_path / "adapter")
+    assert sample_group(again).digest == sample_group(policy).digest
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora_rank": 0}])
+def test_a_save_that_fails_leaves_the_earlier_adapter(mdm_folder, tmp_path, settings):
+    policy = make_policy(mdm_folder, **settings)
+    save_adapter(policy, tmp_path / "adapter")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    policy.load_adapter(noisy_adapter(policy, scale=0.02))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # as a full disk
+    try:
+        with pytest.raises((OSError, SafetensorError)):
+            save_adapter(policy, tmp_path / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()} == before
+
+
+def test_without_a_folder_the_base_model_samples(mdm_folder):
+    settings = make_policy(mdm_folder).settings
+    assert sample_group(load_policy(settings, None)).digest == sample_group(make_policy(mdm_folder)).digest
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
+def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, damage):
+    save_adapter(policy, tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    if damage != "missing":
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2] if damage == "truncated" else b"")
+    with pytest.raises(InputError) as caught:
+        load_policy(policy.settings, tmp_path)
+    assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_another_model_is_refused(mdm_folder, policy, tmp_path, tiny):
+    save_adapter(policy, tmp_path / "adapter")
+    shallow = tiny.write_mdm(tmp_path / "mdm")
+    state = torch.load(shallow / "model000000123.pt", weights_only=True)
+    state = {key: value for key, value in state.items() if ".layers.1." not in key}
+    torch.save(state, shallow / "model000000123.pt")
+    (shallow / "args.json").write_text((shallow / "args.json").read_text().replace('"layers": 2', '"layers": 1'))
+    with pytest.raises(InputError, match="do not match the policy's 12"):
+        load_policy(make_policy(shallow).settings, tmp_path / "adapter")

@@ -1,0 +1,120 @@
+"""Reading prompts: three file formats and folders of motions, and one clear line for each kind of bad file."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rollout.io.errors import InputError
+from rollout.motion.prompts import Prompt, read_prompts
+from tests.humanml_folder import WHOLE, clip, write_folder
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_a_text_file_has_one_prompt_a_line(tmp_path):
+    path = written(tmp_path / "p.txt", "# kinds\na person walks\t60\r\n\n  someone hops #2  \n \t\na man runs")
+    assert read_prompts(path, 40) == [
+        Prompt("a person walks", 60),
+        Prompt("someone hops #2", 40),
+        Prompt("a man runs", 40),
+    ]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
+    assert read_prompts(written(tmp_path / "p.txt", b"\xef\xbb\xbfa person walks\n"), 40)[0].text == "a person walks"
+
+
+def test_a_json_list_has_captions_and_lengths(tmp_path):
+    path = written(tmp_path / "p.json", '[{"caption": "a person walks", "length": 60, "id": 7}, {"caption": "hop"}]')
+    assert read_prompts(path, 40) == [Prompt("a person walks", 60), Prompt("hop", 40)]
+
+
+def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
+    rows = [{"captions": ["walk", "stroll"], "n_frames": 60, "joints": [0.0]}, {"captions": ["hop"], "n_frames": 41}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    assert read_prompts(tmp_path / "p.parquet", 40) == [Prompt("walk", 60), Prompt("stroll", 60), Prompt("hop", 41)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.txt", "", "^no prompts in .*p.txt$"),
+        ("p.txt", "# only a comment\n\n  \n", "^no prompts in "),
+        ("p.json", "[]", "^no prompts in "),
+        ("p.txt", b"a person walks\nein M\xe4nnchen\n", "p.txt: byte 20 is not UTF-8"),
+        ("p.json", b'[{"caption": "\xff"}]', "p.json: byte 14 is not UTF-8"),
+        ("p.txt", "walk\n" + "a " * 501, "p.txt, line 2: the prompt has 1001 characters, expected at most 1000"),
+        ("p.txt", "walk\t0", "line 1: length is 0, expected a positive whole number"),
+        ("p.txt", "walk\t-5", "line 1: length is '-5', expected a positive whole number"),
+        ("p.txt", "walk\tsoon", "line 1: length is 'soon', expected"),
+        ("p.txt", "walk\t", "line 1: length is '', expected"),
+        ("p.txt", "\t60", "line 1: the prompt is empty"),
+        ("p.json", "[{]", "p.json: not a JSON file"),
+        ("p.json", '{"caption": "walk"}', "found a JSON dict, expected a list"),
+        ("p.json", '[{"caption": "walk"}, {"text": "hop"}]', "prompt 2: found .*text.*expected"),
+        ("p.json", '["walk"]', "prompt 1: found 'walk', expected"),
+        ("p.json", '[{"caption": "walk", "length": 60.5}]', "prompt 1: length is 60.5, expected"),
+        ("p.json", '[{"caption": "walk", "length": true}]', "prompt 1: length is True, expected"),
+        ("p.json", '[{"caption": "walk", "length": null}]', "prompt 1: length is None, expected"),
+        ("p.json", json.dumps([{"caption": " "}]), "prompt 1: the prompt is empty"),
+        ("p.parquet", "walk\n", "p.parquet: not a readable Parquet file"),
+    ],
+)
+def test_a_bad_file_ends_in_one_line_that_names_the_place(tmp_path, name, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_prompts(written(tmp_path / name, content), 40)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"captions": ["walk"]}, "no column 'n_frames'"),
+        ({"n_frames": 60}, "no column 'captions'"),
+        ({"captions": "walk", "n_frames": 60}, "not a Parquet file of captions"),
+        ({"captions": ["walk", ""], "n_frames": 60}, "row 0: the prompt is empty"),
+        ({"captions": ["walk"], "n_frames": 0}, "row 0: length is 0"),
+    ],
+)
+def test_a_parquet_file_that_does_not_fit_is_refused(tmp_path, row, message):
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match=message):
+        read_prompts(tmp_path / "p.parquet", 40)
+
+
+def test_a_missing_file_and_another_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="prompt file not found"):
+        read_prompts(tmp_path / "nowhere.txt", 40)
+    with pytest.raises(InputError, match="no folder new_joint_vecs/ in it, expected a HumanML3D or KIT folder"):
+        read_prompts(tmp_path, 40)
+
+
+def test_a_folder_gives_the_captions_of_its_training_clips_with_tokens_and_whole_fours_of_frames(tmp_path, caplog):
+    text = WHOLE + "he turns#he/PRON turn/VERB#0.0#2.3\n" + "x" * 1001 + "#x/NOUN#0.0#0.0\nuntagged##0.0#0.0\n"
+    folder = write_folder(tmp_path, {"1": (clip(63), text), "2": (None, WHOLE)}, split="train")
+    assert read_prompts(folder, 40) == [
+        Prompt("he turns", 44, ("he/PRON", "turn/VERB")),
+        Prompt("a person walks", 60, ("a/DET", "person/NOUN", "walk/VERB")),
+        Prompt("untagged", 60),
+    ]
+    assert "train.txt: 3 prompts; skipped 1 captions of more than 1000 characters (first: 1), 1 motion files missing" in caplog.text
+
+
+def test_a_list_of_clips_is_not_read_as_prompts(tmp_path):
+    folder = write_folder(tmp_path, {"1": (clip(), WHOLE)}, split="test")
+    assert read_prompts(folder / "test.txt", 40) == [Prompt("a person walks", 48, ("a/DET", "person/NOUN", "walk/VERB"))]
+    with pytest.raises(InputError, match="train.txt: no such list of clips, found test.txt"):
+        read_prompts(folder, 40)
+
+
+def test_a_folder_without_a_usable_clip_is_one_line(tmp_path):
+    folder = write_folder(tmp_path, {"1": (clip(30), WHOLE)}, split="train")
+    with pytest.raises(InputError, match="no prompts in .*train.txt; skipped 1 motions outside 40 to 199 frames") as caught:
+        read_prompts(folder, 40)
+    assert "\n" not in str(caught.value)
