@@ -1,6 +1,7 @@
 """A run's `adapter/` folder: PEFT's format for an adapter, one safetensors file for a fully trained denoiser."""
 
 import dataclasses
+import json
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from rollout.io.files import replace_file
 from rollout.io.text_files import read_json
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 
+# What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set.
+FREE = {
+    "r", "lora_alpha", "target_modules", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode",
+    "peft_version", "lora_dropout", "megatron_core", "qalora_group_size",
+}  # fmt: skip
+PLAIN = {"peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"']}
+UNSET = ["null", "false", "{}", "[]"]
 CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", "denoiser.safetensors"
 
 
@@ -37,7 +45,7 @@ def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
 def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str = "cpu") -> MotionDiffusionPolicy:
     """The policy of `settings` with the adapter in `folder` (None: the base model, with a zero adapter).
 
-    Rank, alpha and targets are the folder's. Raises InputError naming the file that is missing, damaged or does not fit.
+    Rank, alpha and targets are the folder's, whose adapter PEFT may have trained for another program. Raises InputError naming the file that is missing, damaged or does not fit.
     """
     if folder is None:
         policy = MotionDiffusionPolicy(settings, device)
@@ -86,4 +94,10 @@ def _read_config(file: Path) -> dict:
     if type(rank) is not int or rank < 1 or not scaled or not named:
         found = f"r {rank!r}, lora_alpha {alpha!r}, target_modules {targets!r}"
         raise InputError(f"{file}: found {found}, expected a whole number, a number and a list of names")
+    for key, value in config.items():
+        if key not in FREE and json.dumps(value) not in PLAIN.get(key, []) + UNSET:
+            known = "plain LoRA (r, lora_alpha, a list of target_modules, use_rslora)"
+            raise InputError(f"{file}: found {key} {value!r}, expected {known}; PEFT can merge such an adapter into its model")
+    if config.get("use_rslora"):
+        alpha *= rank**0.5  # PEFT then divides by the root of the rank
     return {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": tuple(sorted(targets))}

@@ -6,7 +6,7 @@ import resource
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from rollout.adapter import Adapter
@@ -187,6 +187,62 @@ def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, d
     with pytest.raises(InputError) as caught:
         load_policy(policy.settings, tmp_path)
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def adapter_by_peft(mdm_folder, folder, **options) -> None:
+    """What PEFT itself saves of a LoRA with these options that has been trained a little."""
+    config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q", "linear1"]} | options)
+    model = get_peft_model(load_checkpoint(mdm_folder).denoiser, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"use_rslora": True}, {"init_lora_weights": "gaussian"}, {"init_lora_weights": False}, {"lora_dropout": 0.3},
+        {"target_modules": "all-linear"},
+    ],
+)  # fmt: skip
+def test_an_adapter_that_peft_made_is_what_peft_makes_of_it(mdm_folder, policy, tmp_path, options):
+    adapter_by_peft(mdm_folder, tmp_path, **options)
+    theirs = PeftModel.from_pretrained(load_checkpoint(mdm_folder).denoiser, str(tmp_path)).eval()
+    x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
+    ours = load_policy(policy.settings, tmp_path)
+    torch.testing.assert_close(ours.denoiser(x, t, text), theirs(x, t, text), atol=1e-5, rtol=0)
+    save_adapter(ours, tmp_path / "again")
+    assert torch.equal(load_policy(policy.settings, tmp_path / "again").denoiser(x, t, text), ours.denoiser(x, t, text))
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("use_dora", True), ("alpha_pattern", {"linear1": 64}), ("rank_pattern", {"linear1": 2}), ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "olora"), ("bias", "all"), ("bias", "lora_only"), ("modules_to_save", ["k"]), ("exclude_modules", ["k"]),
+        ("lora_bias", True), ("target_modules", ".*linear1"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_be_ignored_is_refused_by_name(mdm_folder, policy, tmp_path, option, value):
+    adapter_by_peft(mdm_folder, tmp_path, **{option: value})
+    with pytest.raises(InputError, match=f"adapter_config.json: found .*{option} ") as caught:
+        load_policy(policy.settings, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [("layers_to_transform", [0]), ("layers_to_transform", 0), ("fan_in_fan_out", True), ("peft_type", "ADALORA"), ("of_tomorrow", 1)],
+)
+def test_an_option_that_a_file_states_is_never_passed_over(policy, tmp_path, option, value):
+    save_adapter(policy, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, option: value}))
+    with pytest.raises(InputError, match=f"found {option} "):
+        load_policy(policy.settings, tmp_path)
 
 
 def test_an_adapter_of_another_model_is_refused(mdm_folder, policy, tmp_path, tiny):
