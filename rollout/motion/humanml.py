@@ -98,6 +98,15 @@ def read_split(file: Path, skipped: Skipped) -> Iterator[CaptionedMotion]:
             yield from _captioned(name, motion, lines, skipped)
 
 
+def read_caption(line: str) -> tuple[Caption, float, float]:
+    """A line of texts/, caption#word/POS ...#from#to, and its span in seconds. ValueError for another."""
+    text, tags, *span = line.strip().split("#")
+    start, end = (0.0 if math.isnan(float(second)) else float(second) for second in span)
+    if any(token.count("/") != 1 for token in tags.split()):
+        raise ValueError(tags)
+    return Caption(text.strip(), tuple(tags.split())), start, end
+
+
 def _read_names(file: Path) -> list[str]:
     for part in (MOTIONS, TEXTS):
         if not (file.parent / part).is_dir():
@@ -123,17 +132,13 @@ def _captioned(name: str, motion: np.ndarray, lines: list[str], skipped: Skipped
             continue
         where = f"{TEXTS}/{name}.txt, line {number}"
         try:
-            text, tags, *span = line.strip().split("#")
-            caption = Caption(text.strip(), tuple(tags.split()))
-            start, end = (0.0 if math.isnan(float(second)) else float(second) for second in span)
+            caption, start, end = read_caption(line)
             first, last = int(start * FPS), int(end * FPS)
         except (ValueError, OverflowError):
             skipped.add("captions not of the form caption#word/POS ...#from#to", where)
             continue
         if not caption.text:
             skipped.add("empty captions", where)
-        elif any(token.count("/") != 1 for token in caption.tokens):
-            skipped.add("captions with a token that is not word/POS", where)
         elif start == end == 0:
             whole.append(caption)
         elif first < 0 or not SHORTEST[motion.shape[1]] <= len(motion[first:max(last, 0)]) <= LONGEST:

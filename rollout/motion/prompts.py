@@ -1,6 +1,9 @@
-"""Where prompts come from: a text file, a JSON list, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
+"""Where prompts come from: text, JSON, JSON lines, CSV, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
 
+import csv
+import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +13,14 @@ import pyarrow as pa
 from rollout.io.errors import InputError
 from rollout.io.parquet import read_table
 from rollout.io.text_files import is_text, read_json
-from rollout.motion.humanml import Skipped, is_split_file, read_split
+from rollout.motion.humanml import Skipped, is_split_file, read_caption, read_split
+from rollout.motion.skeleton import FPS
 
 log = logging.getLogger(__name__)
 MAX_CHARACTERS = 1000
+# Lines that other projects write and that hold more than a caption, or none: a number or a clip's name first (its length? its
+# place?), a list's or a file's punctuation, a key, an address, a number or nothing behind a comma.
+NO_CAPTION = re.compile(r"^\w*\d|^\W|^\w+\s*[:=]|[][{}<>\t]|://|[,;|]\W*([\d.]+\s*\w*|n/?an?|none|\w*length|\w*frames)?\W*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,15 @@ class Prompt:
 def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
     """All prompts of a file or folder, in its order; the suffix tells the format of a file.
 
-    * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`
+    * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`. .jsonl: one of them a line
+    * .csv: a line of names, of which caption and length are read; length may be missing
     * .parquet: columns captions (list of strings) and n_frames; one prompt a caption
     * a folder in HumanML3D's layout (`rollout.motion.humanml`): its train.txt; one prompt a caption, with its tokens and
       its motion's length rounded down to whole fours of frames. A file such as DIR/test.txt beside the folders of the
       clips is taken as the list of clips it is. What cannot be used is skipped, counted and logged
-    * anything else is UTF-8 text, one prompt a line, optionally followed by a tab and its length in frames; lines that
-      are blank or start with # are skipped
+    * anything else is UTF-8 text, one prompt a line, quoted or not, optionally followed by a tab or # and its length in
+      frames (#NA: `default_length`); or a HumanML3D caption, caption#word/POS ...#from#to, with its tokens and the length of
+      its span. Lines that are blank or start with # are skipped. A line that may be more than a caption is refused
 
     Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
     empty or overlong caption and for a length that is no positive whole number.
@@ -44,7 +53,7 @@ def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
         return _from_split(path / "train.txt" if path.is_dir() else path)
     if not path.is_file():
         raise InputError(f"{path}: prompt file not found")
-    formats = {".json": _from_json, ".parquet": _from_parquet}
+    formats = {".json": _from_json, ".jsonl": _from_json_lines, ".csv": _from_csv, ".parquet": _from_parquet}
     try:
         found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length))
     except UnicodeDecodeError as error:
@@ -53,14 +62,37 @@ def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
         raise InputError(f"{path}: not readable ({error.strerror or error})") from None
     if not found:
         raise InputError(f"no prompts in {path}")
-    return [_checked(where, text, length) for where, text, length in found]
+    return [_checked(*each) for each in found]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where it stands, and what it holds, of each line that holds anything."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip(" \r")
 
 
 def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            text, tab, length = line.strip(" \r").partition("\t")
-            yield f"{path}, line {number}", text, _whole_number(length) if tab else default_length
+    for where, line in _lines(path):
+        if line.lstrip().startswith("#"):
+            continue
+        text, length, tokens = line, default_length, ()
+        if line.count("#") == 3:
+            try:
+                caption, start, end = read_caption(line)
+                text, tokens = caption.text, caption.tokens
+                length = int(end * FPS) - int(start * FPS) if start or end else default_length
+            except (ValueError, OverflowError):
+                raise InputError(f"{where}: found {line[:60]!r}, expected caption#word/POS ...#from#to") from None
+        elif stated := re.fullmatch(r"(.*?)(?:\t|(?<=\S)#(?=\d+$|NA$))(.*)", line):
+            text = stated[1]
+            length = default_length if stated[2] == "NA" else _whole_number(stated[2])
+        text = text.strip()
+        if len(text) > 1 and text[0] == text[-1] in "\"'" and text[0] not in text[1:-1]:
+            text = text[1:-1].strip()
+        if len(text) <= MAX_CHARACTERS and ("#" in text or NO_CAPTION.search(text)):
+            raise InputError(f"{where}: found {text[:60]!r}, expected a caption alone, then a tab and its frames if they are stated")
+        yield where, text, length, tokens
 
 
 def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
@@ -68,10 +100,38 @@ def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
     if not isinstance(entries, list):
         raise InputError(f"{path}: found a JSON {type(entries).__name__}, expected a list of prompts")
     for number, entry in enumerate(entries, start=1):
-        where = f"{path}, prompt {number}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
-            raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
-        yield where, entry["caption"], entry.get("length", default_length)
+        yield _entry(f"{path}, prompt {number}", entry, default_length)
+
+
+def _from_json_lines(path: Path, default_length: int) -> Iterator[tuple]:
+    for where, line in _lines(path):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: not JSON ({str(error)[:120]})") from None
+        yield _entry(where, entry, default_length)
+
+
+def _entry(where: str, entry: object, default_length: int) -> tuple:
+    if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
+        raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
+    return where, entry["caption"], entry.get("length", default_length)
+
+
+def _from_csv(path: Path, default_length: int) -> Iterator[tuple]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            names = next(rows, ["caption"])
+            if names.count("caption") != 1 or names.count("length") > 1:
+                raise InputError(f"{path}, line 1: found columns {str(names)[:100]}, expected caption, and length or none")
+            for row in filter(None, rows):
+                where, cells = f"{path}, line {rows.line_num}", dict(zip(names, row))
+                if len(row) != len(names):
+                    raise InputError(f"{where}: found {len(row)} cells, expected {len(names)} as in line 1")
+                yield where, cells["caption"], _whole_number(cells["length"]) if "length" in cells else default_length
+        except csv.Error as error:
+            raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
 
 
 def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
@@ -108,7 +168,7 @@ def _whole_number(text: str) -> int | str:
     return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
 
 
-def _checked(where: str, text: str, length: object) -> Prompt:
+def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()) -> Prompt:
     text = text.strip()
     if not text:
         raise InputError(f"{where}: the prompt is empty")
@@ -116,6 +176,8 @@ def _checked(where: str, text: str, length: object) -> Prompt:
         raise InputError(f"{where}: the prompt has {len(text)} characters, expected at most {MAX_CHARACTERS}")
     if not is_text(text):
         raise InputError(f"{where}: the prompt {text[:60]!r} holds a NUL or half a character, expected Unicode text")
+    if "#" in text:  # which ends a caption in every file of this trade
+        raise InputError(f"{where}: found {text[:60]!r}, expected a caption without #, and its length beside it")
     if type(length) is not int or length < 1:
         raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
-    return Prompt(text, length)
+    return Prompt(text, length, tokens)

@@ -26,8 +26,8 @@ class Reader(Points):
 @pytest.fixture
 def bank(tmp_path):
     """Distractors at 10, 20, 30 and 40."""
-    path = tmp_path / "bank.txt"
-    path.write_text("10\n20\n30\n40\n")
+    path = tmp_path / "bank.csv"
+    path.write_text("caption\n10\n20\n30\n40\n")
     return str(path)
 
 
@@ -60,13 +60,13 @@ def test_only_the_first_distractors_count_and_they_stay_the_same(bank):
 
 
 def test_captions_that_cannot_be_read_are_left_out_and_reported(tmp_path, caplog):
-    path = tmp_path / "bank.txt"
-    path.write_text("10\nsomersault\n10\n20\n30\n")
+    path = tmp_path / "bank.csv"
+    path.write_text("caption\n10\nsomersault\n10\n20\n30\n")
     with caplog.at_level(logging.WARNING):
         score = RPrecision(Reader(), 1, 3, str(path))
     assert score.captions == ["10", "20", "30"]  # once each
     assert "1 captions cannot be read, such as 'somersault'" in caplog.text
-    with pytest.raises(InputError, match="bank .*bank.txt: 3 captions can be read, expected 4; prompt 'somersault'"):
+    with pytest.raises(InputError, match="bank .*bank.csv: 3 captions can be read, expected 4; prompt 'somersault'"):
         RPrecision(Reader(), 1, 4, str(path))
 
 

@@ -35,6 +35,7 @@ def check_prompts(path):
     if not isinstance(found, str):
         for prompt in found:
             assert prompt.text.encode() and type(prompt.length) is int and prompt.length > 0
+            assert "#" not in prompt.text
         pa.array([prompt.text for prompt in found])
 
 
@@ -54,6 +55,28 @@ def test_prompts_of_any_json(place, entries):
         check_prompts(path)
 
 
+@given(
+    before=st.sampled_from(["", "12", "1. ", "M7", "- ", '"', '{"caption": "']),
+    after=st.sampled_from(["", '"', '"}', "132", "132.5", "NA", "a/DET b/NOUN#0.0#1.0", "60 frames"]),
+    first=st.sampled_from(["", "#", "\t", ",", ", ", ";", " | ", " "]),
+    last=st.sampled_from(["#", "\t", ",", ", ", ";", " | "]),
+    name=st.sampled_from(["p.txt", "p.md"]),
+)
+def test_what_stands_around_a_caption_is_never_taken_for_a_part_of_it(place, before, first, last, after, name):
+    for line in {f"{before}{first}a person walks", f"a person walks{last}{after}", f"{before}{first}a person walks{last}{after}"}:
+        with changed(place / name, f"{line}\n".encode()) as path:
+            found = survives(lambda: read_prompts(path, 40), path)
+            assert isinstance(found, str) or {prompt.text for prompt in found} <= {"a person walks"}, (line, found)
+
+
+@given(rows=st.lists(st.lists(TEXTS, max_size=3), max_size=4), odd=st.binary(max_size=60))
+@pytest.mark.parametrize("name, first", [("p.csv", b"caption,length\n"), ("p.csv", b""), ("p.jsonl", b'{"caption": "walks"}\n')])
+def test_prompts_of_any_csv_and_json_lines(place, name, first, rows, odd):
+    for content in ("\n".join(map(",".join, rows)).encode("utf-8", "surrogatepass"), odd):
+        with changed(place / name, first + content) as path:
+            check_prompts(path)
+
+
 @given(data=st.data())
 def test_prompts_of_any_parquet(place, data):
     captions = st.lists(st.none() | TEXTS.filter(lambda text: "\ud800" not in text), max_size=3)
@@ -67,7 +90,7 @@ def test_prompts_of_any_parquet(place, data):
         check_prompts(path)
 
 
-@pytest.mark.parametrize("name", ["p.txt", "p.json"])
+@pytest.mark.parametrize("name", ["p.txt", "p.json", "p.jsonl", "p.csv"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -78,6 +101,8 @@ def test_prompts_of_any_parquet(place, data):
         b"9" * 10_000,
         b'[{"caption": "\\ud800"}]',
         b"walks\t" + b"9" * 5000,
+        b"walks," + b"9" * 5_000_000 + b"!",
+        b"walks#" * 1_000_000,
     ],
 )
 def test_prompts_of_one_long_odd_line(tmp_path, name, content):

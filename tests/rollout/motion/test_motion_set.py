@@ -89,7 +89,7 @@ BAD_CLIPS = {
     "words for seconds": (clip(), "walk#walk/VERB#now#then\n", "captions not of the form"),
     "endless": (clip(), "walk#walk/VERB#0.0#inf\n", "captions not of the form"),
     "empty caption": (clip(), " #walk/VERB#0.0#0.0\n", "empty captions"),
-    "half tagged": (clip(), "he walks#he walk/VERB#0.0#0.0\n", "token that is not word/POS"),
+    "half tagged": (clip(), "he walks#he walk/VERB#0.0#0.0\n", "not of the form caption#word/POS"),
     "backwards": (clip(), "walk#walk/VERB#2.0#1.0\n", "spans outside 40 to 199 frames"),
     "from nowhere": (clip(), "walk#walk/VERB#-2.4#2.4\n", "spans outside 40 to 199 frames"),
     "without an end": (clip(), "walk#walk/VERB#1.0#nan\n", "spans outside 40 to 199 frames"),

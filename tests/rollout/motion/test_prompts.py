@@ -18,12 +18,67 @@ def written(path: Path, content: str | bytes) -> Path:
 
 
 def test_a_text_file_has_one_prompt_a_line(tmp_path):
-    path = written(tmp_path / "p.txt", "# kinds\na person walks\t60\r\n\n  someone hops #2  \n \t\na man runs")
+    path = written(tmp_path / "p.txt", "# kinds\na person walks\t60\r\n\n  someone hops 2 times  \n \t\na man, slowly, runs")
     assert read_prompts(path, 40) == [
         Prompt("a person walks", 60),
-        Prompt("someone hops #2", 40),
-        Prompt("a man runs", 40),
+        Prompt("someone hops 2 times", 40),
+        Prompt("a man, slowly, runs", 40),
     ]
+
+
+TAGGED = ("a/DET", "person/NOUN", "walk/VERB")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\n\n \r\n", ""])
+@pytest.mark.parametrize(
+    ("line", "length", "tokens"),
+    [
+        ("a person walks", 40, ()), ("a person walks\t132", 132, ()), ("a person walks#132", 132, ()), ("a person walks#NA", 40, ()),
+        ('"a person walks"', 40, ()), ("'a person walks'\t132", 132, ()), ('"a person walks"#132', 132, ()),
+        (WHOLE.strip(), 40, TAGGED), (WHOLE.strip().replace("#0.0#0.0", "#1.5#4.0"), 50, TAGGED),
+        (WHOLE.strip().replace("#0.0#0.0", "#nan#nan"), 40, TAGGED), ("a person walks##0.0#0.0", 40, ()),
+    ],
+)  # fmt: skip
+def test_lines_of_other_projects_are_read_as_they_meant_them(tmp_path, line, length, tokens, ending):
+    expected = [Prompt("a person walks", length, tokens)]
+    assert read_prompts(written(tmp_path / "p.txt", f"{line}{ending}"), 40) == expected
+    assert read_prompts(written(tmp_path / "p.txt", f"\ufeff{line}{ending or chr(10)}{line}{ending}"), 40) == expected * 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a person walks #132", "a person walks#132#", "a person walks#6.6", "a person walks#132 frames", "#132#a person walks\nwalk#",
+        "a person walks#a person#0.0#0.0", "a person walks#a/DET#0.0", "a person walks#a/DET#now#0.0", "a person walks#a/DET#4.0#1.0",
+        "132#a person walks", "132\ta person walks", "132,a person walks", "132, a person walks", "132 a person walks", "50 a man kicks",
+        "1. a person walks", "1) a person walks", "(1) a person walks", "[1] a person walks", "1: a person walks", "1 - a person walks",
+        "- a person walks", "* a person walks", "\u2022 a person walks", "> a person walks", "000021", "M000021", "M000021,a person walks",
+        "000021\ta person walks\t60", "a person walks\t60\t3", "a person walks,132", "a person walks, 132", "a person walks;132",
+        "a person walks | 6.5", "a person walks, 6.5 s", '"a person walks",132', '"a person walks",', '"a person ""walks"""', '["a person walks",',
+        '{"caption": "a person walks", "length": 60}', "caption,length", "caption;n_frames", "caption: a person walks", "text = walks",
+        "<html>", "version https://git-lfs.github.com/spec/v1",
+    ],
+)  # fmt: skip
+def test_a_line_that_may_be_more_than_a_caption_is_refused_with_its_number(tmp_path, line):
+    with pytest.raises(InputError, match="p.txt, line [23]: ") as caught:
+        read_prompts(written(tmp_path / "p.txt", f"a man runs\n{line}\na man hops\n"), 40)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["turns 180", "a person steps left, right, left", "a T-pose, then 3 jumps", "someone says 'hi'", "un garçon saute"])
+def test_captions_with_numbers_and_commas_are_captions(tmp_path, line):
+    assert read_prompts(written(tmp_path / "p.txt", line), 40) == [Prompt(line, 40)]
+
+
+def test_csv_is_read_by_the_names_in_its_first_line(tmp_path):
+    content = '\ufeffid,length,caption\r\n7,60,"walks, then stops"\r\n\r\n8,44,a man runs\r\n'
+    assert read_prompts(written(tmp_path / "p.csv", content), 40) == [Prompt("walks, then stops", 60), Prompt("a man runs", 44)]
+    assert read_prompts(written(tmp_path / "p.csv", "caption\nwalks"), 40) == [Prompt("walks", 40)]
+
+
+def test_json_lines_are_json_a_line(tmp_path):
+    content = '\ufeff{"caption": "a person walks", "length": 60}\r\n\r\n{"caption": "hop"}\n'
+    assert read_prompts(written(tmp_path / "p.jsonl", content), 40) == [Prompt("a person walks", 60), Prompt("hop", 40)]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
@@ -63,6 +118,21 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.json", '[{"caption": "walk", "length": true}]', "prompt 1: length is True, expected"),
         ("p.json", '[{"caption": "walk", "length": null}]', "prompt 1: length is None, expected"),
         ("p.json", json.dumps([{"caption": " "}]), "prompt 1: the prompt is empty"),
+        ("p.json", '[{"caption": "walk#132"}]', "prompt 1: found 'walk#132', expected a caption without #"),
+        ("p.jsonl", '{"caption": "walk"}\n{"caption"', "p.jsonl, line 2: not JSON"),
+        ("p.jsonl", "[" * 100_000, "p.jsonl, line 1: not JSON"),
+        ("p.jsonl", '"walk"', "p.jsonl, line 1: found 'walk', expected"),
+        ("p.jsonl", '{"caption": "walk", "length": "60"}', "p.jsonl, line 1: length is '60', expected"),
+        ("p.csv", "", "^no prompts in "),
+        ("p.csv", "caption,length\n", "^no prompts in "),
+        ("p.csv", "a person walks,60\n", r"p.csv, line 1: found columns \['a person walks', '60'\], expected caption"),
+        ("p.csv", "caption;length\nwalk;60", "p.csv, line 1: found columns"),
+        ("p.csv", "caption,length\nwalk,60\nwalk, then stop,60", "p.csv, line 3: found 3 cells, expected 2"),
+        ("p.csv", "caption,length\nwalk", "p.csv, line 2: found 1 cells, expected 2"),
+        ("p.csv", "caption,length\nwalk,", "p.csv, line 2: length is '', expected"),
+        ("p.csv", "caption,length\nwalk,3.5", "p.csv, line 2: length is '3.5', expected"),
+        ("p.csv", "caption\nwalk#60", "p.csv, line 2: found 'walk#60', expected a caption without #"),
+        ("p.csv", 'caption\n"walk', "p.csv, line 2: not CSV"),
         ("p.parquet", "walk\n", "p.parquet: not a readable Parquet file"),
     ],
 )
