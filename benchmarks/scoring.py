@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     sampled = [policy.sample(request) for request in plan.rollout_requests(0)[:DIFFERENT]]
     groups = [sampled[i % len(sampled)] for i in range(args.groups)]
     judge, _ = config.reward.chosen_judge()
-    scorer, _ = load_reward_and_judge(config.reward.parsed(), judge, config.reward.paths())
+    scorer, _ = load_reward_and_judge(config.reward.parsed(), judge, config.reward)
 
     def embedded_once() -> None:
         for group in groups:

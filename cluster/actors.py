@@ -83,7 +83,7 @@ class RewardActor(Process):
         """folder: where the modules of the user lie, as the driver sees them."""
         use_folder(folder)
         reward, (judge, _) = config.reward, config.reward.chosen_judge()
-        self.scorer, self.judge = load_reward_and_judge(reward.parsed(), judge, reward.paths(), own_device(threads), texts)
+        self.scorer, self.judge = load_reward_and_judge(reward.parsed(), judge, reward, own_device(threads), texts)
 
     def score(self, *groups: Group) -> list[Scores]:
         """Every component of the reward of each group, raw."""
@@ -98,7 +98,7 @@ class EvaluatorActor(Process):
     """Reads motions with both evaluators and the physics, for evaluation."""
 
     def start(self, config: EvaluateConfig, threads: int) -> None:
-        self.tmr, self.t2m = load_evaluators(config.reward.paths(), own_device(threads))
+        self.tmr, self.t2m = load_evaluators(config.reward, own_device(threads))
 
     def measure(self, features: np.ndarray, lengths: np.ndarray, generated: bool) -> Measured:
         return measure(features, lengths, self.tmr, self.t2m, keep_tail=generated)

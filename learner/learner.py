@@ -1,6 +1,5 @@
 """The learner: scored groups in, a new adapter out."""
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,7 +114,7 @@ class Learner:
         """New values for some of `ADAPTABLE`, from the next update on."""
         for name, value in changes.items():
             held_by = ADAPTABLE[name]
-            setattr(self, held_by, dataclasses.replace(getattr(self, held_by), **{name: value}))
+            setattr(self, held_by, getattr(self, held_by).replace(**{name: value}))
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate
 

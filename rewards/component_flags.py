@@ -1,36 +1,29 @@
 """Flags that make reward components: `--reward.components.NAME.KEY VALUE`, and those of the original implementation."""
 
-from typing import Any
+from typing import Any, Literal
 
 from rewards.components import DEFAULT
 from rollout.io.errors import InputError
+from rollout.io.settings import Section, option
 from rollout.io.text_files import parse_yaml
 
-PREFIX = "--reward.components."
-# Flags of the original implementation: name, what is expected, help.
-SHORTHANDS = {
-    "--reward_model_type": (("tmr", "mdm", "t2m"), "evaluator that the reward is made of; mdm and t2m are one"),
-    "--reward_type": (("cosine", "matching", "r_precision", "combined"), "how its embeddings become a score"),
-    "--tmr_similarity_type": (("cosine", "euclidean"), "of TMR's matching"),
-    "--tmr_normalization": (("linear", "exponential", "sigmoid"), "how TMR's matching maps a distance to a score"),
-    "--tmr_max_distance": (float, "distance that scores 0 in the linear mapping"),
-    "--tmr_scale": (float, "scale of the exponential and sigmoid mappings"),
-}
-OPTIONS = {
-    "--tmr_similarity_type": "similarity", "--tmr_normalization": "mapping", "--tmr_max_distance": "max_distance",
-    "--tmr_scale": "scale",
-}  # fmt: skip
+COMPONENTS = "reward.components"
+PREFIX = f"--{COMPONENTS}."
+OPTIONS = {"tmr_similarity_type": "similarity", "tmr_normalization": "mapping", "tmr_max_distance": "max_distance", "tmr_scale": "scale"}
 TYPES = {"tmr": ("cosine", "matching"), "t2m": ("matching", "r_precision", "combined")}
 
 Components = dict[str, dict[str, Any]]
 
 
-def show_component_flags(group, text: str, keep: type) -> None:
-    """Adds them to a group of an argparse parser; those of components for `--help` alone."""
-    group.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", dest="", help=text)
-    for flag, (wanted, meaning) in SHORTHANDS.items():
-        shown = "NUMBER" if wanted is float else "{" + ",".join(wanted) + "}"
-        group.add_argument(flag, dest=flag, action=keep, metavar=shown, help=f"{meaning}; a shorthand that makes components")
+class Shorthands(Section):
+    """Flags of the original implementation, which make components."""
+
+    reward_model_type: Literal["tmr", "mdm", "t2m"] | None = option(None, "evaluator that the reward is made of; mdm and t2m are one")
+    reward_type: Literal["cosine", "matching", "r_precision", "combined"] | None = option(None, "how its embeddings become a score")
+    tmr_similarity_type: Literal["cosine", "euclidean"] | None = option(None, "of TMR's matching")
+    tmr_normalization: Literal["linear", "exponential", "sigmoid"] | None = option(None, "how TMR's matching maps a distance to a score")
+    tmr_max_distance: float | None = option(None, "distance that scores 0 in the linear mapping")
+    tmr_scale: float | None = option(None, "scale of the exponential and sigmoid mappings")
 
 
 def take_component_flags(argv: list[str]) -> tuple[list[str], Components]:
@@ -73,28 +66,19 @@ def from_shorthands(given: dict[str, str]) -> Components:
     """The components that the original's flags (flag to text) ask for: {} without any. InputError for what does not fit."""
     if not given:
         return {}
-    values = {flag: _checked(flag, text) for flag, text in given.items()}
-    evaluator = "tmr" if values.get("--reward_model_type", "tmr") == "tmr" else "t2m"
-    options = {OPTIONS[flag]: value for flag, value in values.items() if flag in OPTIONS}
-    kind = values.get("--reward_type") or ("cosine" if evaluator == "tmr" and not options else "matching")
+    try:
+        asked = Shorthands(**{flag.removeprefix("--"): text for flag, text in given.items()})
+    except InputError as error:
+        raise InputError(f"--{error}") from None
+    evaluator = "tmr" if asked.reward_model_type in (None, "tmr") else "t2m"
+    options = {OPTIONS[name]: value for name, value in asked if name in OPTIONS and value is not None}
+    kind = asked.reward_type or ("cosine" if evaluator == "tmr" and not options else "matching")
     if kind not in TYPES[evaluator]:
         raise InputError(f"--reward_type: found {kind!r}, {evaluator} has {', '.join(TYPES[evaluator])}")
     if options and (evaluator, kind) != ("tmr", "matching"):
-        flag = next(flag for flag in values if flag in OPTIONS)
+        flag = next(flag for flag in given if flag.removeprefix("--") in OPTIONS)
         raise InputError(f"{flag}: found with {evaluator}.{kind}, expected --reward_model_type tmr --reward_type matching")
     return {evaluator: {"path": f"{evaluator}.{kind}", "weight": 1.0, **options}, "foot_skate": dict(DEFAULT["foot_skate"])}
-
-
-def _checked(flag: str, text: str) -> str | float:
-    wanted, _ = SHORTHANDS[flag]
-    if wanted is not float:
-        if text not in wanted:
-            raise InputError(f"{flag}: found {text!r}, expected one of {', '.join(wanted)}")
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{flag}: found {text!r}, expected a number") from None
 
 
 def _value(text: str) -> Any:

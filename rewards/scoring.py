@@ -10,7 +10,7 @@ import numpy as np
 
 from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.motion.texts import Embedded
 from rewards.registry import KINDS, build, evaluators_of, told
 from rewards.reward import Evaluator, Motions, Reward
@@ -67,7 +67,7 @@ class Scorer:
 
 
 def load_reward_and_judge(
-    components: dict[str, Component], judge: str, paths: EvaluatorPaths, device: str = "cpu", texts: Embedded | None = None
+    components: dict[str, Component], judge: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None
 ) -> tuple[Scorer, Evaluator]:
     """Both of a run; an evaluator that several read is loaded once. Raises InputError for what cannot be loaded."""
     evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))

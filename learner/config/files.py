@@ -1,37 +1,21 @@
 """Settings as YAML files say them: dotted keys, each with where it stands, and raw values."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewards.component_flags import Components, merged, of_file
+from pydantic.fields import FieldInfo
+
+from rewards.component_flags import COMPONENTS, Components, merged, of_file
 from rollout.io.command import did_you_mean
 from rollout.io.errors import InputError
 from rollout.io.text_files import parse_yaml
 
-COMPONENTS = "reward.components"
-# In a file, `lora: false` and `objective: trajectory` stand for the section's first setting.
-SHORTHAND = {"lora": "lora.enabled", "objective": "objective.kind"}
-
 Values = dict[str, tuple[str, Any]]  # by dotted key: where it stands, for messages, and its raw value
 
 
-def read_files(paths: Iterable[str | Path], settings: dict) -> tuple[Values, Components]:
-    """The values of all files, of which the later wins, and the components of their rewards."""
-    values: Values = {}
-    components: Components = {}
-    for path in paths:
-        values.update(_read_yaml(Path(path), settings))
-        where, found = values.pop(COMPONENTS, ("", None))
-        components = merged(components, of_file(found, where))
-        where, found = values.pop("resume", ("", None))
-        if found is not None:
-            raise InputError(f"{where}: found {found!r}, expected it as the flag --resume")
-    return values, components
-
-
-def _read_yaml(path: Path, settings: dict) -> Values:
-    """Dotted keys of the file, each with where it stands for messages, and its raw value."""
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """What the file holds: sections, or keys of none."""
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -40,21 +24,37 @@ def _read_yaml(path: Path, settings: dict) -> Values:
         raise InputError(f"--config: cannot read {path} as text ({type(error).__name__})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | None):
         raise InputError(f"{path}: found a {type(content).__name__}, expected keys and values such as `iterations: 60`")
-    values = {}
+    return content or {}
+
+
+def values_of(files: Mapping[Path, dict], settings: Mapping[str, FieldInfo]) -> tuple[Values, Components]:
+    """The values of all files, of which the later wins, and the components of their rewards."""
+    values: Values = {}
+    components: Components = {}
+    for path, content in files.items():
+        values |= _values(path, content, settings)
+        where, found = values.pop(COMPONENTS, ("", None))
+        components = merged(components, of_file(found, where))
+        where, found = values.pop("resume", ("", None))
+        if found is not None:
+            raise InputError(f"{where}: found {found!r}, expected it as the flag --resume")
+    return values, components
+
+
+def _values(path: Path, content: dict, settings: Mapping[str, FieldInfo]) -> Values:
     sections = {key.partition(".")[0] for key in settings if "." in key}
+    # As their flags do, `lora: false` and `objective: trajectory` stand for one setting of the section.
+    short = {flag.removeprefix("--"): key for key, field in settings.items() for flag in field.json_schema_extra["flags"]}
+    values = {}
     for key, value in content.items():
-        if key in sections and value is None:
-            continue
         if key in sections and isinstance(value, dict):
             values |= {f"{key}.{inner}": item for inner, item in value.items()}
-        elif key in sections and key not in SHORTHAND:
+        elif key in sections and value is not None and key not in short:
             raise InputError(f"{path}: {key}: found {value!r}, expected a section of keys and values")
-        else:
-            values[SHORTHAND.get(key, str(key))] = value
+        elif key not in sections or value is not None:
+            values[short[key] if key in sections else str(key)] = value
     for key in values:
         if key not in settings:
             raise InputError(f"{path}: unknown key {key}{did_you_mean(key, settings)}")

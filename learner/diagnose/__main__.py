@@ -1,7 +1,6 @@
 """`python -m learner.diagnose RUN`: reads what is left of a run and says what happened, why, and what to do next."""
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -34,7 +33,7 @@ exit status: 0 explained, 2 bad input (one line says which)"""
 def diagnose(record: Record) -> tuple[list[str], list[Finding]]:
     """The explanation, line by line, and the findings that the monitor makes of the record's metrics."""
     config = record.config or Config()
-    health = config.health if config.health.preset != "none" else dataclasses.replace(config.health, preset="default")
+    health = config.health if config.health.preset != "none" else config.health.replace(preset="default")
     monitor = Monitor(health, config.objective, config.optimizer)
     findings = [finding for row in record.rows for finding in monitor.observe(int(row["iteration"]), without_iteration(row))]
     ended = ending(record)

@@ -12,7 +12,7 @@ from learner.evaluate.protocol import Batch, RealData, RealStored, Replications
 from learner.evaluate.settings import POOL, EvaluateConfig
 from learner.run.plan import ASSETS, base_settings
 from rewards.motion.evaluators import load_evaluators
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
@@ -76,7 +76,7 @@ class Evaluation:
         models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))
-        tmr, t2m = load_evaluators(config.reward.paths())
+        tmr, t2m = load_evaluators(config.reward)
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
         encoded = {}
@@ -124,7 +124,7 @@ def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
         if len(motions.motions) // POOL < config.pools:
             notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
         return real, notes
-    if config.reward.paths() != EvaluatorPaths():
+    if config.reward != Evaluators():
         raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
     prompts = read_prompts(ASSETS / "heldout_prompts.json", frames)
     longest = max(prompt.length for prompt in prompts)

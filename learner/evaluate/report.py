@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from learner.config.parse import to_dict
 from learner.evaluate.measures import METRICS, T2M_METRICS
 from learner.evaluate.settings import POOL, EvaluateConfig
 from learner.run.pictures import intervals_png
@@ -66,7 +65,7 @@ class EvaluationReport:
         rows = [
             {"name": row.name, "adapter": row.source, "adapter_sha256": row.sha256, "metrics": row.summary()} for row in self.rows
         ]
-        settings, config = to_dict(self.config), self.config
+        settings, config = self.config.to_dict(), self.config
         content = {
             "status": status, "seed": config.seed, "replications": config.rounds, "samples": config.pools * POOL,
             "multimodality_replications": config.multimodal_rounds, "notes": self.notes, "rows": rows, "settings": settings,

@@ -1,20 +1,19 @@
 """Every setting of an evaluation. Model, evaluators, cluster and tracking are set as in a training run."""
 
-from dataclasses import dataclass, field
-
-from learner.config.settings import Cluster, Evaluators, Model, Tracking, check_bounds, check_model, option
+from learner.config.settings import Cluster, Tracking
 from rewards.motion.metrics import DIVERSITY_PAIRS
-from rollout.io.errors import InputError
+from rewards.motion.settings import Evaluators
+from rollout.io.settings import FilePath, Section, option, refuse
+from rollout.motion.settings import Model
 
 POOL = 32  # captions among which a motion has to find its own; the batch of the official protocol
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """One evaluation. Building one checks every value and raises InputError for the first that is wrong."""
+class EvaluateConfig(Section):
+    """One evaluation."""
 
     adapter: tuple[str, ...] = option((), "adapter/ folder of a run, as DIR or NAME=DIR; given again, another row of the table")
-    data: str | None = option(None, "HumanML3D or KIT folder, or Parquet file of clips; null = the held-out prompts that ship with the project")
+    data: FilePath | None = option(None, "HumanML3D or KIT folder, or Parquet file of clips; null = the held-out prompts that ship with the project")
     split: str = option("test", "split of --data that is read")
     quick: bool = option(False, "5 replications without MultiModality, as the official code's debug mode")
     replications: int | None = option(None, "times that everything is sampled anew; null = 20, or 5 with --quick", minimum=2)
@@ -23,19 +22,17 @@ class EvaluateConfig:
     )
     samples: int = option(1000, f"motions of each replication, rounded up to pools of {POOL}", above=DIVERSITY_PAIRS)
     seed: int = option(0, "captions, crops and noise derive from it, the same for every row", minimum=0)
-    out: str | None = option(None, "folder for the results, new or empty; null = runs/<UTC time>-evaluation-seed<seed>")
-    model: Model = field(default_factory=Model)
-    reward: Evaluators = field(default_factory=Evaluators)
-    cluster: Cluster = field(default_factory=Cluster)
-    tracking: Tracking = field(default_factory=Tracking)
+    out: FilePath | None = option(None, "folder for the results, new or empty; null = runs/<UTC time>-evaluation-seed<seed>")
+    model: Model = Model()
+    reward: Evaluators = Evaluators()
+    cluster: Cluster = Cluster()
+    tracking: Tracking = Tracking()
 
-    def __post_init__(self):
-        check_bounds(self)
-        check_model(self.model)
+    def check(self) -> None:
         if self.model.frames < 8:
-            raise InputError(f"model.frames: found {self.model.frames}, expected at least 8 for the evaluators to read")
+            refuse("model.frames", self.model.frames, "at least 8 for the evaluators to read")
         if (self.multimodality or 0) > self.rounds:
-            raise InputError(f"multimodality: found {self.multimodality}, expected at most the {self.rounds} replications")
+            refuse("multimodality", self.multimodality, f"at most the {self.rounds} replications")
 
     @property
     def rounds(self) -> int:

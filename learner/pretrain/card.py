@@ -13,8 +13,8 @@ from learner.pretrain.retrieval import embeddings, stack
 from learner.watch.examination import as_motions
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, fid, r_precision, statistics
-from rewards.motion.paths import EvaluatorPaths
 from rewards.motion.physics import foot_skate
+from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
 from rollout.motion.features import features_to_joints, rederived
@@ -35,7 +35,7 @@ SAMPLES = 8  # motions per held-out prompt
 def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> None:
     """Writes MODEL_CARD.md, contact_sheet.png and loss_curves.png to `rollout/assets`; the figures are measured now."""
     assets = root / "rollout" / "assets"
-    paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
+    paths = Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
     tmr, t2m = load_evaluators(paths)
     prompts = read_prompts(root / "learner/assets/heldout_prompts.json", 40)
     rows = [real_row(clips, features, prompts[0].length, tmr, t2m, root)]

@@ -10,7 +10,7 @@ from learner.evaluate.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import statistics
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
@@ -75,7 +75,7 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
     for _, motion in held:
         for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
             crops.append(rederived(motion[start : start + frames]))
-    paths = EvaluatorPaths(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
+    paths = Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
     tmr, t2m = load_evaluators(paths)
     arrays = {}
     for evaluator in (tmr, t2m):

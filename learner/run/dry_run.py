@@ -22,7 +22,7 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     config = plan.config
     torch.set_num_threads(config.cluster.sampler_cpus)
     components, (judge, _) = config.reward.parsed(), config.reward.chosen_judge()
-    scorer, _ = load_reward_and_judge(components, judge, config.reward.paths(), "cpu", plan.texts)
+    scorer, _ = load_reward_and_judge(components, judge, config.reward, "cpu", plan.texts)
     learner = Learner(policy, config.objective, config.optimizer)
     policy.load_adapter(learner.adapter)
     request = plan.rollout_requests(0)[0]

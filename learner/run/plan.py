@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.config.settings import Config, Model
+from learner.config.settings import Config
 from rewards.motion.texts import Embedded
 from rewards.registry import use_folder
 from rewards.reward import Motions
@@ -17,6 +17,7 @@ from rewards.scoring import load_reward_and_judge
 from rollout.io.errors import InputError
 from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.settings import Model
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning, Request, arrays_digest
 from rollout.seeds import Purpose, seed_of
@@ -150,7 +151,7 @@ def check_evaluators(config: Config, prompts: list[Prompt]) -> Embedded:
     too short, or does not score a body that stands still."""
     (judge_name, independent), texts = config.reward.chosen_judge(), {}
     use_folder(os.getcwd())
-    scorer, judge = load_reward_and_judge(config.reward.parsed(), judge_name, config.reward.paths(), "cpu", texts)
+    scorer, judge = load_reward_and_judge(config.reward.parsed(), judge_name, config.reward, "cpu", texts)
     if not independent:
         log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)
     lengths = np.array([prompt.length for prompt in prompts])

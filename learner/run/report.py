@@ -154,7 +154,7 @@ class Report:
         """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""
         reward = self.plan.config.reward
         judge, _ = reward.chosen_judge()
-        if reward.paths().custom(judge):
+        if reward.custom(judge):
             return None, None
         with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as real:
             return real[f"{judge}_mean"], real[f"{judge}_cov"]

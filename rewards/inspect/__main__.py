@@ -4,20 +4,19 @@ MOTIONS is what `rollout.sample --out` wrote, a rollout .parquet of a run, or a 
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from rewards.component_flags import PREFIX, SHORTHANDS, from_shorthands, merged, of_file, take_component_flags
+from rewards.component_flags import PREFIX, Shorthands, from_shorthands, merged, of_file, take_component_flags
 from rewards.components import DEFAULT, Component, parse_components
 from rewards.compose import raw_total
 from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
 from rewards.motion.motion_files import read_motions, read_real
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.registry import choose_judge, use_folder
 from rewards.scoring import Scorer, load_reward_and_judge
 from rollout.io.command import Parser, exit_code
@@ -27,7 +26,7 @@ from rollout.io.text_files import parse_yaml
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 the reward can teach, 1 it has a fault that the printed words name, 2 bad input."""
-    paths = [field.name for field in dataclasses.fields(EvaluatorPaths)]
+    paths = list(Evaluators.model_fields)
     parser = Parser(
         prog="python -m rewards.inspect", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,8 +35,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("motions", type=Path, metavar="MOTIONS")
     parser.add_argument("--config", metavar="FILE", help="YAML with a section `reward:`, such as a run's config.yaml (default: the demo's reward)")
     parser.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", help="a setting of one component, as for learner.main")
-    for flag in SHORTHANDS:
-        parser.add_argument(flag, metavar="VALUE", help="of the original implementation, as for learner.main")
+    for name in Shorthands.model_fields:
+        parser.add_argument(f"--{name}", metavar="VALUE", help="of the original implementation, as for learner.main")
     for name in paths:
         parser.add_argument(f"--reward.{name}", metavar="PATH", help="as for learner.main")
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motion, for the row of real motion")
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
         rest, components = take_component_flags(argv)
         given = vars(parser.parse_args(rest))
         section = _reward_section(given["config"]) if "config" in given else {}
-        shorthands = {flag: given[flag.removeprefix("--")] for flag in SHORTHANDS if flag.removeprefix("--") in given}
+        shorthands = {f"--{name}": given[name] for name in Shorthands.model_fields if name in given}
         found = merged(of_file(section.get("components"), "--config: reward.components"), components)
         if found and shorthands:
             raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
@@ -55,7 +54,7 @@ def main(argv: list[str]) -> int:
         values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
         parsed = parse_components(found)
         use_folder(os.getcwd())
-        scorer, _ = load_reward_and_judge(parsed, choose_judge(parsed, None)[0], EvaluatorPaths(**values))
+        scorer, _ = load_reward_and_judge(parsed, choose_judge(parsed, None)[0], Evaluators(**values))
         motions = read_motions(given["motions"])
         result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
         draw(given["picture"], result)

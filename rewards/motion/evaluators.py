@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
 from rewards.motion.texts import Embedded
 from rewards.motion.tmr import TMRReward
@@ -11,7 +11,7 @@ from rewards.registry import EVALUATORS
 SHIPPED = Path(__file__).parent.parent / "assets"
 
 
-def load_evaluator(name: str, paths: EvaluatorPaths, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:
+def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:
     """"tmr" or "t2m". It keeps its text embeddings in `texts`: what that holds it never encodes, what it encodes it adds."""
     evaluator = _tmr(paths, device) if name == "tmr" else T2MReward.load(paths.t2m_path or SHIPPED / "t2m", device)
     if texts is not None:
@@ -19,13 +19,13 @@ def load_evaluator(name: str, paths: EvaluatorPaths, device: str = "cpu", texts:
     return evaluator
 
 
-def load_evaluators(paths: EvaluatorPaths, device: str = "cpu", texts: Embedded | None = None) -> tuple[TMRReward, T2MReward]:
+def load_evaluators(paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> tuple[TMRReward, T2MReward]:
     """Both of them."""
     tmr, t2m = (load_evaluator(name, paths, device, texts) for name in EVALUATORS)
     return tmr, t2m
 
 
-def _tmr(paths: EvaluatorPaths, device: str) -> TMRReward:
+def _tmr(paths: Evaluators, device: str) -> TMRReward:
     if paths.tmr_files():
         files = paths.tmr_text_encoder_path, paths.tmr_motion_encoder_path, paths.tmr_movement_encoder_path
         return TMRReward.load_files(*files, device, paths.tmr_stats, paths.text_encoder)

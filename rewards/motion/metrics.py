@@ -4,7 +4,6 @@ Embeddings are used raw. To rank by cosine (TMR), pass rows of unit length: the 
 """
 
 import numpy as np
-from scipy import linalg
 
 from rollout.io.errors import InputError
 
@@ -45,6 +44,8 @@ def statistics(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def fid(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
     """Frechet distance |m1-m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) between two Gaussians."""
+    from scipy import linalg
+
     root = linalg.sqrtm(cov_a @ cov_b)
     if not np.isfinite(root).all():
         # A singular product: the official remedy is a small ridge on both.

@@ -50,7 +50,7 @@ def pending(evaluation):
 
 @pytest.fixture(scope="module")
 def evaluators(evaluation):
-    return load_evaluators(evaluation.config.reward.paths())
+    return load_evaluators(evaluation.config.reward)
 
 
 def alone(model, pending, evaluators) -> list[Measured]:

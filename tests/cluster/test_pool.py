@@ -240,7 +240,7 @@ def test_groups_that_went_with_their_node_are_sent_again(published, requests):
 
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
     """One version ahead: the groups of the second rollout come from the adapter before the update."""
-    ahead = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, samplers=1, sampler_cpus=1, max_staleness=1))
+    ahead = config.replace(cluster=config.cluster.replace(samplers=1, sampler_cpus=1, max_staleness=1))
     pool = Pool(ahead, policy_settings(ahead), {}, print)
     base = pool.adapter()
     pool.publish(base)
@@ -322,7 +322,7 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
     folder = tmp_path / "tmr"
     shutil.copytree(config.reward.tmr_path, folder)
     (folder / "word_embeddings.pt").write_bytes(b"")
-    broken = dataclasses.replace(config, reward=dataclasses.replace(config.reward, tmr_path=str(folder)))
+    broken = config.replace(reward=config.reward.replace(tmr_path=str(folder)))
     with pytest.raises(InputError, match="word_embeddings.pt: not a readable weights file") as caught:
         get(RewardActor.remote().start.remote(broken, {}, ".", 1))
     assert "\n" not in str(caught.value)
@@ -337,7 +337,7 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
     ],
 )
 def test_more_than_the_cluster_has_is_one_line(config, resources, message):
-    asked = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **resources))
+    asked = config.replace(cluster=config.cluster.replace(**resources))
     with pytest.raises(InputError) as caught:
         Pool(asked, policy_settings(asked), {})
     assert str(caught.value) == message

@@ -41,7 +41,7 @@ def written(path: Path, texts: list[str]) -> str:
         (lambda c: written(c / "training.txt", [TRAINING[0], "zyzzyva qwerty"]), [], "'zyzzyva qwerty': none of its words is in the voc"),
         (lambda c: written(c / "heldout.txt", [TRAINING[1]]), [], "is a training prompt, such as 'a person walks left'"),
         (None, ["--group_size", "1"], "group_size: found 1, expected at least 2"),
-        (None, ["--learning_rate", "-1e-4"], "learning_rate: found -0.0001, expected a number above 0"),
+        (None, ["--learning_rate", "-1e-4"], "learning_rate: found -1e-4, expected a number above 0"),
         (None, ["--reward_type", "combined"], "--reward_type: found 'combined', tmr has cosine, matching"),
         (None, ["--model.frames", "100"], "frames: found 100, the model has 99 positions"),
         (None, ["--run_dir", "/proc/none/run"], "run_dir: cannot write in /proc/none/run"),

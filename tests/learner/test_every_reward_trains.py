@@ -13,7 +13,7 @@ from learner.watch.examination import as_motions
 from rewards.components import Component
 from rewards.compose import Composer
 from rewards.motion.evaluators import load_evaluator
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.registry import KINDS, build
 from rewards.scoring import Scorer
 from rollout.adapter import Adapter
@@ -35,7 +35,7 @@ class Demo:
         self.config, self.untrained = config, Adapter.pack(0, self.policy.adapter_state())
         prompts = read_prompts(ASSETS / "training_prompts.json", config.model.frames)
         self.prompts = self.policy.prepare([next(p for p in prompts if word in p.text) for word in ("walk", "jump")])
-        self.evaluator = functools.cache(lambda name: load_evaluator(name, EvaluatorPaths()))
+        self.evaluator = functools.cache(lambda name: load_evaluator(name, Evaluators()))
         self.first = self.sample(self.untrained)
 
     def sample(self, adapter: Adapter) -> list[Group]:

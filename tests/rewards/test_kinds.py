@@ -7,7 +7,7 @@ import pytest
 
 from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.registry import KINDS, build
 from rewards.reward import Motions
 
@@ -26,7 +26,7 @@ def component(request):
 
 @functools.cache
 def evaluator(name):
-    return load_evaluator(name, EvaluatorPaths())
+    return load_evaluator(name, Evaluators())
 
 
 def motions(lengths, frames=48, behind=0.0) -> Motions:

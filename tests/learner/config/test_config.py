@@ -1,6 +1,7 @@
 """Defaults < file < flags; unknown or wrong is one clear line; what is written loads back."""
 
-import dataclasses
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -8,10 +9,13 @@ import sys
 import pytest
 import yaml
 
-from learner.config.parse import ALIASES, SETTINGS, flatten, parse_config, to_dict, write_config
-from learner.config.settings import Config, Model, Optimizer
+from learner.config.parse import flatten, parse_config, write_config
+from learner.config.settings import Config, Optimizer, settings
 from learner.evaluate.settings import EvaluateConfig
 from rollout.io.errors import InputError
+from rollout.motion.settings import Model
+
+SETTINGS = settings(Config)
 
 
 def write(tmp_path, text, name="run.yaml"):
@@ -61,7 +65,7 @@ def test_the_original_flags_work():
         " --reward_model_type mdm --reward_type matching"
     )
     expected = {
-        "model.path": "m.pt", "run_dir": "out", "model.dataset": "humanml", "rollout.prompts_per_iteration": 3,
+        "model.path": os.path.abspath("m.pt"), "run_dir": os.path.abspath("out"), "model.dataset": "humanml", "rollout.prompts_per_iteration": 3,
         "rollout.group_size": 5, "model.steps": "50", "optimizer.learning_rate": 1e-3, "lora.enabled": True, "lora.r": 4,
         "lora.alpha": 8.0, "objective.clip_epsilon": 0.2, "objective.kl_penalty": 0.1, "objective.advantage_eps": 1e-8,
         "optimizer.use_checkpointing": True, "reward.components.t2m.path": "t2m.matching",
@@ -86,45 +90,45 @@ def test_what_is_written_loads_back_to_the_same_config(tmp_path):
     config = parse_config(flags.split())
     write_config(config, tmp_path / "config.yaml")
     assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
-    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == {field.name for field in dataclasses.fields(Config)}
+    assert set(yaml.safe_load((tmp_path / "config.yaml").read_text())) == Config.model_fields.keys()
 
 
 def test_dict_and_flat_views_hold_every_setting():
     config = parse_config(["--seed", "7"])
     named = dict.fromkeys(re.sub(r"(reward.components)\..*", r"\1", key) for key in flatten(config))
     assert list(named) == list(SETTINGS)
-    assert flatten(config)["seed"] == to_dict(config)["seed"] == 7
-    assert flatten(config)["lora.targets"] == to_dict(config)["lora"]["targets"] == ["q", "k", "v", "out", "linear1", "linear2"]
+    assert flatten(config)["seed"] == config.to_dict()["seed"] == 7
+    assert flatten(config)["lora.targets"] == config.to_dict()["lora"]["targets"] == ["q", "k", "v", "out", "linear1", "linear2"]
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--optimizer.learning_rate -1", "optimizer.learning_rate: found -1.0, expected a number above 0"),
-        ("--learning_rate -1e-4", "optimizer.learning_rate: found -0.0001, expected a number above 0"),
-        ("--learning_rate 0", "optimizer.learning_rate: found 0.0, expected a number above 0"),
-        ("--learning_rate nan", "optimizer.learning_rate: found nan, expected a finite number"),
-        ("--kl_penalty inf", "objective.kl_penalty: found inf, expected a finite number"),
-        ("--group_size 1", "rollout.group_size: found 1, expected at least 2 (a group of one has no baseline)"),
-        ("--iterations 0", "iterations: found 0, expected at least 1"),
-        ("--seed -1", "seed: found -1, expected at least 0"),
-        ("--optimizer.ema_decay 1", "optimizer.ema_decay: found 1.0, expected a number below 1"),
+        ("--optimizer.learning_rate -1", "--optimizer.learning_rate: found -1, expected a number above 0"),
+        ("--learning_rate -1e-4", "--learning_rate: found -1e-4, expected a number above 0"),
+        ("--learning_rate 0", "--learning_rate: found 0, expected a number above 0"),
+        ("--learning_rate nan", "--learning_rate: found nan, expected a finite number"),
+        ("--kl_penalty inf", "--kl_penalty: found inf, expected a finite number"),
+        ("--group_size 1", "--group_size: found 1, expected at least 2 (a group of one has no baseline)"),
+        ("--iterations 0", "--iterations: found 0, expected at least 1"),
+        ("--seed -1", "--seed: found -1, expected at least 0"),
+        ("--optimizer.ema_decay 1", "--optimizer.ema_decay: found 1, expected a number below 1"),
         ("--seed 1.5", "--seed: found '1.5', expected a whole number"),
         ("--group_size many", "--group_size: found 'many', expected a whole number"),
         ("--lora.enabled perhaps", "--lora.enabled: found 'perhaps', expected true or false"),
         ("--objective.kind ppo", "--objective.kind: found 'ppo', expected one of grpo, trajectory"),
-        ("--dataset kit", "model.dataset: found 'kit', expected cmu or humanml (KIT"),
-        ("--cluster.max_staleness 2", "cluster.max_staleness: found 2, expected a number below 2"),
-        ("--cluster.min_samplers 3", "cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
-        ("--evaluate.on_divergence stop", "evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
-        ("--evaluate.patience 0 --evaluate.every 2", "evaluate.patience: found 0, expected at least 1"),
-        ("--model.steps fast", "model.steps: found 'fast', expected a number of steps"),
-        ("--model.steps 0", "model.steps: found '0', expected a number of steps"),
-        ("--rollout.trained_steps 8", "rollout.trained_steps: found 8, expected at most 7 (of 10 steps"),
-        ("--num_steps ddim8 --rollout.trained_steps 6", "rollout.trained_steps: found 6, expected at most 5 (of ddim8 steps"),
-        ("--lora.targets q,z", "lora.targets: found ['q', 'z'], expected one or more different names of q, k, v"),
-        ("--lora.targets q,q", "lora.targets: found ['q', 'q'], expected one or more different names"),
-        ("--run_dir=", "run_dir: found '', expected text that is not empty"),
+        ("--dataset kit", "--dataset: found 'kit', expected cmu or humanml (KIT"),
+        ("--cluster.max_staleness 2", "--cluster.max_staleness: found 2, expected a number below 2"),
+        ("--cluster.min_samplers 3", "--cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
+        ("--evaluate.on_divergence stop", "--evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
+        ("--evaluate.patience 0 --evaluate.every 2", "--evaluate.patience: found 0, expected at least 1"),
+        ("--model.steps fast", "--model.steps: found 'fast', expected a number of steps"),
+        ("--model.steps 0", "--model.steps: found '0', expected a number of steps"),
+        ("--rollout.trained_steps 8", "--rollout.trained_steps: found 8, expected at most 7 (of 10 steps"),
+        ("--num_steps ddim8 --rollout.trained_steps 6", "--rollout.trained_steps: found 6, expected at most 5 (of ddim8 steps"),
+        ("--lora.targets q,z", "--lora.targets: found ['q', 'z'], expected one or more different names of q, k, v"),
+        ("--lora.targets q,q", "--lora.targets: found ['q', 'q'], expected one or more different names"),
+        ("--run_dir=", "--run_dir: found '', expected text that is not empty"),
         ("--model.guidnce 3", "unknown flag --model.guidnce (did you mean --model.guidance?)"),
         ("--iter 3", "unknown flag --iter (did you mean --iterations?)"),
         ("stray", "unknown flag stray"),
@@ -174,12 +178,32 @@ def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path):
 
 
 def test_a_config_built_in_code_is_checked_too():
-    with pytest.raises(InputError, match="optimizer.learning_rate"):
-        Config(optimizer=Optimizer(learning_rate=-1.0))
+    with pytest.raises(InputError, match="^learning_rate: found -1.0, expected a number above 0$"):
+        Optimizer(learning_rate=-1.0)
+    with pytest.raises(InputError, match="^optimizer.learning_rate: found -1.0, expected a number above 0$"):
+        Config(optimizer={"learning_rate": -1.0})
+    with pytest.raises(InputError, match="^rollout.trained_steps: found 8, expected at most 7"):
+        Config().replace(rollout=Config().rollout.replace(trained_steps=8))
+    with pytest.raises(InputError, match="^guidnce: unknown setting, expected one of path, stats"):
+        Model(guidnce=3)
+
+
+def test_a_config_travels_and_is_frozen():
+    config = parse_config(["--seed", "3", "--lora.targets", "q,v"])
+    assert pickle.loads(pickle.dumps(config)) == config != Config()
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 4
+
+
+def test_a_family_that_is_not_there_is_one_line_that_names_those_there_are(tmp_path):
+    path = write(tmp_path, "family: speech\nmodel: {voice: 1}\n")
+    assert refused("--config", path) == f"{path}: family: found 'speech', expected one of motion"
+    assert refused("--family", "speech", "--config", path) == "--family: found 'speech', expected one of motion"
+    assert parse_config(["--family", "motion", "--config", write(tmp_path, "seed: 1")]) == Config(seed=1)
 
 
 def test_every_setting_is_explained():
-    assert [key for key, (_, setting) in SETTINGS.items() if len(setting.metadata["help"]) < 10] == []
+    assert [key for key, field in SETTINGS.items() if len(field.description) < 10] == []
 
 
 def test_help_lists_every_flag_alias_and_section_and_ends_well(capsys):
@@ -188,7 +212,7 @@ def test_help_lists_every_flag_alias_and_section_and_ends_well(capsys):
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     keys = [key.replace("reward.components", "reward.components.NAME.KEY") for key in SETTINGS]
-    flags = [f"--{key}" for key in keys] + [alias for names in ALIASES.values() for alias in names]
+    flags = [f"--{key}" for key in keys] + [alias for field in SETTINGS.values() for alias in field.json_schema_extra["flags"]]
     assert [flag for flag in flags if f"{flag} " not in shown] == []
     assert "(default: 2.5)" in shown and "classifier-free guidance" in shown
 

@@ -8,13 +8,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.config.parse import ALIASES, SETTINGS, flatten, parse_config, write_config
+from learner.config.parse import flatten, parse_config, write_config
+from learner.config.settings import Config, settings
 from learner.evaluate.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from tests.hostile import JUNK, NUMBERS, TEXTS, bounded, changed, changes, refused, survives
 
+SETTINGS = settings(Config)
 KEYS = sorted(SETTINGS)
-FLAGS = [f"--{key}" for key in KEYS] + [alias for names in ALIASES.values() for alias in names]
+FLAGS = [f"--{key}" for key in KEYS] + [alias for field in SETTINGS.values() for alias in field.json_schema_extra["flags"]]
 SECTIONS = sorted({key.partition(".")[0] for key in KEYS})
 KINDS = pytest.mark.parametrize("kind", [None, EvaluateConfig], ids=["learner.main", "learner.evaluate"])
 

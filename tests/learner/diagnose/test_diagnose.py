@@ -1,6 +1,5 @@
 """What `learner.diagnose` says of runs that went wrong in known ways, and that nothing it is given makes it fail."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -54,7 +53,7 @@ def folder(tmp_path, rows, log="", summary=None, **config):
     """A run folder as a run leaves it; without a summary, as a killed one does."""
     path = tmp_path / "run"
     path.mkdir()
-    write_config(dataclasses.replace(Config(iterations=60), **config), path / "config.yaml")
+    write_config(Config(iterations=60, **config), path / "config.yaml")
     (path / "metrics.jsonl").write_text("".join(json.dumps({"iteration": i, **row}) + "\n" for i, row in enumerate(rows)))
     (path / "log.txt").write_text(log)
     if summary:

@@ -175,7 +175,7 @@ def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, po
     made = plan(folder, policy)
     captions = [(text, ()) for text in TRAINING + HELDOUT]
     assert {name: list(known) for name, known in made.texts.items()} == {"tmr": captions, "t2m": captions}
-    paths = made.config.reward.paths()
+    paths = made.config.reward
     fresh = load_evaluators(paths)
     for given, alone in zip(load_evaluators(paths, texts=made.texts), fresh):
         given.texts.encode = None  # calling it would fail

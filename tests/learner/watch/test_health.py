@@ -1,6 +1,5 @@
 """What the monitor finds in a run's metrics, how often it says so, and what it asks to be done."""
 
-import dataclasses
 import json
 import math
 
@@ -79,7 +78,7 @@ def test_each_fault_is_found_and_named(name, changed, action):
 
 def test_every_rule_has_a_setting_and_every_setting_a_rule():
     _, monitor = watch([])
-    assert {field.name for field in dataclasses.fields(Health)} - {"preset"} == set(monitor.actions)
+    assert Health.model_fields.keys() - {"preset"} == set(monitor.actions)
     assert len(RULES) + 1 == len(monitor.actions)
     assert all(set(preset) <= set(monitor.actions) for preset in PRESETS.values())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rewards.motion.evaluators import load_evaluator
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.motion.texts import TextEmbeddings
 from rollout.io.errors import InputError
 
@@ -32,7 +32,7 @@ def test_a_text_model_is_needed_for_new_captions_only(tmr_folder, tmp_path):
     shutil.copytree(tmr_folder, run)
     for name in ("vocabulary.json", "word_embeddings.pt"):
         (run / name).unlink()
-    paths = EvaluatorPaths(tmr_path=str(run), text_encoder=str(tmp_path / "no_distilbert"))
+    paths = Evaluators(tmr_path=str(run), text_encoder=str(tmp_path / "no_distilbert"))
     reward = load_evaluator("tmr", paths, texts={"tmr": known})
     np.testing.assert_array_equal(reward.embed_text(["a person walks"]), np.ones((1, 16)))
     with pytest.raises(InputError, match="no_distilbert"):

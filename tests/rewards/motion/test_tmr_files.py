@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rewards.motion.evaluators import load_evaluator
-from rewards.motion.paths import EvaluatorPaths
+from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import MovementEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward
 from rewards.reward import Motions
@@ -29,7 +29,7 @@ def states(files):
 
 
 def load(**paths):
-    return load_evaluator("tmr", EvaluatorPaths(**{key: str(path) for key, path in paths.items()}))
+    return load_evaluator("tmr", Evaluators(**{key: str(path) for key, path in paths.items()}))
 
 
 def score(reward):

@@ -1,0 +1,89 @@
+"""What scores and judges motion: the evaluators, the reward made of them, and the evaluations of a run. Cheap to import."""
+
+from typing import Literal
+
+from rewards.components import DEFAULT, Component, parse_components
+from rewards.registry import choose_judge, kind_of
+from rollout.io.errors import InputError
+from rollout.io.settings import FilePath, HubName, Section, option, refuse
+
+
+class Evaluators(Section):
+    """The two networks that read motions: TMR and T2M."""
+
+    t2m_path: FilePath | None = option(
+        None, "T2M evaluator: a finest.tar, or the MDM checkout around it with glove folder and statistics; null = the shipped one"
+    )
+    tmr_path: FilePath | None = option(
+        None, "TMR evaluator: a run folder with config.json, last_weights and stats; null = the shipped one"
+    )
+    tmr_stats: FilePath | None = option(
+        None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says"
+    )
+    text_encoder: HubName | None = option(
+        None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased in the hub cache"
+    )
+    tmr_text_encoder_path: FilePath | None = option(
+        None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders", flags=("--tmr_text_encoder_path",)
+    )
+    tmr_motion_encoder_path: FilePath | None = option(
+        None, "weights file of TMR's motion encoder, instead of tmr_path", flags=("--tmr_motion_encoder_path",)
+    )
+    tmr_movement_encoder_path: FilePath | None = option(
+        None, "checked and not used by the score: TMR has no movement encoder; its motion_decoder.pt may be given",
+        flags=("--tmr_movement_encoder_path",),
+    )  # fmt: skip
+
+    def check(self) -> None:
+        if self.tmr_path and (given := self.tmr_files()):
+            raise InputError(f"reward.tmr_path: given together with --{given[0]}, expected the run folder or its single files")
+
+    def tmr_files(self) -> list[str]:
+        """Names of the single TMR files that are given."""
+        return [name for name in Evaluators.model_fields if name.endswith("_encoder_path") and getattr(self, name)]
+
+    def custom(self, evaluator: str) -> bool:
+        """Whether `evaluator` ("tmr" or "t2m") is another than the shipped one."""
+        return any(getattr(self, name) for name in Evaluators.model_fields if name.startswith(evaluator))
+
+
+class Reward(Evaluators):
+    """What a motion is scored by: a weighted sum of components. The judge reports and never trains."""
+
+    components: dict = option(
+        DEFAULT, "terms of the reward by name: path, weight, normalise, options; none = TMR cosine, less sliding feet"
+    )
+    judge: Literal["tmr", "t2m"] | None = option(None, "evaluator that judges; null = the one that no component reads")
+
+    def check(self) -> None:
+        super().check()
+        for name, component in self.parsed().items():
+            kind_of(name, component.path)
+
+    def parsed(self) -> dict[str, Component]:
+        """The components as rewards read them."""
+        return parse_components(self.components)
+
+    def chosen_judge(self) -> tuple[str, bool]:
+        """The evaluator that judges, and whether no component reads it."""
+        return choose_judge(self.parsed(), self.judge)
+
+
+class Evaluate(Section):
+    """The same prompts and noise, base model beside tuned. Always before and after training."""
+
+    every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
+    prompts: int = option(64, "held-out prompts, never trained on; and at most as many training prompts", minimum=1)
+    samples_per_prompt: int = option(4, "motions sampled for each of them", minimum=1)
+    patience: int = option(3, "evaluations in a row with the reward risen and the judge fallen, beyond noise, after which the run warns", minimum=1)
+    on_divergence: Literal["warn", "stop"] = option("warn", "what that does: warn, or stop = end the run there, its adapter saved; needs evaluate.every")
+    heldout: FilePath | None = option(
+        None, "file of held-out prompts, or list of clips such as HumanML3D/test.txt; null = those that ship with the project"
+    )
+
+    def check(self) -> None:
+        if self.on_divergence == "stop" and not self.every:
+            refuse("on_divergence", "stop", "evaluate.every above 0 beside it: without evaluations nothing is seen to diverge")
+
+
+SECTIONS = {"reward": Reward, "evaluate": Evaluate}

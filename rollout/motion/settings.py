@@ -1,0 +1,71 @@
+"""The settings of a motion-diffusion model: what it is, its adapter, and what is sampled of it."""
+
+import re
+from typing import Literal
+
+from rollout.io.settings import FilePath, HubName, Section, option, refuse
+
+LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
+
+
+class Model(Section):
+    """The motion diffusion model that is trained, and how it samples."""
+
+    path: FilePath | None = option(
+        None, "checkpoint of the base model; null = the model that ships with the project", flags=("--model_path",)
+    )
+    stats: FilePath | None = option(None, "folder of the dataset's Mean.npy and Std.npy; null = beside the checkpoint, or in the MDM checkout around it")
+    text_encoder: HubName | None = option(
+        None, "folder or hub name of the CLIP or DistilBERT the checkpoint was trained on; null = the official one, from the hub's cache"
+    )
+    dataset: Literal["cmu", "humanml", "kit"] = option(
+        "cmu", "feature layout of the model and its prompts: cmu and humanml have 22 joints and 263 features, kit is not supported yet",
+        flags=("--dataset",),
+    )  # fmt: skip
+    frames: int = option(40, "length of a sampled motion in frames, at 20 frames a second", minimum=2)
+    steps: str = option(
+        "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them",
+        flags=("--num_steps",), min_length=0,
+    )  # fmt: skip
+    ddim_eta: float = option(1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; training needs some", minimum=0)
+    guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
+
+    def check(self) -> None:
+        if self.dataset == "kit":
+            refuse("dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
+        if not re.fullmatch(r"(ddim)?[1-9][0-9]{0,5}|", self.steps):
+            refuse("steps", self.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
+
+
+class Lora(Section):
+    """The low-rank adapter. Disabled, every weight of the model is trained."""
+
+    enabled: bool = option(True, "train an adapter; false = full fine-tuning", flags=("--use_lora", "--lora"))
+    r: int = option(16, "rank of the adapter's matrices", minimum=1, flags=("--lora_r",))
+    alpha: float = option(32.0, "the adapter's output is scaled by alpha / r", above=0, flags=("--lora_alpha",))
+    targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
+
+    def check(self) -> None:
+        if len(set(self.targets)) < len(self.targets) or not set(self.targets) <= set(LORA_TARGETS) or not self.targets:
+            refuse("targets", list(self.targets), f"one or more different names of {', '.join(LORA_TARGETS)}")
+
+
+class Rollout(Section):
+    """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
+
+    prompts: FilePath | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
+    prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
+    group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
+    trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
+    shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
+
+    def check(self) -> None:
+        if self.group_size < 2:
+            refuse("group_size", self.group_size, "at least 2 (a group of one has no baseline)")
+
+    def check_beside(self, config) -> None:
+        steps = config.model.steps
+        # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
+        available = max(0, int(steps.removeprefix("ddim")) - 3) if steps else self.trained_steps
+        if self.trained_steps > available:
+            refuse("rollout.trained_steps", self.trained_steps, f"at most {available} (of {steps} steps, 2 .. S-2 can be trained)")
