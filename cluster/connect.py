@@ -1,35 +1,119 @@
 """Starting a private Ray on this machine, or joining the cluster this process was submitted to."""
 
+import logging
 import os
-from contextlib import contextmanager, suppress
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import grpc
 import ray
 
-from rollout.io.errors import InputError
+from rollout.io.credentials import redacted
+from rollout.io.errors import InputError, RunFailed
 
-TOKEN = Path.home() / ".ray" / "auth_token"  # where Ray keeps the one it made
+log = logging.getLogger(__name__)
+OLDEST = (2, 59)  # the first Ray whose own local cluster answers only who knows a token
+PROBE_S = 10  # for a cluster to say that it is there
+SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"  # what Ray adds to the name of a folder
+LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes
 
 
 @contextmanager
-def connected():
+def connected() -> Iterator[None]:
     """Joins RAY_ADDRESS when it is set (as `ray job submit` does), else starts a private local Ray and stops it again.
 
     Ray's own output stays quiet: an actor's errors reach the driver as exceptions. Its services listen on every interface
-    of the machine, so a private Ray answers only who knows its token, unless RAY_AUTH_MODE says otherwise, and has no
-    dashboard.
+    of the machine, so a private Ray answers only who knows its token (RAY_AUTH_TOKEN, or one made here and written nowhere),
+    unless RAY_AUTH_MODE says otherwise, and has no dashboard. Raises InputError for a cluster that cannot be joined.
     """
+    if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST:
+        raise InputError(f"ray: found {ray.__version__}, expected at least {'.'.join(map(str, OLDEST))}")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = os.environ.get("RAY_ADDRESS")
-    dashboard = None if address else False
-    try:
+    address, options = os.environ.get("RAY_ADDRESS"), {}
+    private = address in (None, "", "local")
+    with ExitStack() as stack:
+        if private:
+            address = "local"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            options = {"include_dashboard": False, "_temp_dir": stack.enter_context(_temporary_folder())}
+        else:
+            _require_cluster(address)
+        stack.callback(ray.shutdown)
+        # Ray's processes must outlive a terminal that is closed, until what was finished is saved.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
-            ray.init(address=address or "local", log_to_driver=False, logging_level="error", include_dashboard=dashboard)
-            if not address and TOKEN.is_file():
-                with suppress(OSError):
-                    TOKEN.chmod(0o600)  # Ray leaves it for every user of the machine to read
-        except ConnectionError as error:
-            raise InputError(f"RAY_ADDRESS: cannot join {address} ({' '.join(str(error).split())[:200]})") from None
+            ray.init(address, log_to_driver=False, logging_level="error", **options)
+        except Exception as error:  # of its many processes any may fail, in any way
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            if private:
+                raise RunFailed(f"Ray did not start ({reason}); its logs lie in {options['_temp_dir']}/session_latest/logs") from None
+            raise InputError(f"RAY_ADDRESS: cannot join {address} ({reason})") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        if private:
+            warn_of_small_memory(ray.cluster_resources().get("object_store_memory", 0))
         yield
-    finally:
-        ray.shutdown()
+
+
+def _require_cluster(address: str) -> None:
+    """A cluster that is gone is refused in seconds: `ray.init` would ask it for minutes."""
+    from ray._private.grpc_utils import init_grpc_channel  # not in a Ray that is too old
+    from ray._private.services import get_ray_address_from_environment
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    try:
+        head = get_ray_address_from_environment(address, None)
+    except ConnectionError:
+        raise InputError("RAY_ADDRESS: found auto, and no Ray cluster runs on this machine") from None
+    if "/" in head or not head.rpartition(":")[2].isdigit():
+        raise InputError(f"RAY_ADDRESS: found {redacted(head)}, expected HOST:PORT as `ray start --head` prints it, or auto")
+    try:
+        with init_grpc_channel(head, [("grpc.enable_http_proxy", 0)]) as channel:
+            NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=PROBE_S)
+    except grpc.RpcError as error:
+        if address == "auto" and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            return  # for such a cluster `ray.init` looks for a token itself
+        remedy = "; export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if error.code() is grpc.StatusCode.UNAUTHENTICATED else ""
+        raise InputError(f"RAY_ADDRESS: no Ray cluster at {head} ({error.code().name}: {error.details()[:200]}){remedy}") from None
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """For the files of a private Ray: `ray` in RAY_TMPDIR, else in the first folder of TMPDIR and the system's that can be written.
+
+    One whose name is too long for sockets gets a short link to it, for as long as this lasts.
+    """
+    chosen = os.environ.get("RAY_TMPDIR")
+    with ExitStack() as stack:
+        try:
+            place = Path(chosen or tempfile.gettempdir()).absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place / "ray" if (place / "ray").exists() else place, buffering=0) as file:
+                file.write(b"room")
+            if len(os.fsencode(place)) + len(SOCKET) > LONGEST_SOCKET:
+                link = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")), "tmp")
+                link.symlink_to(place)
+                place = link
+        except OSError as error:
+            raise InputError(f"RAY_TMPDIR, TMPDIR: expected a folder that can be written, found {error}") from None
+        yield str(place / "ray")
+
+
+def warn_of_small_memory(store: float) -> None:
+    """Says so where shared memory has not the bytes of Ray's `store` of objects, as in Docker, and it uses the disk instead."""
+    try:
+        shared = os.statvfs("/dev/shm")
+    except OSError:  # not on this system
+        return
+    free = shared.f_bavail * shared.f_frsize
+    if free < store:
+        log.warning(
+            "/dev/shm: %d MB are free, fewer than the %d of Ray's object store, which goes through the disk instead: slower"
+            " (docker run --shm-size=8g)", free / 1e6, store / 1e6,
+        )  # fmt: skip

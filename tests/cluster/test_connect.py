@@ -1,8 +1,14 @@
-"""A private Ray is private: whoever lacks its token is refused, its token is for its owner, and it has no dashboard."""
+"""A private Ray is private: whoever lacks its token is refused, it writes none down, and it has no dashboard. It starts with
+whatever TMPDIR and HOME a batch system gives it. A cluster that is not there is refused at once."""
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -10,19 +16,28 @@ import ray
 from ray.core.generated.gcs_service_pb2 import InternalKVKeysRequest
 from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
-from cluster.connect import TOKEN, connected
+from cluster import connect
+from cluster.connect import connected, warn_of_small_memory
+from rollout.io.errors import InputError
+
+DEEP = "slurm_jobdir/1355700/tmp.t0016/a_scratch_folder_of_this_job_alone/local"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def private_ray():
-    """In place of the room's own: what `connected` starts."""
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
-            patch.delenv(name, raising=False)
-        patch.setenv("RAY_TMPDIR", folder)
-        with connected():
-            yield
+    """In place of the room's own: what `connected` starts, in a TMPDIR that is too long for sockets and a HOME that is empty."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    (folder / DEEP).mkdir(parents=True)
+    (folder / "home").mkdir()
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR"):
+                patch.delenv(name, raising=False)
+            patch.setenv("TMPDIR", str(folder / DEEP))
+            patch.setenv("HOME", str(folder / "home"))
+            patch.setattr(tempfile, "tempdir", None)
+            stack.enter_context(connected())
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -42,13 +57,22 @@ def test_a_client_without_the_token_is_refused(metadata):
 
 
 def test_one_with_the_token_is_not():
-    token = os.environ.get("RAY_AUTH_TOKEN") or TOKEN.read_text().strip()
-    assert keys(("authorization", f"Bearer {token}")) > 0
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) == 64 and keys(("authorization", f"Bearer {token}")) > 0
 
 
-@pytest.mark.skipif("RAY_AUTH_TOKEN" in os.environ, reason="the token comes from the environment")
-def test_the_token_is_for_its_owner_alone():
-    assert TOKEN.stat().st_mode & 0o077 == 0
+def test_its_files_lie_where_tmpdir_says_and_none_in_home(private_ray):
+    link = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert len(str(link)) < 80 and (private_ray / DEEP / "ray").resolve() in link.resolve().parents
+    assert list((private_ray / "home").iterdir()) == []
+
+
+def test_a_client_with_another_token_hears_so_in_one_line():
+    address = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    code = "from cluster.connect import connected\nfrom rollout.io.command import exit_code\nexit(exit_code(connected().__enter__))"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **address}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: RAY_ADDRESS: ") and "UNAUTHENTICATED" in done.stderr and "RAY_AUTH_TOKEN" in done.stderr
 
 
 def test_there_is_no_dashboard():
@@ -63,3 +87,67 @@ def test_what_the_documentation_starts_listens_on_loopback():
     assert heads and all("--dashboard-host=127.0.0.1" in line for line in heads)
     assert "0.0.0.0" not in text and text.count("export RAY_AUTH_MODE=token") >= len(heads)
     assert not [line for line in text.splitlines() if "mlflow ui" in line and "--host" in line]  # its default is loopback
+
+
+# What is refused before any Ray is touched ------------------------------------------------------------------------------
+
+
+def refused(**environment) -> str:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError) as caught:
+        patch.delenv("RAY_TMPDIR", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with connected():
+            pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:80", "head", ":", "head:port", "ray://me:sesame@head:1"])
+def test_an_address_that_is_none(address):
+    words = refused(RAY_ADDRESS=address)
+    assert words.startswith("RAY_ADDRESS: found ") and "expected HOST:PORT" in words and "sesame" not in words
+
+
+def test_a_cluster_that_is_gone_or_never_was_one(monkeypatch):
+    monkeypatch.setattr(connect, "PROBE_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        heard = refused(RAY_ADDRESS=f"127.0.0.1:{silent.getsockname()[1]}")
+        assert "no Ray cluster at 127.0.0.1" in heard and "DEADLINE_EXCEEDED" in heard
+        gone = silent.getsockname()[1]
+    assert "UNAVAILABLE" in refused(RAY_ADDRESS=f"127.0.0.1:{gone}")
+
+
+def test_auto_follows_the_address_file_of_a_cluster_that_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: frozenset())  # those of other tests on this machine
+    assert "no Ray cluster runs on this machine" in refused(RAY_ADDRESS="auto", RAY_TMPDIR=str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    assert "no Ray cluster at 127.0.0.1:1" in refused(RAY_ADDRESS="auto", RAY_TMPDIR=str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["/proc/none", "{}/file", "{}/file/below"])
+def test_a_ray_tmpdir_that_cannot_be_written(place, tmp_path):
+    (tmp_path / "file").touch()
+    place = place.format(tmp_path)
+    words = refused(RAY_ADDRESS="", RAY_TMPDIR=place)
+    assert words.startswith("RAY_TMPDIR, TMPDIR: expected a folder that can be written") and place in words
+
+
+def test_a_tmpdir_that_cannot_be_written_is_passed_over(monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/proc/none")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with connect._temporary_folder() as folder:
+        assert os.access(Path(folder).parent, os.W_OK) and not folder.startswith("/proc")
+
+
+def test_a_ray_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(ray, "__version__", "2.58.1")
+    assert refused() == "ray: found 2.58.1, expected at least 2.59"
+
+
+def test_shared_memory_that_is_too_small_is_said(caplog):
+    warn_of_small_memory(0)
+    assert not caplog.records
+    warn_of_small_memory(1e18)
+    assert "--shm-size" in caplog.text or not Path("/dev/shm").exists()
