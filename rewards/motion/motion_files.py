@@ -26,7 +26,7 @@ def read_motions(path: Path) -> Motions:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: neither prompts.json nor a .parquet file in it, expected what rollout.sample or a run wrote")
-    rows = [row for file in files for row in read_rollout(file)]
+    rows = [row for file in files for row in read_rollout(file) if row["motion"] is not None]
     keys = [(row["iteration"], row["group"]) for row in rows]
     return _together([row["motion"] for row in rows], [row["prompt"] for row in rows], keys, str(path))
 
@@ -55,7 +55,7 @@ def _together(features: list[np.ndarray], prompts: list[str], keys: list, where:
             expected = f"({MIN_FRAMES} frames or more, {FEATURES})"
             raise InputError(f"{where}: motion {i} has shape {np.shape(motion)}, expected {expected}")
     if not features:
-        raise InputError(f"{where}: no motions in it")
+        raise InputError(f"{where}: no motions in it (a run with rollout.keep none writes none)")
     lengths = np.array([len(motion) for motion in features])
     produced = np.zeros((len(features), lengths.max(), FEATURES), np.float32)
     for row, motion in zip(produced, features):

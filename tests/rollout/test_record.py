@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout.io.errors import InputError
-from rollout.record import SCHEMA, read_rollout, write_rollout
+from rollout.record import SCHEMA, kept_samples, read_rollout, write_rollout
 
 
 def rows(count: int = 3) -> list[dict]:
@@ -39,8 +39,29 @@ def test_rows_come_back_as_written(tmp_path):
     for row, back in zip(rows(), found):
         assert back.keys() == row.keys()
         assert back["motion"].dtype == np.float32 and back["motion"].shape == (row["length"], 263)
+        np.testing.assert_allclose(back.pop("motion"), row.pop("motion"), atol=1e-3)
         for name, value in row.items():
             assert np.array_equal(back[name], value), name
+
+
+def test_a_motion_that_is_not_kept_is_none_and_its_row_stays(tmp_path):
+    write_rollout(tmp_path / "r.parquet", [rows()[0], rows()[1] | {"motion": None}])
+    found = read_rollout(tmp_path / "r.parquet")
+    assert found[0]["motion"] is not None and found[1]["motion"] is None
+    assert np.array_equal(found[1]["log_probs"], rows()[1]["log_probs"]) and found[1]["length"] == 21
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("rewards", "best_worst"),
+    [([0.2, 0.9, NAN, -0.4], [3, 1]), ([NAN, 0.3], [1]), ([NAN, NAN], []), ([0.5, 0.5], [0, 1]), ([np.inf, 1, 2, 3], [1, 3])],
+)
+def test_the_motions_kept_are_all_or_the_best_and_the_worst_scored_or_none(rewards, best_worst):
+    rewards = np.array(rewards, np.float32)
+    assert kept_samples(rewards, "best_worst") == best_worst
+    assert (kept_samples(rewards, "all"), kept_samples(rewards, "none")) == (list(range(len(rewards))), [])
 
 
 def test_the_file_has_the_schema_and_is_compressed(tmp_path):
@@ -104,5 +125,5 @@ def test_what_is_no_rollout_is_refused(tmp_path):
     table = pq.read_table(tmp_path / "r.parquet")
     longer = table.set_column(5, "length", pa.array([21], pa.int32()))
     pq.write_table(longer, tmp_path / "longer.parquet")
-    with pytest.raises(InputError, match="row 0 holds 5260 motion numbers, expected 21 x 263"):
+    with pytest.raises(InputError, match="row 0 holds .* bytes of motion, expected 21 x 263 numbers"):
         read_rollout(tmp_path / "longer.parquet")
