@@ -22,7 +22,7 @@ from rollout.adapter import Adapter
 from rollout.io.files import write_json
 from rollout.motion.features import features_to_joints
 from rollout.policy import Request, Rollout
-from rollout.record import write_rollout
+from rollout.record import kept_samples, write_rollout
 
 PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
 
@@ -93,7 +93,7 @@ class Report:
         self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
         metrics = update.metrics | component_metrics(rollout.results) | metrics
         self._tell_failures(iteration, rollout.results)
-        write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", list(_rows(iteration, rollout, update)))
+        write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", list(_rows(iteration, rollout, update, self.plan.config.rollout.keep)))
         self.folder.append_metrics(iteration, metrics)
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
@@ -160,9 +160,10 @@ class Report:
             return real[f"{judge}_mean"], real[f"{judge}_cov"]
 
 
-def _rows(iteration: int, rollout: Rollout, update: Update):
-    """One row a sample for the rollout's Parquet file."""
+def _rows(iteration: int, rollout: Rollout, update: Update, keep: str):
+    """One row a sample for the rollout's Parquet file, with the motions that `rollout.keep` names."""
     for i, (group, scores, advantages) in enumerate(zip(rollout.groups, rollout.results, update.advantages)):
+        kept = kept_samples(update.rewards[i], keep)
         for sample in range(len(group)):
             length = int(group.lengths[sample])
             yield {
@@ -171,7 +172,7 @@ def _rows(iteration: int, rollout: Rollout, update: Update):
                 "adapter_sha256": group.adapter_sha256, "advantage": float(advantages[sample]),
                 "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores.values.items()},
                 "log_probs": group.log_probs[sample], "timesteps": group.actions["t"][sample],
-                "motion": group.outputs[sample, :length],
+                "motion": group.outputs[sample, :length] if sample in kept else None,
             }  # fmt: skip
 
 

@@ -58,6 +58,7 @@ class Rollout(Section):
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
     shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
+    keep: Literal["all", "best_worst", "none"] = option("all", "motions that rollouts/ keeps: all, the best and worst of a group, or none")
 
     def check(self) -> None:
         if self.group_size < 2:

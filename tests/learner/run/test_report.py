@@ -4,17 +4,24 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from learner.config.parse import parse_config
+from learner.learner import Update
 from learner.run.folder import RunFolder
 from learner.run.plan import Plan, policy_settings
 from learner.run.progress import Progress
-from learner.run.report import Report
+from learner.run.report import Report, _rows
 from learner.run.tracking import Tracker
+from rewards.scoring import Scores
+from rollout.adapter import Adapter
 from rollout.io.errors import RunFailed
 from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.policy import Rollout
+from rollout.record import read_rollout, write_rollout
+from tests.tiny import make_policy, sample_group
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +66,19 @@ def test_a_store_that_fails_takes_no_summary_away(plan, tmp_path):
     with pytest.raises(RunFailed, match="tracking.uri: cannot use the store"):
         report.close("failed", "because")
     assert json.loads(report.folder.summary.read_text())["reason"] == "because"
+
+
+@pytest.mark.parametrize("keep, kept", [("all", [0, 1, 2, 3]), ("best_worst", [1, 3]), ("none", [])])
+def test_every_sample_has_a_row_and_those_kept_have_a_motion(mdm_folder, tmp_path, keep, kept):
+    policy = make_policy(mdm_folder)
+    group = sample_group(policy, 4, 3)
+    rewards = np.array([0.5, 0.9, 0.6, 0.1], np.float32)
+    update = Update({}, [rewards], [rewards - 0.5], Adapter.pack(1, policy.adapter_state()))
+    write_rollout(tmp_path / "r.parquet", list(_rows(0, Rollout([group], [Scores({"tmr": 2 * rewards}, {})], 1.0, 0.0, []), update, keep)))
+    rows = read_rollout(tmp_path / "r.parquet")
+    assert [i for i, row in enumerate(rows) if row["motion"] is not None] == kept
+    for i, row in enumerate(rows):
+        assert (row["reward"], row["components"]["tmr"], row["advantage"]) == (rewards[i], 2 * rewards[i], rewards[i] - np.float32(0.5))
+        np.testing.assert_array_equal(row["log_probs"], group.log_probs[i])
+        if row["motion"] is not None:
+            np.testing.assert_allclose(row["motion"], group.outputs[i, : group.lengths[i]], atol=1e-3)
