@@ -22,7 +22,7 @@ from learner.watch.examination import Examination, as_motions, examine
 from rewards.compose import Composer
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.texts import Embedded
-from rewards.registry import use_folder
+from rewards.own_class import use_folder
 from rewards.scoring import Scores, load_reward_and_judge
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError

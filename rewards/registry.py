@@ -1,13 +1,12 @@
 """From the `path` of a reward component to the object that scores: a kind that ships, a class of the user, or a server."""
 
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 from rewards.components import Component
+from rewards.own_class import find_class, module_of, told
 from rewards.reward import Evaluator, Reward
 from rollout.io.errors import InputError
 
@@ -50,8 +49,7 @@ def kind_of(name: str, path: str) -> Kind:
         return KINDS[path]
     if path.startswith(("http://", "https://")):
         return SERVED
-    module, colon, attribute = path.partition(":")
-    if colon and all(part.isidentifier() for part in [*module.split("."), attribute]):
+    if module_of(path):
         return Kind(path)
     raise InputError(
         f"reward.components.{name}.path: found {path!r}, expected one of {', '.join(KINDS)}, module:Class or an http address"
@@ -81,7 +79,7 @@ def build(name: str, component: Component, evaluator: Callable[[str], Evaluator]
     if kind.where is None:
         _require_known(where, component.options, [])
         return given[0]
-    maker = _find(f"{where}.path", kind.where)
+    maker = find_class(f"{where}.path", kind.where) if module_of(component.path) else _shipped(kind.where)
     given += [component.path] if kind is SERVED else []
     parameters = inspect.signature(maker).parameters.values()
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(given) :]
@@ -91,42 +89,16 @@ def build(name: str, component: Component, evaluator: Callable[[str], Evaluator]
     if absent := [key for key in needed if key not in component.options]:
         raise InputError(f"{where}.{absent[0]}: not given, {component.path} needs it")
     try:
-        built = maker(*given, **component.options)
+        return maker(*given, **component.options)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {component.path} cannot be built: {told(error)}") from None
-    if not callable(built):
-        raise InputError(f"{where}.path: {component.path} has no __call__(motions), which gives the scores")
-    return built
 
 
-def told(error: Exception) -> str:
-    """An exception of foreign code in one line: type, text, and the innermost place."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename.rpartition('/')[2]} line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}{place}"
-
-
-def use_folder(folder: str) -> None:
-    """Modules of the user are looked for in `folder` too, after everything installed."""
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def _find(where: str, path: str) -> Callable:
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        name = repr(error.name) if module_name.startswith(str(error.name)) else f"{error.name!r} that {module_name} imports"
-        raise InputError(f"{where}: no module {name}, looked in the working directory and all that is installed") from None
-    except Exception as error:
-        raise InputError(f"{where}: module {module_name!r} cannot be imported: {told(error)}") from None
-    if not callable(found := getattr(module, attribute, None)):
-        names = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
-        raise InputError(f"{where}: module {module_name!r} has no class {attribute!r}, found {', '.join(names) or 'none'}")
-    return found
+def _shipped(where: str) -> type:
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _require_known(where: str, options: dict, known: list[str]) -> None:

@@ -12,7 +12,8 @@ from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
 from rewards.motion.settings import Evaluators
 from rewards.motion.texts import Embedded
-from rewards.registry import KINDS, build, evaluators_of, told
+from rewards.own_class import told
+from rewards.registry import KINDS, build, evaluators_of
 from rewards.reward import Evaluator, Motions, Reward
 from rollout.io.errors import InputError
 

@@ -1,12 +1,13 @@
 """Settings as YAML files say them: dotted keys, each with where it stands, and raw values."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from rewards.component_flags import COMPONENTS, Components, merged, of_file
+from rewards.trust import require_trust
 from rollout.io.command import did_you_mean
 from rollout.io.errors import InputError
 from rollout.io.text_files import parse_yaml
@@ -29,14 +30,22 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     return content or {}
 
 
-def values_of(files: Mapping[Path, dict], settings: Mapping[str, FieldInfo]) -> tuple[Values, Components]:
-    """The values of all files, of which the later wins, and the components of their rewards."""
+def values_of(
+    files: Mapping[Path, dict], settings: Mapping[str, FieldInfo], trusted: Collection[str] | None
+) -> tuple[Values, Components]:  # fmt: skip
+    """The values of all files, of which the later wins, and the components of their rewards.
+
+    trusted: see `require_trust`; None for settings that are looked at and of which nothing is built.
+    """
     values: Values = {}
     components: Components = {}
     for path, content in files.items():
         values |= _values(path, content, settings)
         where, found = values.pop(COMPONENTS, ("", None))
-        components = merged(components, of_file(found, where))
+        found = of_file(found, where)
+        if trusted is not None:
+            require_trust(path, found, trusted)
+        components = merged(components, found)
         where, found = values.pop("resume", ("", None))
         if found is not None:
             raise InputError(f"{where}: found {found!r}, expected it as the flag --resume")

@@ -16,6 +16,7 @@ from learner.config.files import Values, read_yaml, values_of
 from learner.config.resume import refuse_changes, run_to_resume
 from learner.config.settings import DEFAULT_FAMILY, Config, kinds, settings
 from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, from_shorthands, merged, take_component_flags
+from rewards.trust import HELP, modules_of
 from rollout.io.command import Parser
 from rollout.io.errors import InputError
 from rollout.io.files import replace_file
@@ -41,9 +42,11 @@ exit status: 0 finished, 2 bad input (one line says which), 3 ended early by eva
 
 
 def parse_config(
-    argv: list[str], kind: type[Section] = Config, program: str = "learner.main", description: str = DESCRIPTION, epilog: str = EPILOG
-):
-    """The settings, of class `kind`, that `argv` (without the program's name) asks for.
+    argv: list[str], kind: type[Section] = Config, program: str = "learner.main", description: str = DESCRIPTION, epilog: str = EPILOG,
+    only_read: bool = False,
+):  # fmt: skip
+    """The settings, of class `kind`, that `argv` (without the program's name) asks for. only_read: nothing is built of them, so
+    that those of anybody's run are welcome.
 
     Raises InputError for anything wrong in the flags or the files they name; `--help` prints and raises SystemExit(0).
     """
@@ -69,13 +72,14 @@ def parse_config(
     given = vars(_parser(first, kinds(kind, str(family)), known, f"python -m {program}", description, epilog).parse_args(argv))
     given.pop("config", None)
     shorthands = {flag: text for flag, text in (given.pop(name) for name in Shorthands.model_fields if name in given)}
-    values, in_files = values_of(files, known)
+    trusted = None if only_read else {*given.pop("trust", "").split(","), *modules_of(components).values()}
+    values, in_files = values_of(files, known, trusted)
     components = merged(in_files, components)
     if components and shorthands:
         raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")
     components = components or from_shorthands(shorthands)
     if run:
-        return _resumed(run, *values_of(of_run, known), {**values, **given}, components)
+        return _resumed(run, *values_of(of_run, known, trusted), {**values, **given}, components)
     return _build(kind, {**values, **given}, components)
 
 
@@ -161,6 +165,8 @@ def _parser(
 ) -> argparse.ArgumentParser:  # fmt: skip
     usage = f"{program} [--config FILE] [--KEY VALUE ...]"
     parser = _Flags(prog=program, usage=usage, description=description, epilog=epilog, parents=[first])
+    if COMPONENTS in known:
+        parser.add_argument("--trust", metavar="MODULE,MODULE", help=HELP)
     group = parser.add_argument_group("run")
     for key, field in known.items():
         section, dot, _ = key.partition(".")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from learner.run.folder import require_format
 from rollout.io.errors import InputError
 
 # Threads are not among them: they set the order of sums, and so the last bits.
@@ -22,6 +23,7 @@ def run_to_resume(path: str) -> Path:
     run = Path(path).expanduser().resolve()
     if not (run / "config.yaml").is_file():
         raise InputError(f"resume: {run} is no run folder (it has no config.yaml)")
+    require_format(run)
     return run
 
 

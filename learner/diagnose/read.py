@@ -55,7 +55,7 @@ def _read_folder(path: Path) -> Record:
     record.defects += [f"{part} is not there" for part in PARTS if part not in there and part != "summary.json"]
     if "config.yaml" in there:
         try:
-            record.config = parse_config(["--config", str(path / "config.yaml")])
+            record.config = parse_config(["--config", str(path / "config.yaml")], only_read=True)
         except (InputError, *UNREADABLE) as error:
             record.defects.append(f"{' '.join(str(error).split())[:300]}; the default settings stand in")
     if "metrics.jsonl" in there:

@@ -11,7 +11,7 @@ import numpy as np
 
 from learner.config.settings import Config
 from rewards.motion.texts import Embedded
-from rewards.registry import use_folder
+from rewards.own_class import use_folder
 from rewards.reward import Motions
 from rewards.scoring import load_reward_and_judge
 from rollout.io.errors import InputError

@@ -17,8 +17,10 @@ from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
 from rewards.motion.motion_files import read_motions, read_real
 from rewards.motion.settings import Evaluators
-from rewards.registry import choose_judge, use_folder
+from rewards.own_class import use_folder
+from rewards.registry import choose_judge
 from rewards.scoring import Scorer, load_reward_and_judge
+from rewards.trust import HELP, modules_of, require_trust
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
 from rollout.io.text_files import parse_yaml
@@ -34,6 +36,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("motions", type=Path, metavar="MOTIONS")
     parser.add_argument("--config", metavar="FILE", help="YAML with a section `reward:`, such as a run's config.yaml (default: the demo's reward)")
+    parser.add_argument("--trust", metavar="MODULE,MODULE", help=HELP)
     parser.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", help="a setting of one component, as for learner.main")
     for name in Shorthands.model_fields:
         parser.add_argument(f"--{name}", metavar="VALUE", help="of the original implementation, as for learner.main")
@@ -47,7 +50,10 @@ def main(argv: list[str]) -> int:
         given = vars(parser.parse_args(rest))
         section = _reward_section(given["config"]) if "config" in given else {}
         shorthands = {f"--{name}": given[name] for name in Shorthands.model_fields if name in given}
-        found = merged(of_file(section.get("components"), "--config: reward.components"), components)
+        in_file = of_file(section.get("components"), "--config: reward.components")
+        if "config" in given:
+            require_trust(given["config"], in_file, {*given.get("trust", "").split(","), *modules_of(components).values()})
+        found = merged(in_file, components)
         if found and shorthands:
             raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
         found = found or from_shorthands(shorthands) or DEFAULT

@@ -46,8 +46,9 @@ def test_it_ends_well_and_says_so_in_plain_lines(first):
 def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png", "before_after.gif",
-        "rollouts/000000.parquet", "rollouts/000001.parquet", "checkpoints/000001.safetensors", "checkpoints/000002.safetensors", ".lock",
+        "run.json", "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png",
+        "before_after.gif", "rollouts/000000.parquet", "rollouts/000001.parquet",
+        "checkpoints/000001.safetensors", "checkpoints/000002.safetensors",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md", ".lock",
     }  # fmt: skip
 

@@ -11,7 +11,8 @@ import yaml
 import rewards
 from rewards.components import parse_components
 from rewards.motion.real_band import real_statistics
-from rewards.registry import KINDS, build, use_folder
+from rewards.own_class import use_folder
+from rewards.registry import KINDS, build
 from rewards.reward import Motions
 from tests.figures import walker
 

@@ -6,7 +6,8 @@ import pytest
 
 from rewards.components import Component, parse_components
 from rewards.motion.real_band import FootSkate
-from rewards.registry import build, choose_judge, evaluators_of, use_folder
+from rewards.own_class import use_folder
+from rewards.registry import build, choose_judge, evaluators_of
 from rollout.io.errors import InputError
 
 MODULE = '''
@@ -39,6 +40,7 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "users_hands.py").write_text(MODULE)
     (tmp_path / "users_broken.py").write_text("x = 1 / 0\n")
+    (tmp_path / "users_exits.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "users_needs.py").write_text("import not_there_at_all\n")
     use_folder(str(tmp_path))
     yield
@@ -68,10 +70,11 @@ def test_a_class_of_the_user_gets_its_options(mine):
 @pytest.mark.parametrize(
     "path, options, message",
     [
-        ("users_nothing:Hands", {}, ".path: no module 'users_nothing', looked in the working directory and "),
-        ("users_needs:Hands", {}, ".path: no module 'not_there_at_all' that users_needs imports, looked in"),
+        ("users_nothing:Hands", {}, ".path: found 'users_nothing:Hands', expected a class of a file in the working folder; "),
+        ("users_needs:Hands", {}, ".path: no module 'not_there_at_all' that users_needs imports"),
         ("users_broken:Hands", {}, ".path: module 'users_broken' cannot be imported: ZeroDivisionError: division by zero (us"),
-        ("users_hands:Feet", {}, ".path: module 'users_hands' has no class 'Feet', found Hands, Silent, Any"),
+        ("users_exits:Hands", {}, ".path: module 'users_exits' cannot be imported: SystemExit: 0 (users_exits.py line 1)"),
+        ("users_hands:Feet", {}, ".path: module 'users_hands' defines no plain class 'Feet', found Hands, Silent, Any"),
         ("users_hands:Hands", {"limt": 1}, ".limt: unknown key, expected one of path, weight, normalise, limit, power"),
         ("users_hands:Hands", {}, ".limit: not given, users_hands:Hands needs it"),
         ("users_hands:Hands", {"limit": -1}, ": users_hands:Hands cannot be built: ArithmeticError: a limit below 0 (users_h"),

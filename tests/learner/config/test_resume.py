@@ -9,6 +9,7 @@ import yaml
 from learner.config.parse import parse_config, write_config
 from learner.config.resume import MAY_CHANGE, MAY_CHANGE_IN_WORDS, require_work_left
 from learner.evaluate.settings import EvaluateConfig
+from learner.run.folder import FORMAT, RunFolder
 from rollout.io.errors import InputError
 
 BEGUN = ["--seed", "3", "--iterations", "20", "--learning_rate", "2e-4", "--reward.components.calm.path", "jerk"]
@@ -17,8 +18,7 @@ BEGUN = ["--seed", "3", "--iterations", "20", "--learning_rate", "2e-4", "--rewa
 @pytest.fixture
 def run(tmp_path):
     """The folder of a run that began with BEGUN."""
-    folder = tmp_path / "runs" / "first"
-    folder.mkdir(parents=True)
+    folder = RunFolder.create(tmp_path / "runs" / "first").path
     write_config(parse_config([*BEGUN, "--run_dir", str(folder)]), folder / "config.yaml")
     return folder
 
@@ -45,11 +45,11 @@ def test_the_command_it_began_with_may_be_typed_again(run, tmp_path):
     assert parse_config(again) == parse_config(["--resume", str(run)])
 
 
-def test_a_shorthand_may_be_typed_again_too(tmp_path):
-    write_config(parse_config(["--reward_model_type", "t2m"]), tmp_path / "config.yaml")
-    config = parse_config(["--reward_model_type", "t2m", "--resume", str(tmp_path)])
+def test_a_shorthand_may_be_typed_again_too(run):
+    write_config(parse_config(["--reward_model_type", "t2m"]), run / "config.yaml")
+    config = parse_config(["--reward_model_type", "t2m", "--resume", str(run)])
     assert list(config.reward.components) == ["t2m", "foot_skate"]
-    assert "reward.components.tmr.path null" in refused("--reward_model_type", "tmr", "--resume", tmp_path)
+    assert "reward.components.tmr.path null" in refused("--reward_model_type", "tmr", "--resume", run)
 
 
 def test_what_changes_no_result_may_change(run):
@@ -101,6 +101,22 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         assert refused("--resume", path) == f"resume: {path} is no run folder (it has no config.yaml)"
     assert "unknown flag --resume" in str(pytest.raises(InputError, parse_config, ["--resume", "x"], kind=EvaluateConfig).value)
+
+
+@pytest.mark.parametrize(
+    "said, message",
+    [
+        (None, "has run folder format none, expected 1: only an earlier version of this project can go on with it"),
+        ({"format": FORMAT + 1}, "has run folder format 2, expected 1: only a later version of this project can go on with it"),
+        ({"format": "old"}, "has run folder format old, expected 1: only an earlier version of this project can go on with it"),
+        ([], "/run.json: expected the format of the run folder, and who began it"),
+        ({}, "/run.json: expected the format of the run folder, and who began it"),
+    ],
+)
+def test_a_folder_of_another_version_is_refused_by_name(run, said, message):
+    (run / "run.json").unlink() if said is None else (run / "run.json").write_text(json.dumps(said))
+    between = "" if message.startswith("/") else " "
+    assert refused("--resume", run) == f"resume: {run}{between}{message}"
 
 
 def test_damaged_settings_are_one_line(run):

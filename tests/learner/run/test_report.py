@@ -57,7 +57,7 @@ def test_the_summary_is_there_once_everything_else_is(plan, tmp_path):
     report, store = report_to(plan, tmp_path)
     report.close("finished")
     assert store.ended == ("FINISHED", False)
-    assert store.artifacts == {"summary.json": report.folder.summary.read_text()}
+    assert store.artifacts == {name: (report.folder.path / name).read_text() for name in ("run.json", "summary.json")}
     assert json.loads(store.artifacts["summary.json"])["status"] == "finished"
 
 

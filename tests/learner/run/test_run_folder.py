@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 
@@ -190,6 +191,17 @@ def test_the_summary_is_replaced_whole(tmp_path):
     folder.write_summary({"status": "finished"})
     assert json.loads(folder.summary.read_text()) == {"status": "finished"}
     assert not list(folder.path.glob("*.writing"))
+
+
+def test_on_a_full_disk_nothing_is_left(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(InputError, match=f"run_dir: cannot write in {tmp_path}/run "):
+            RunFolder.create(tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("was_there", [False, True])

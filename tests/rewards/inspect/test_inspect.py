@@ -207,7 +207,7 @@ def test_the_rollout_of_a_run_is_read_group_by_group(look, folder, tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--reward.components.it.path", "no.such:Thing"], "reward.components.it.path: no module 'no'"),
+        (["--reward.components.it.path", "no.such:Thing"], "reward.components.it.path: found 'no.such:Thing', expected a class of a file in the working folder"),
         (["--reward.components.it.path", "nonsense"], "reward.components.it.path: found 'nonsense'"),
         (["--config", "absent.yaml"], "--config: cannot read absent.yaml"),
         (["--reward_model_type", "tmr"], "--reward_model_type: given beside reward.components"),
