@@ -22,7 +22,7 @@ from learner.run.progress import Progress
 from learner.run.report import Report
 from learner.run.tracking import Tracker
 from learner.watch.health import Action
-from rollout.io.command import exit_code, stop_on_sigterm
+from rollout.io.command import exit_code, stop_on_signals
 from rollout.io.errors import RunFailed
 from rollout.motion.policy import MotionDiffusionPolicy
 
@@ -100,13 +100,13 @@ def run(config: Config) -> str:
     report = None
     folder = RunFolder.reopen(config.resume) if config.resume else RunFolder.create(config.run_dir, config.seed)
     try:
-        stop_on_sigterm()
+        stop_on_signals()
         keeper = Keeper(plan, folder)
         with Progress(config.iterations) as progress:
             progress.log_to(folder.log)
             progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
             with connected():
-                stop_on_sigterm()  # again: `ray.init` has a handler of its own
+                stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = Pool(config, settings, plan.texts, progress.note)
                 tracker = Tracker.resume(config, folder.path, keeper.tracked) if config.resume else Tracker.start(config, folder.path)
                 report = Report(plan, folder, progress, tracker)
@@ -121,13 +121,14 @@ def run(config: Config) -> str:
 def supervise(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
     """Trains; however that ends, what was finished is saved, and the report is closed with it."""
     try:
-        status = train(plan, pool, report, keeper)
-        report.close(status)
-        return status
-    except KeyboardInterrupt:
-        resumable = keeper.save()
-        report.close("killed")
-        return "saved" if resumable else "killed"
+        try:
+            status = train(plan, pool, report, keeper)
+            report.close(status)
+            return status
+        except KeyboardInterrupt:
+            resumable = keeper.save()
+            report.close("killed")
+            return "saved" if resumable else "killed"
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError):  # a full disk, say

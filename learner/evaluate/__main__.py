@@ -21,7 +21,7 @@ from learner.run.folder import Folder
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
 from rewards.motion.metrics import statistics
-from rollout.io.command import exit_code, stop_on_sigterm
+from rollout.io.command import exit_code, stop_on_signals
 
 DESCRIPTION = "Evaluate a text-to-motion model, with and without adapters, by the official HumanML3D protocol."
 EPILOG = """\
@@ -115,7 +115,7 @@ def run(config: EvaluateConfig) -> str:
 
     An evaluation that ends before it began leaves nothing behind.
     """
-    stop_on_sigterm()
+    stop_on_signals()
     rows = 2 + len(config.adapter)
     report = folder = None
     try:
@@ -126,7 +126,7 @@ def run(config: EvaluateConfig) -> str:
             write_config(config, folder.path / "config.yaml")
             progress.stage("starting Ray")
             with connected():
-                stop_on_sigterm()  # again: `ray.init` has a handler of its own
+                stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = Pool(config, evaluation.models[0].settings)
                 tracker = Tracker.start(config, folder.path)
                 report = EvaluationReport(config, folder.path, progress, tracker, evaluation.notes)

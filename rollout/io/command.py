@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from rollout.io.errors import InputError, RunFailed
+from rollout.io.streams import enduring
 
 # saved: stopped by a signal, and --resume goes on from where it was (EX_TEMPFAIL of sysexits.h); killed: there is nothing to go on from.
 EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "stopped": 3, "saved": 75, "killed": 143}
@@ -38,33 +39,40 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def exit_code(run: Callable[[], str]) -> int:
     """Runs a command that returns its status; what went wrong is one line on stderr."""
-    try:
-        return EXIT_CODES[run()]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["bad input"]
-    except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        print(f"error: {str(error.filename)[:100]}...: the name is too long for a file", file=sys.stderr)
-        return EXIT_CODES["bad input"]
-    except KeyboardInterrupt:
-        return EXIT_CODES["killed"]
+    with enduring():
+        try:
+            return EXIT_CODES[run()]
+        except InputError as error:
+            status = "bad input"
+            print(f"error: {error}", file=sys.stderr)
+        except RunFailed as error:
+            status = "failed"
+            print(f"error: {error}", file=sys.stderr)
+        except OSError as error:
+            too_long = error.errno == errno.ENAMETOOLONG
+            status = "bad input" if too_long else "failed"
+            print(f"error: {f'{str(error.filename)[:100]}...: the name is too long for a file' if too_long else error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            status = "killed"
+        return EXIT_CODES[status]
 
 
-def stop_on_sigterm() -> None:
-    """SIGTERM ends a command as Ctrl-C does; a second one does not disturb the end."""
+def stop_on_signals() -> None:
+    """SIGTERM, and SIGHUP of a terminal that is closed, end a command as Ctrl-C does; a second one does not disturb the end.
+
+    Under `nohup` SIGHUP stays ignored.
+    """
+    signals = [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
 
     def stop(signum, frame):
         global _asked_to_stop
         _asked_to_stop = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt  # of any other exception, Ray's waits make a SystemError
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in signals:
+        signal.signal(number, stop)
 
 
 def stop_if_asked() -> None:

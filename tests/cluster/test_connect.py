@@ -3,6 +3,7 @@ whatever TMPDIR and HOME a batch system gives it. A cluster that is not there is
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +66,13 @@ def test_its_files_lie_where_tmpdir_says_and_none_in_home(private_ray):
     link = Path(ray._private.worker._global_node.get_session_dir_path())
     assert len(str(link)) < 80 and (private_ray / DEEP / "ray").resolve() in link.resolve().parents
     assert list((private_ray / "home").iterdir()) == []
+
+
+def test_its_processes_do_not_hear_that_the_terminal_is_closed():
+    """They would die before the driver has saved, and take it with them."""
+    blocked = ray.remote(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+    assert signal.SIGHUP in ray.get(blocked.remote())
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
 def test_a_client_with_another_token_hears_so_in_one_line():

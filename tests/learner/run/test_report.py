@@ -10,7 +10,9 @@ from rich.console import Console
 
 from learner.config.parse import parse_config
 from learner.learner import Update
+from learner.main import supervise
 from learner.run.folder import RunFolder
+from learner.run.keeper import Keeper
 from learner.run.plan import Plan, policy_settings
 from learner.run.progress import Progress
 from learner.run.report import Report, _rows
@@ -82,3 +84,19 @@ def test_every_sample_has_a_row_and_those_kept_have_a_motion(mdm_folder, tmp_pat
         np.testing.assert_array_equal(row["log_probs"], group.log_probs[i])
         if row["motion"] is not None:
             np.testing.assert_allclose(row["motion"], group.outputs[i, : group.lengths[i]], atol=1e-3)
+
+
+class Interrupted:
+    """In place of the actors: SIGTERM comes before they are asked for anything."""
+
+    publish = None
+
+    def adapter(self):
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_where_nothing_can_be_written_says_so_and_how_it_goes_on(plan, tmp_path):
+    report, _ = report_to(plan, tmp_path)
+    report.folder.summary.mkdir()
+    with pytest.raises(RunFailed, match=f"summary.json.*once that is mended, --resume {report.folder.path} goes on"):
+        supervise(plan, Interrupted(), report, Keeper(plan, report.folder))
