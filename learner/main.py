@@ -6,6 +6,7 @@ and the adapter goes back to the samplers.
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from collections import deque
@@ -108,7 +109,8 @@ def run(config: Config) -> str:
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = Pool(config, settings, plan.texts, progress.note)
-                tracker = Tracker.resume(config, folder.path, keeper.tracked) if config.resume else Tracker.start(config, folder.path)
+                open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
+                tracker = open_run(config, folder.path, tell=progress.note)
                 report = Report(plan, folder, progress, tracker)
                 return supervise(plan, pool, report, keeper)
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts

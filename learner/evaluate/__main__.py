@@ -128,7 +128,7 @@ def run(config: EvaluateConfig) -> str:
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = Pool(config, evaluation.models[0].settings)
-                tracker = Tracker.start(config, folder.path)
+                tracker = Tracker.start(config, folder.path, progress.note)
                 report = EvaluationReport(config, folder.path, progress, tracker, evaluation.notes)
                 status = "failed"
                 try:

@@ -56,10 +56,8 @@ class EvaluationReport:
                 for line in [*tables, "", *self.notes]:
                     self.progress.note(line)
             self.progress.note(f"evaluation {status}: results in {self.folder}")
-            for path in sorted(self.folder.iterdir()):
-                self.tracker.artifact(path)
         finally:
-            self.tracker.finish(status)
+            self.tracker.finish(status, sorted(self.folder.iterdir()))
 
     def _write(self, status: str) -> None:
         rows = [

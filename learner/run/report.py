@@ -24,6 +24,7 @@ from rollout.motion.features import features_to_joints
 from rollout.policy import Request, Rollout
 from rollout.record import kept_samples, write_rollout
 
+UNTRACKED = ("rollouts", "checkpoints", LOCK, "summary.json")  # MLflow gets the summary before it is written there
 PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
 
 
@@ -135,20 +136,13 @@ class Report:
             "max_log_prob_gap": self.max_gap, "warnings": self.warnings, **self.results,
         }  # fmt: skip
         try:
-            self._send(summary)
-            self.tracker.finish({"stopped": "finished"}.get(status, status))
+            with tempfile.TemporaryDirectory() as aside:
+                write_json(Path(aside) / self.folder.summary.name, summary)
+                kept = [path for path in sorted(self.folder.path.iterdir()) if path.name not in UNTRACKED]
+                self.tracker.finish({"stopped": "finished"}.get(status, status), [Path(aside) / self.folder.summary.name, *kept])
         finally:  # last: once a summary says that the run has finished, there is nothing that could go on
             self.folder.write_summary(summary)
         self.progress.summary(summary, self.folder.path)
-
-    def _send(self, summary: dict) -> None:
-        """All that MLflow keeps of the folder, with the summary that is about to be written there."""
-        with tempfile.TemporaryDirectory() as aside:
-            write_json(Path(aside) / self.folder.summary.name, summary)
-            self.tracker.artifact(Path(aside) / self.folder.summary.name)
-        for path in sorted(self.folder.path.iterdir()):
-            if path.name not in ("rollouts", "checkpoints", LOCK, self.folder.summary.name):
-                self.tracker.artifact(path)
 
     def _real_motion(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""

@@ -1,12 +1,15 @@
 """MLflow runs in a real sqlite store, read back through MLflow's own client."""
 
+import contextlib
 import math
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
 from learner.config.parse import flatten, parse_config
+from learner.run import tracking
 from learner.run.tracking import Tracker
 from rollout.io.errors import InputError
 
@@ -73,8 +76,7 @@ def test_artifacts_are_files_and_folders_in_the_runs_folder(runs, tmp_path, monk
     (tmp_path / "adapter" / "weights.bin").write_bytes(b"123")
     (tmp_path / "reward.png").write_bytes(b"png")
     tracker = Tracker.start(parse_config([]), runs / "artifacts")
-    tracker.artifact(tmp_path / "reward.png")
-    tracker.artifact(tmp_path / "adapter")
+    tracker.finish("FINISHED", [tmp_path / "reward.png", tmp_path / "adapter"])
     client, run = read(tracker)
     assert {item.path for item in client.list_artifacts(tracker.run_id)} == {"adapter", "reward.png"}
     assert [item.path for item in client.list_artifacts(tracker.run_id, "adapter")] == ["adapter/weights.bin"]
@@ -104,7 +106,7 @@ def test_config_and_environment_choose_the_store(runs, tmp_path, monkeypatch):
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("uri", ["file:///tmp/nowhere", "nonsense://x", "sqlite:////proc/nowhere/mlflow.db"])
+@pytest.mark.parametrize("uri", ["nonsense://x", "sqlite:////proc/nowhere/mlflow.db"])
 def test_unusable_store_is_one_line(uri, tmp_path):
     with pytest.raises(InputError, match=r"tracking\.uri: cannot use the store") as caught:
         Tracker.start(parse_config(["--tracking.uri", uri]), tmp_path / "run")
@@ -180,6 +182,19 @@ def test_no_message_shows_the_credentials_of_the_store(uri, tmp_path, monkeypatc
     with pytest.raises(InputError, match=r"cannot use the store \w+://\*\*\*@host/db") as caught:
         Tracker.start(parse_config([]), tmp_path / "run")
     assert "sesame" not in "".join([str(caught.value), caplog.text, *capfd.readouterr()])
+
+
+def test_a_database_that_takes_nothing_for_a_while_gets_all_of_it_later(runs, monkeypatch):
+    monkeypatch.setattr(tracking, "PATIENCE", 0)
+    said = []
+    tracker = Tracker.start(parse_config([]), runs / "full", said.append)
+    with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON metrics BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")
+        tracker.log(0, {"mean_reward": 0.0})
+        other.execute("DROP TRIGGER full")
+    assert len(said) == 1 and "disk is full" in said[0]
+    tracker.log(1, {"mean_reward": 1.0})
+    assert said[1:] == ["the tracking store has caught up"] and history(tracker) == {"mean_reward": [(0, 0.0), (1, 1.0)]}
 
 
 def test_two_runs_may_make_a_new_store_at_once_and_say_nothing(tmp_path):
