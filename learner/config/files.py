@@ -10,6 +10,7 @@ from rewards.component_flags import COMPONENTS, Components, merged, of_file
 from rewards.trust import require_trust
 from rollout.io.command import did_you_mean
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 from rollout.io.text_files import parse_yaml
 
 Values = dict[str, tuple[str, Any]]  # by dotted key: where it stands, for messages, and its raw value
@@ -17,6 +18,7 @@ Values = dict[str, tuple[str, Any]]  # by dotted key: where it stands, for messa
 
 def read_yaml(path: Path) -> dict[Any, Any]:
     """What the file holds: sections, or keys of none."""
+    refuse_stand_in(path)
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

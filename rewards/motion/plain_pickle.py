@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 
 
 class PlainUnpickler(pickle._Unpickler):
@@ -21,6 +22,7 @@ def read_plain_pickle(path: Path):
     """The list or dict that a pickle holds. InputError when missing, damaged, or of anything that needs code to load."""
     if not path.is_file():
         raise InputError(f"{path}: file not found")
+    refuse_stand_in(path)
     try:
         # From memory: a file is asked for as many bytes as a damaged length claims, and makes room for them first.
         return PlainUnpickler(io.BytesIO(path.read_bytes())).load()

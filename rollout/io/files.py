@@ -1,4 +1,4 @@
-"""Files that are whole at any moment, and numbers as JSON can hold them."""
+"""Files that are whole at any moment, files that only stand for others, and numbers as JSON can hold them."""
 
 import contextlib
 import json
@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from rollout.io.errors import InputError
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -36,6 +38,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def refuse_stand_in(path: Path) -> None:
+    """Raises InputError for a file that is there in place of what it should hold: for every reader, before it reads."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(200).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    except (OSError, ValueError):  # which its reader says in its own words
+        return
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise InputError(f"{path}: is a Git LFS pointer and not the file itself: run git lfs pull where it comes from")
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise InputError(f"{path}: is a web page (HTML), saved instead of the file: download it again, from its raw address")
 
 
 def strict(value: Any) -> Any:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 
 VALUES_PER_BYTE, FREE_VALUES = 64, 1_000_000  # recorded motion has less than one value a byte
 
@@ -14,6 +15,7 @@ def read_table(path: Path) -> pa.Table:
     """The whole table, its text and offsets checked, its page checksums where it has some. InputError otherwise."""
     if not path.is_file():
         raise InputError(f"{path}: file not found")
+    refuse_stand_in(path)
     try:
         # Not `pq.read_table`, which takes folders named `a=b` above the file for columns of it.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:

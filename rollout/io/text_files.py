@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 
 LONGEST_YAML = 200_000  # characters: PyYAML takes a second for these, and a config has 3,000
 
@@ -18,6 +19,7 @@ def is_text(value: str) -> bool:
 
 def read_json(path: Path) -> Any:
     """What a JSON file in UTF-8 holds. InputError when it is missing, not readable or not JSON."""
+    refuse_stand_in(path)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

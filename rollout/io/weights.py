@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 from rollout.io.text_files import read_json
 
 DTYPES = {
@@ -22,6 +23,7 @@ def read_torch(path: Path):
     content would take more memory than the file has bytes."""
     if not path.is_file():
         raise InputError(f"{path}: weights file not found")
+    refuse_stand_in(path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -63,6 +65,7 @@ def read_array(path: Path) -> np.ndarray:
     """A numeric `.npy` array, in this machine's byte order; InputError when missing or unreadable."""
     if not os.path.isfile(path):  # which, unlike Path.is_file, finds no name too long
         raise InputError(f"{path}: file not found")
+    refuse_stand_in(path)
     try:
         array = np.load(path, allow_pickle=False)
     except Exception:  # a damaged header surfaces as almost any exception type

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.io.files import replace_file
+from rollout.io.files import refuse_stand_in, replace_file
 from rollout.io.text_files import read_json
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 
@@ -72,6 +72,7 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str
 
 
 def _read_weights(file: Path) -> dict[str, np.ndarray]:
+    refuse_stand_in(file)
     try:
         state = load_file(file)
     except FileNotFoundError:

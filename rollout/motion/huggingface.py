@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 
 CLIP_TOKENS = 22  # start, 20 of text, end: MDM's limit for HumanML3D and KIT
 # DistilBERT under the names that MDM and TMR know it by: each has a place of its own in the hub's cache.
@@ -76,6 +77,8 @@ class HuggingFaceText:
             return getattr(transformers, name).from_pretrained(self.source, local_files_only=True, **options)
         except Exception as error:  # a damaged folder surfaces as almost any exception type
             if Path(self.source).is_dir():
+                for file in Path(self.source).iterdir():
+                    refuse_stand_in(file)
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
                 raise InputError(f"text encoder {self.source}: this folder has no readable {self.expected} ({reason})") from None
             raise InputError(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rollout.io.errors import InputError
+from rollout.io.files import refuse_stand_in
 from rollout.io.parquet import read_table
 from rollout.io.text_files import is_text, read_json
 from rollout.motion.humanml import Skipped, is_split_file, read_caption, read_split
@@ -53,6 +54,7 @@ def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
         return _from_split(path / "train.txt" if path.is_dir() else path)
     if not path.is_file():
         raise InputError(f"{path}: prompt file not found")
+    refuse_stand_in(path)
     formats = {".json": _from_json, ".jsonl": _from_json_lines, ".csv": _from_csv, ".parquet": _from_parquet}
     try:
         found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length))
