@@ -41,7 +41,7 @@ class Process:
     """What every actor can say of itself."""
 
     def whereabouts(self) -> Whereabouts:
-        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), os.readlink("/proc/self/fd/2"))
+        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), ray._private.worker.global_worker.get_err_file_path())
 
 
 @ray.remote

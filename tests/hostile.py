@@ -92,6 +92,9 @@ def trapped(path: Path, protocol: int = 4) -> bytes:
 @contextlib.contextmanager
 def bounded(megabytes: int = 300):
     """Fails when the process has held more than `megabytes` above what it held before."""
+    if not Path("/proc/self/clear_refs").exists():  # not on this system, which can be held to no bound
+        yield
+        return
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before, limits = _memory("VmRSS"), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") * 1024 + SAFETY_NET, limits[1]))

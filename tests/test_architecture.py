@@ -89,6 +89,13 @@ def test_no_file_of_data_can_run_code(path):
         assert found == []
 
 
+@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+def test_no_file_needs_what_only_linux_has(path):
+    found = [f"line {node.lineno}: {node.value}" for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(("/proc", "/sys"))]  # fmt: skip
+    assert found == []
+
+
 def test_the_one_unpickler_imports_nothing():
     """All that a pickle could run passes through `find_class`: here that does nothing but raise, and nothing else loads."""
     tree = ast.parse(PLAIN_PICKLE.read_text())

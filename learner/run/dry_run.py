@@ -1,6 +1,5 @@
 """`--dry_run`: measures one group on this machine and says what the run would take, without starting anything."""
 
-import resource
 import time
 
 import torch
@@ -11,6 +10,7 @@ from learner.tally import ScoredGroup
 from learner.watch.examination import as_motions
 from rewards.compose import Composer
 from rewards.scoring import load_reward_and_judge
+from rollout.io.machine import peak_memory
 from rollout.motion.policy import MotionDiffusionPolicy
 
 RAY_BASE_MB = 600  # GCS, raylet and agents of a local Ray
@@ -40,7 +40,7 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     examined = sum(request.group_size for request in plan.heldout_requests() + plan.trained_requests())
     evaluating = 2 * sampling / len(group) * examined / samplers
     total = START_SECONDS + iteration * config.iterations + evaluating
-    process_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    process_mb = peak_memory() / 2**20
     rollout_mb = groups * sum(array.nbytes for array in (*group.actions.values(), group.outputs)) / 2**20
     processes = samplers + config.cluster.reward_actors + 2
     memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * rollout_mb) / 1024

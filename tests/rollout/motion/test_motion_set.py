@@ -142,7 +142,7 @@ def test_the_split_chooses_the_list(tmp_path):
 def test_more_clips_than_files_may_be_open_are_all_read(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     folder = write_folder(tmp_path, {str(i): (clip(40), WHOLE) for i in range(60)})
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, hard))
     try:
         found = read_motions(folder)
     finally:
