@@ -5,7 +5,6 @@ every caption embedded again for each group, and by one and by two reward actors
 """
 
 import argparse
-import dataclasses
 import os
 import platform
 import sys
@@ -16,13 +15,12 @@ from statistics import median
 import torch
 
 from cluster.connect import connected
-from cluster.pool import Pool
 from cluster.scorers import Scorers
+from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
-from learner.run.plan import Plan, policy_settings
-from learner.watch.examination import as_motions
-from rewards.scoring import load_reward_and_judge
-from rollout.motion.policy import MotionDiffusionPolicy
+from learner.run.plan import Plan
+from rewards.motion.loading import load_reward_and_judge
+from rewards.motion.motions import as_motions
 
 DIFFERENT = 12  # groups that are sampled; more are these again
 
@@ -35,9 +33,9 @@ def main(argv: list[str]) -> None:
     args, flags = parser.parse_known_args(argv)
     config = parse_config([*flags, "--cluster.reward_actors", "2", "--cluster.samplers", "1"])
     torch.set_num_threads(config.cluster.sampler_cpus)
-    settings = policy_settings(config)
-    policy = MotionDiffusionPolicy(dataclasses.replace(settings, lora_rank=0))
-    plan = Plan.make(config, policy)
+    plan = Plan.make(config)
+    build = plan.family.build(config)
+    policy = build("cpu")
     sampled = [policy.sample(request) for request in plan.rollout_requests(0)[:DIFFERENT]]
     groups = [sampled[i % len(sampled)] for i in range(args.groups)]
     judge, _ = config.reward.chosen_judge()
@@ -54,12 +52,12 @@ def main(argv: list[str]) -> None:
             scorer(as_motions(group))
 
     with connected():
-        pool = Pool(config, settings, plan.texts)
+        pool = TrainingPool(config, build, plan.shared)
 
         def by_actors(count: int) -> None:
             scoring = Scorers(pool.scorers.actors[:count], pool.scorers.another, 1, config.cluster.reward_deadline, print).begin("score", len(groups))
             for i, group in enumerate(groups):
-                scoring.add(i, group)
+                scoring.add(i, group.group())
             scoring.results()
 
         ways = {

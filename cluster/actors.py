@@ -6,7 +6,9 @@ Each is built by `start`, since an error in a constructor reaches the driver as 
 import dataclasses
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -14,21 +16,17 @@ import torch
 
 from cluster.calls import Whereabouts
 from learner.config.settings import Config
-from learner.evaluate.measures import Measured, measure
-from learner.evaluate.settings import EvaluateConfig
 from learner.learner import Learner, State, SyncError, Update
 from learner.tally import ScoredGroup
-from learner.watch.examination import Examination, as_motions, examine
 from rewards.compose import Composer
-from rewards.motion.evaluators import load_evaluators
-from rewards.motion.texts import Embedded
+from rewards.family import Examination, rewards_of
 from rewards.own_class import use_folder
-from rewards.scoring import Scores, load_reward_and_judge
+from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.motion.adapter_folder import save_adapter
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.policy import Conditioning, Group, Request
+from rollout.policy import Conditioning, Group, Policy, Request, Trajectories
+
+Build = Callable[[str], Policy]  # on a device
 
 
 def own_device(threads: int) -> str:
@@ -48,8 +46,8 @@ class Process:
 class SamplerActor(Process):
     """Samples groups. Holds no state but the adapter, which it must be given before it may sample."""
 
-    def start(self, settings: MotionPolicySettings, threads: int) -> None:
-        self.policy = MotionDiffusionPolicy(settings, own_device(threads))
+    def start(self, build: Build, threads: int) -> None:
+        self.policy = build(own_device(threads))
 
     def load_adapter(self, adapter: Adapter) -> tuple[int, str]:
         """Version and digest of the weights the policy holds afterwards, read back from its parameters. Raises SyncError for
@@ -59,13 +57,16 @@ class SamplerActor(Process):
         except InputError as error:
             raise SyncError(f"a sampler refused what was published: {error}") from None
 
-    def sample(self, request: Request, sha256: str) -> Group:
-        """One group under the adapter `sha256`; refuses to sample under any other (a fresh actor holds none)."""
+    @ray.method(num_returns=2)
+    def sample(self, conditioning: Conditioning, size: int, seed: tuple[int, ...], trained_steps: int, sha256: str) -> tuple[Group, dict]:
+        """One group under the adapter `sha256`, and its actions, which stay in this node's memory; refuses to sample under any
+        other (a fresh actor holds none)."""
         self._require(sha256)
-        return self.policy.sample(request)
+        made = self.policy.sample(Request(conditioning, size, seed, trained_steps))
+        return made.group(), made.actions
 
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]], sha256: str) -> np.ndarray:
-        """A batch of motions for evaluation, raw features [N, T, F], under the adapter `sha256` as in `sample`."""
+        """A batch of outputs for evaluation, [N, ...], under the adapter `sha256` as in `sample`."""
         self._require(sha256)
         return self.policy.generate(conditionings, seeds)
 
@@ -79,39 +80,39 @@ class SamplerActor(Process):
 class RewardActor(Process):
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def start(self, config: Config, texts: Embedded, folder: str, threads: int) -> None:
-        """folder: where the modules of the user lie, as the driver sees them."""
+    def start(self, config: Config, shared: Any, folder: str, threads: int) -> None:
+        """shared: what the driver worked out; folder: where the modules of the user lie, as the driver sees them."""
         use_folder(folder)
-        reward, (judge, _) = config.reward, config.reward.chosen_judge()
-        self.scorer, self.judge = load_reward_and_judge(reward.parsed(), judge, reward, own_device(threads), texts)
+        self.rewards = rewards_of(config.family)
+        self.scorer, self.judge = self.rewards.load(config, own_device(threads), shared)
 
     def score(self, *groups: Group) -> list[Scores]:
         """Every component of the reward of each group, raw."""
-        return self.scorer(as_motions(*groups)).split([len(group) for group in groups])
+        return self.scorer(self.rewards.subjects(*groups)).split([len(group) for group in groups])
 
     def examine(self, *groups: Group) -> list[Examination]:
-        return examine(groups, self.scorer, self.judge)
+        return self.rewards.examine(groups, self.scorer, self.judge)
 
 
 @ray.remote
 class EvaluatorActor(Process):
-    """Reads motions with both evaluators and the physics, for evaluation."""
+    """Reads what samplers generated for an evaluation."""
 
-    def start(self, config: EvaluateConfig, threads: int) -> None:
-        self.tmr, self.t2m = load_evaluators(config.reward, own_device(threads))
+    def start(self, build: Callable[[str], Callable], threads: int) -> None:
+        self.read = build(own_device(threads))
 
-    def measure(self, features: np.ndarray, lengths: np.ndarray, generated: bool) -> Measured:
-        return measure(features, lengths, self.tmr, self.t2m, keep_tail=generated)
+    def measure(self, *given: Any) -> Any:
+        return self.read(*given)
 
 
 @ray.remote
 class LearnerActor(Process):
     """Owns the trainable weights and the optimizer."""
 
-    def start(self, config: Config, settings: MotionPolicySettings, threads: int) -> State:
+    def start(self, config: Config, build: Build, threads: int) -> State:
         """The state that a run begins with."""
         self.composer = Composer(config.reward.parsed())
-        self.policy = MotionDiffusionPolicy(settings, own_device(threads))
+        self.policy = build(own_device(threads))
         self.learner = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
         return self.state()
 
@@ -131,17 +132,19 @@ class LearnerActor(Process):
     def evaluation_adapter(self) -> Adapter:
         return self.learner.evaluation_adapter()
 
-    def update(self, scores: list[Scores], *groups: Group) -> tuple[Update, State]:
-        """One iteration's update from P groups and what was scored of them, both in request order."""
+    def update(self, scores: list[Scores], *parts: Any) -> tuple[Update, State]:
+        """One iteration's update from what was scored of P groups and their parts (group, conditioning, actions), P times, both
+        in request order."""
+        groups = [Trajectories.of(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
         update = self.learner.update([ScoredGroup(*pair) for pair in zip(groups, self.composer.total(scores), strict=True)])
         return update, self.state()
 
     def adapter_files(self, adapter: Adapter) -> dict[str, bytes]:
-        """`adapter` in PEFT's format, by file name; the weights being trained are put back afterwards."""
+        """`adapter` in the format that others read, by file name; the weights being trained are put back afterwards."""
         with tempfile.TemporaryDirectory() as folder:
             self.policy.load_adapter(adapter)
             try:
-                save_adapter(self.policy, Path(folder))
+                self.policy.save_adapter(Path(folder))
             finally:
                 self.policy.load_adapter(self.learner.adapter)
             return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

@@ -11,6 +11,7 @@ from rollout.io.errors import RunFailed
 
 # The actor is gone, or what it returned went with its node: the work is to be done again.
 LOST = (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)
+LOST_OBJECT = ObjectLostError  # of these, what says that the actor lives and what it was given is gone
 LAST_LINES = 3
 RAYS_OWN = (":job_id:", ":actor_name:", "Extension modules:")  # how lines begin that say nothing about a death
 

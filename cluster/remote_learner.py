@@ -6,7 +6,7 @@ from collections.abc import Callable
 import ray
 from ray.actor import ActorHandle
 
-from cluster.calls import LOST, cause_of, epitaph, get
+from cluster.calls import LOST, LOST_OBJECT, cause_of, epitaph, get
 from learner.learner import State
 from rollout.io.errors import RunFailed
 
@@ -32,26 +32,31 @@ class RemoteLearner:
         """The learner goes on from `state`."""
         self.state = self.ask(lambda actor: actor.load.remote(state))
 
-    def ask(self, send: Callable[[ActorHandle], ray.ObjectRef]):
-        """What the actor answers to `send(actor)`. RunFailed when it dies over it again and again."""
+    def ask(self, send: Callable[[ActorHandle], ray.ObjectRef], remake: Callable[[], None] | None = None):
+        """What the actor answers to `send(actor)`. When what it was sent is lost and not the actor, `remake()` makes it again.
+        RunFailed when it dies over it again and again."""
+        lost = None
         for attempt in range(ATTEMPTS):
             try:
-                if attempt:
+                if isinstance(lost, LOST_OBJECT) and remake:
+                    remake()
+                elif attempt:
                     self._replace()
                 if self._whereabouts is None:
                     self._whereabouts = self._answer(self.actor.whereabouts.remote())
                 return self._answer(send(self.actor))
             except LOST as death:
-                cause = cause_of(death, self._whereabouts)
+                lost, cause = death, cause_of(death, self._whereabouts)
             except TimeoutError:
-                cause = f"gave no answer within cluster.learner_deadline, {self.deadline_s:g} s" + epitaph(self._whereabouts)
+                lost, cause = None, f"gave no answer within cluster.learner_deadline, {self.deadline_s:g} s" + epitaph(self._whereabouts)
             if attempt + 1 < ATTEMPTS:
-                self._tell(f"the learner {cause}: another one goes on from its state")
+                made_again = isinstance(lost, LOST_OBJECT) and remake
+                self._tell("groups went with their node: they are sampled again" if made_again else f"the learner {cause}: another one goes on from its state")
         raise RunFailed(f"the learner keeps dying, {ATTEMPTS} times over the same call: the last one {cause}")
 
-    def update(self, send: Callable[[ActorHandle], ray.ObjectRef]):
+    def update(self, send: Callable[[ActorHandle], ray.ObjectRef], remake: Callable[[], None] | None = None):
         """As `ask`, for a call that answers with a result and the state it leaves."""
-        result, self.state = self.ask(send)
+        result, self.state = self.ask(send, remake)
         return result
 
     def _answer(self, ref: ray.ObjectRef):

@@ -11,7 +11,7 @@ from learner.objective import OBJECTIVES
 from learner.tally import IDLE, ScoredGroup, Tally, reward_metrics
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
-from rollout.policy import Group, Policy, StepScore
+from rollout.policy import Policy, Score, Trajectories
 
 ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective"}  # by which settings hold it
 
@@ -68,8 +68,7 @@ class Learner:
         """max_staleness: how many adapter versions a group may lag behind the learner's."""
         self.policy, self.objective, self.options, self.max_staleness = policy, objective, optimizer, max_staleness
         self.optimizer = torch.optim.AdamW(policy.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
-        # A CPU recomputes bit for bit; a GPU may pick another kernel for the backward graph.
-        self.tolerance = 0.0 if policy.device.type == "cpu" else 1e-5
+        self.tolerance = policy.tolerance
         self.recent = [Adapter.pack(0, policy.adapter_state())]  # oldest first; the last one is the learner's own
         self._average = policy.adapter_state()
 
@@ -80,28 +79,33 @@ class Learner:
     def update(self, scored: list[ScoredGroup]) -> Update:
         """Recompute with gradient, advantages, objective, `updates_per_rollout` optimizer steps.
 
-        Groups are accumulated in the order given, one trained step at a time, so memory does not grow with their number.
-        Raises SyncError, before any weight changes, for a group sampled under weights that are not the learner's own or
-        its last `max_staleness` ones, and when the log-probs recomputed under those are not the sampled ones.
+        Groups are accumulated in the order given, a part at a time, so memory does not grow with their number. Samples that
+        are not finite fail alone. Raises SyncError, before any weight changes, for a group sampled under weights that are not
+        the learner's own or its last `max_staleness` ones, for one that was made from another conditioning than came with it,
+        and when the log-probs recomputed are not the sampled ones.
         """
+        scored = [entry.settled() for entry in scored]
+        for entry in scored:
+            self._require_own_conditioning(entry.group)
         staleness = [self._staleness(entry.group) for entry in scored]
-        self._verify_stale([entry.group for entry, behind in zip(scored, staleness) if behind])
+        max_gap = self._verify_stale([entry.group for entry, behind in zip(scored, staleness) if behind])
         advantages = [group_advantages(e.rewards, self.objective.advantage_eps, self.objective.advantage_clip) for e in scored]
         teaching = [(i, entry.group) for i, entry in enumerate(scored) if advantages[i] is not None]
         metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": self.adapter.version, "staleness": max(staleness)}
-        max_gap = 0.0
+        # Where the device is not exact, what the learner itself makes of each group before the first step; see `grpo_loss`.
+        own = [{} if self.tolerance else None for _ in scored]
         for step in range(self.objective.updates_per_rollout if teaching else 0):
             self.optimizer.zero_grad(set_to_none=True)
             tally = Tally(len(teaching))
             for i, group in teaching:
-                self._accumulate(group, i, advantages[i], len(teaching), tally, on_policy=step == 0 and not staleness[i])
+                self._accumulate(group, i, advantages[i], len(teaching), tally, own[i], on_policy=step == 0 and not staleness[i])
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.grad_clip)
             if not torch.isfinite(norm):
                 raise SyncError(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
             self.optimizer.step()
             max_gap = max(max_gap, tally.gap)
-            metrics |= tally.metrics() | {"grad_norm": norm.item(), "log_prob_gap": max_gap}
-        metrics |= {name: getattr(getattr(self, held_by), name) for name, held_by in ADAPTABLE.items() if name != "kl_penalty"}
+            metrics |= tally.metrics() | {"grad_norm": norm.item()}
+        metrics |= {"log_prob_gap": max_gap, "learning_rate": self.options.learning_rate, "clip_epsilon": self.objective.clip_epsilon}
         self._advance()
         filled = [np.zeros(len(e.group), np.float32) if a is None else a for a, e in zip(advantages, scored)]
         return Update({name: float(value) for name, value in metrics.items()}, [e.rewards for e in scored], filled, self.adapter)
@@ -151,19 +155,24 @@ class Learner:
     def _named_parameters(self):
         return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
 
-    def _accumulate(self, group: Group, i: int, advantage: np.ndarray, groups: int, tally: "Tally", on_policy: bool) -> None:
-        """Adds this group's gradient. With no KL in the loss the reference is only watched, on one step a group."""
-        steps = group.log_probs.shape[1]
-        watched = set(range(steps)) if self.objective.kl_penalty > 0 else {i % steps}
+    def _accumulate(
+        self, group: Trajectories, i: int, advantage: np.ndarray, groups: int, tally: Tally, own: dict | None, on_policy: bool
+    ) -> None:
+        """Adds this group's gradient. With no KL in the loss the reference is only watched, on one action of a sample."""
+        actions = group.log_probs.shape[1]
+        watched = frozenset(range(actions) if self.objective.kl_penalty > 0 else [i % actions])
         advantage_G = torch.tensor(advantage, device=self.policy.device)
-        for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched):
+        for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched, own):
             tally.add(part, group)
             if on_policy:
-                for k, score in part.scores:
-                    tally.gap = max(tally.gap, self._require_recomputed(group, k, score))
+                tally.gap = max(tally.gap, *(self._require_recomputed(group, score) for score in part.scores))
             (part.loss / groups).backward()
 
-    def _staleness(self, group: Group) -> int:
+    def _require_own_conditioning(self, group: Trajectories) -> None:
+        if group.conditioning.recomputed_digest() != group.conditioning_sha256:
+            raise SyncError(f"prompt {group.prompt.text!r}: the conditioning that came with its group is not what it was sampled from")
+
+    def _staleness(self, group: Trajectories) -> int:
         """How many versions behind the learner's `group` was sampled."""
         behind = self.adapter.version - group.adapter_version
         known = {adapter.version: adapter.sha256 for adapter in self.recent}
@@ -179,30 +188,33 @@ class Learner:
         raise SyncError(f"{found}, {why}")
 
     @torch.no_grad()
-    def _verify_stale(self, groups: list[Group]) -> None:
-        """Groups that the learner's own weights cannot reproduce are recomputed, one step each, under those they came from."""
-        recent, loaded = {adapter.version: adapter for adapter in self.recent}, None
+    def _verify_stale(self, groups: list[Trajectories]) -> float:
+        """Groups that the learner's own weights cannot reproduce are recomputed, in part, under those they came from: the
+        largest gap found."""
+        recent, loaded, gap = {adapter.version: adapter for adapter in self.recent}, None, 0.0
         try:
             for i, group in enumerate(groups):
                 if loaded != group.adapter_version:
                     loaded = group.adapter_version
                     self.policy.load_adapter(recent[loaded])
-                k = i % group.log_probs.shape[1]
-                self._require_recomputed(group, k, self.policy.score_step(group, k, reference=False))
+                some = frozenset([i % group.log_probs.shape[1]])
+                gap = max(gap, *(self._require_recomputed(group, score) for score in self.policy.score(group, only=some)))
         finally:
             if groups:
                 self.policy.load_adapter(self.adapter)
+        return gap
 
-    def _require_recomputed(self, group: Group, k: int, score: StepScore) -> float:
+    def _require_recomputed(self, group: Trajectories, score: Score) -> float:
         """The largest difference between sampled and recomputed; SyncError where it is more than rounding explains."""
-        old = torch.tensor(group.log_probs[:, k], device=score.log_prob.device)
+        old = torch.tensor(group.log_probs[:, score.columns], device=score.log_prob.device)
+        counted = torch.tensor(group.counted[:, score.columns], device=score.log_prob.device)
+        differences = torch.stack([(score.log_prob.detach() - old).abs(), score.log_ratio.detach().abs()])[:, counted]
         # NaN must not pass for "no gap", hence the replacement by infinity.
-        differences = torch.stack([(score.log_prob.detach() - old).abs(), score.log_ratio.detach().abs()])
-        gap = torch.nan_to_num(differences, nan=torch.inf).max().item()
+        gap = torch.nan_to_num(differences, nan=torch.inf).max().item() if differences.numel() else 0.0
         if gap > self.tolerance:
             raise SyncError(
                 f"the recomputed log-probs differ from the sampled ones by {gap:.3g} per dim before the first update "
-                f"(allowed {self.tolerance:g}): prompt {group.conditioning.prompt.text!r}, adapter version {group.adapter_version}"
+                f"(allowed {self.tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}"
             )
         return gap
 

@@ -1,45 +1,55 @@
-"""`python -m learner.main`: teach a text-to-motion diffusion model from a reward.
+"""`python -m learner.main`: teach a generative model from a reward.
 
-Samplers make groups of denoising trajectories, a reward actor scores them, the learner turns scores into a new adapter,
-and the adapter goes back to the samplers.
+Samplers make groups, a reward actor scores them, the learner turns scores into a new adapter, and the adapter goes back to the
+samplers.
 """
 
 import contextlib
-import dataclasses
 import functools
 import sys
 import time
 from collections import deque
 
 from cluster.connect import connected
-from cluster.pool import Pool
+from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.config.settings import Config
 from learner.run.dry_run import predict
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
-from learner.run.plan import Plan, policy_settings
+from learner.run.plan import Plan
 from learner.run.progress import Progress
 from learner.run.report import Report
 from learner.run.tracking import Tracker
 from learner.watch.health import Action
 from rollout.io.command import exit_code, stop_on_signals
 from rollout.io.errors import RunFailed
-from rollout.motion.policy import MotionDiffusionPolicy
 
 
-def train(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
+def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str:
     """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for.
 
     Returns how it ended: finished, or stopped by what health or the evaluations found.
     """
-    config, heldout, trained = plan.config, plan.heldout_requests(), plan.trained_requests()
+    config, watcher, heldout, trained = plan.config, report.watcher, plan.heldout_requests(), plan.trained_requests()
 
     def examine(when: str):
-        return {
-            "heldout": pool.examine(heldout, report.counting(f"evaluating {when} training, held-out prompts", heldout)),
-            "trained": pool.examine(trained, report.counting(f"evaluating {when} training, training prompts", trained)),
-        }
+        found = {}
+        for name, requests in (("heldout", heldout), ("trained", trained)):
+            prompts = "held-out" if name == "heldout" else "training"
+            rollout = pool.examine(requests, report.counting(f"evaluating {when} training, {prompts} prompts", requests))
+            found[name] = rollout.groups, rollout.results
+        return found
+
+    def judge(iterations: int) -> dict[str, float]:
+        """Of the weights that the end is judged by: with a moving average, not those that train."""
+        own, judged = pool.adapter(), pool.evaluation_adapter()
+        if judged.sha256 != own.sha256:
+            pool.publish(judged)
+        metrics = report.judged(iterations, pool.examine(heldout).results)
+        if judged.sha256 != own.sha256:
+            pool.publish(own)
+        return metrics
 
     pool.publish(pool.adapter())
     saved = keeper.begin(report)
@@ -70,21 +80,21 @@ def train(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
             "seconds_update": updated - started, "seconds_publish": published - updated - ahead,
         }  # fmt: skip
         if config.evaluate.every and (iteration + 1) % config.evaluate.every == 0:
-            metrics |= report.judged(iteration + 1, pool.examine(heldout).results)
+            metrics |= judge(iteration + 1)
         metrics["seconds_evaluate"] = time.perf_counter() - published
-        report.iteration(iteration, rollout, update, metrics)
-        if report.change:
-            pool.adapt(report.change)
+        report.iteration(iteration, rollout.groups, rollout.results, update, metrics)
+        if watcher.change:
+            pool.adapt(watcher.change)
         keeper.finished(iteration + 1, pool.learner.state, report)
-        if report.ending:
+        if watcher.ending:
             break
-    if report.ending is Action.ROLL_BACK:
+    if watcher.ending is Action.ROLL_BACK:
         pool.restore(keeper.roll_back())
     tuned = pool.evaluation_adapter()
     pool.publish(tuned)
     pool.save_adapter(report.folder.adapter, tuned)
     report.after(tuned, **examine("after"))
-    return "stopped" if report.ending else "finished"
+    return "stopped" if watcher.ending else "finished"
 
 
 def run(config: Config) -> str:
@@ -92,11 +102,10 @@ def run(config: Config) -> str:
 
     The run folder is claimed first. A run that ends before it began training leaves nothing of it behind.
     """
-    settings = policy_settings(config)
-    # Here the policy only reads prompts; without an adapter it does so without PEFT, which takes seconds to import.
-    plan = Plan.make(config, MotionDiffusionPolicy(dataclasses.replace(settings, lora_rank=0)))
+    plan = Plan.make(config)
+    build = plan.family.build(config)
     if config.dry_run:
-        print(predict(plan, MotionDiffusionPolicy(settings)))
+        print(predict(plan, build("cpu")))
         return "finished"
     report = None
     folder = RunFolder.reopen(config.resume) if config.resume else RunFolder.create(config.run_dir, config.seed)
@@ -108,7 +117,7 @@ def run(config: Config) -> str:
             progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = Pool(config, settings, plan.texts, progress.note)
+                pool = TrainingPool(config, build, plan.shared, progress.note)
                 open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)
                 report = Report(plan, folder, progress, tracker)
@@ -120,7 +129,7 @@ def run(config: Config) -> str:
             folder.discard()
 
 
-def supervise(plan: Plan, pool: Pool, report: Report, keeper: Keeper) -> str:
+def supervise(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str:
     """Trains; however that ends, what was finished is saved, and the report is closed with it."""
     try:
         try:

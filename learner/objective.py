@@ -1,6 +1,6 @@
 """The losses a group can be trained with. Each is a generator of parts, so that the learner frees a graph before the next.
 
-Both read the same recompute (`Policy.score_step`) and differ in what they make of it.
+Both read the same recompute (`Policy.score`) and differ in what they make of it.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learner.config.settings import Objective
-from rollout.policy import Group, Policy, StepScore
+from rollout.policy import Policy, Score, Trajectories
 
 DUAL_CLIP = 3.0  # bound on the ratio of a negative advantage (Ye et al. 2020)
 ORIGINAL_CLAMP = 10.0  # the original's bound on its log-ratio
@@ -18,19 +18,19 @@ ORIGINAL_CLAMP = 10.0  # the original's bound on its log-ratio
 
 @dataclass(frozen=True)
 class LossPart:
-    """`loss` is a scalar: the mean over the group of a share of its objective; the shares of a group add up.
+    """`loss` is a scalar, a share of the group's objective; the shares of a group add up.
 
-    The rest is for reading, detached: `scores` the recomputed steps, `log_ratio` (before any clamp), `ratio` and `clipped`
-    [G] (one step, or the whole trajectory), `policy_loss` and `kl_penalty` the two terms of `loss`.
+    The rest is for reading, detached: `scores` the recomputed actions, `log_ratio` (before any clamp), `ratio` and `clipped`
+    of those that count, `policy_loss` and `kl_loss` the two terms of `loss`.
     """
 
     loss: Tensor
     policy_loss: Tensor
-    kl_penalty: Tensor
+    kl_loss: Tensor
     log_ratio: Tensor
     ratio: Tensor
     clipped: Tensor
-    scores: list[tuple[int, StepScore]]
+    scores: list[Score]
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, epsilon: float) -> Tensor:
@@ -44,47 +44,72 @@ def was_clipped(ratio: Tensor, advantage: Tensor, epsilon: float) -> Tensor:
     return torch.where(advantage > 0, ratio > 1 + epsilon, ratio < 1 - epsilon) & (advantage != 0)
 
 
-def grpo_loss(policy: Policy, group: Group, advantage_G: Tensor, options: Objective, reference_steps: set[int]) -> Iterator[LossPart]:
-    """One part per trained denoising step: a clipped ratio against the policy that sampled, plus kl_penalty * KL.
+def grpo_loss(
+    policy: Policy, group: Trajectories, advantage_G: Tensor, options: Objective, reference: frozenset[int], own: dict | None = None
+) -> Iterator[LossPart]:
+    """One part for every `Score`: a clipped ratio against the policy that sampled, plus kl_penalty * KL, means over the actions
+    that count.
 
-    `ratio_norm` already has a uniform gradient in x0 space (its unit is mean(eps dx0)); `raw` is d log p per dim and is
-    brought there by the weight sigma/c1. `step_weight: none` leaves each step its likelihood weight instead.
+    `ratio_norm` already has a uniform gradient on its scale (for motion x0 space: its unit is mean(eps dx0)); `raw` is
+    d log p and is brought there by `Score.weight`. `step_weight: none` leaves each action its likelihood weight instead.
+    own: None where a device repeats itself bit for bit. Elsewhere the learner's own first recompute, kept here by columns,
+    stands for the sampled log-probs: the ratio is exactly 1 before the first step, and what another kernel rounds is no ratio.
     """
-    steps = group.log_probs.shape[1]
-    for k in range(steps):
-        score = policy.score_step(group, k, reference=k in reference_steps)
+    counted_GK = torch.tensor(group.counted, device=policy.device)
+    actions = counted_GK.sum()
+    for score in policy.score(group, reference):
+        counted = counted_GK[:, score.columns]
+        advantage = advantage_G.reshape(-1, *[1] * (counted.ndim - 1))
         if options.ratio == "ratio_norm":
-            log_ratio, weight = score.log_ratio, torch.ones_like(score.x0_weight)
-            likelihood_weight = 1 / score.x0_weight
+            log_ratio, weight, likelihood_weight = score.log_ratio, torch.ones_like(score.weight), 1 / score.weight
         else:
-            old = torch.tensor(group.log_probs[:, k], device=score.log_prob.device)
-            log_ratio, weight = score.log_prob - old, score.x0_weight
-            likelihood_weight = torch.ones_like(weight)
+            old = torch.tensor(group.log_probs[:, score.columns], device=policy.device)
+            log_ratio = score.log_prob - torch.where(counted, old, score.log_prob.detach())  # NaN times 0 would be NaN
+            weight, likelihood_weight = score.weight, torch.ones_like(score.weight)
+        if own is not None:
+            log_ratio = log_ratio - own.setdefault(str(score.columns), log_ratio.detach())
         weight = weight if options.step_weight == "x0" else likelihood_weight
         ratio = log_ratio.exp()
-        policy_loss = (weight * clipped_surrogate(ratio, advantage_G, options.clip_epsilon)).mean() / steps
-        penalty = torch.zeros_like(policy_loss)
+        policy_loss = _share(weight * clipped_surrogate(ratio, advantage, options.clip_epsilon), counted, actions)
+        kl_loss = torch.zeros_like(policy_loss)
         if options.kl_penalty > 0:
-            penalty = options.kl_penalty * score.kl.mean() / steps
-        clipped = was_clipped(ratio, advantage_G, options.clip_epsilon)
-        yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), log_ratio.detach(), ratio.detach(), clipped, [(k, score)])
+            kl_loss = options.kl_penalty * _share(score.kl, counted, actions)
+        clipped = was_clipped(ratio, advantage, options.clip_epsilon)
+        seen = (values.detach()[counted] for values in (log_ratio, ratio, clipped))
+        yield LossPart(policy_loss + kl_loss, policy_loss.detach(), kl_loss.detach(), *seen, [score])
 
 
-def trajectory_loss(policy: Policy, group: Group, advantage_G: Tensor, options: Objective, reference_steps: set[int]) -> Iterator[LossPart]:
-    """The original's objective: exp of the log-ratio to the *reference*, summed over steps and dims and clamped to +-10.
+def _share(values: Tensor, counted: Tensor, actions: Tensor) -> Tensor:
+    """What `values` add to a mean over so many actions. Those that do not count have no gradient, whatever they hold."""
+    return torch.where(counted, values, 0.0).sum() / actions
 
-    Kept so that its failure can be shown: the sum runs over ~10^5 dims, so any real change of the model leaves the
+
+def trajectory_loss(
+    policy: Policy, group: Trajectories, advantage_G: Tensor, options: Objective, reference: frozenset[int], own: dict | None = None
+) -> Iterator[LossPart]:
+    """The original's objective: exp of the log-ratio to the *reference*, summed over actions and dims and clamped to +-10.
+
+    Kept so that its failure can be shown: for motion the sum runs over ~10^5 dims, so any real change of the model leaves the
     clamp, where the gradient is 0 on one side and the ratio e^10 on the other.
     """
-    valid_dims = group.conditioning.prompt.length * group.outputs.shape[2]
-    scores = [(k, policy.score_step(group, k, reference=True)) for k in range(group.log_probs.shape[1])]
-    unclamped = valid_dims * torch.stack([score.log_prob - score.log_prob_ref for _, score in scores]).sum(0)
+    counted_GK, whole = torch.tensor(group.counted, device=policy.device), torch.tensor(~group.broken, device=policy.device)
+    scores = list(policy.score(group, frozenset(range(group.log_probs.shape[1]))))
+    summed = [_summed(s.dims * (s.log_prob - s.log_prob_ref), counted_GK[:, s.columns]) for s in scores]
+    unclamped = torch.stack(summed).sum(0)
     log_ratio = unclamped.clamp(-ORIGINAL_CLAMP, ORIGINAL_CLAMP)
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantage_G, ratio.clamp(1 - options.clip_epsilon, 1 + options.clip_epsilon) * advantage_G)
-    policy_loss, penalty = -surrogate.mean(), options.kl_penalty * log_ratio.mean()
+    policy_loss = -_share(surrogate, whole, whole.sum())
+    kl_loss = options.kl_penalty * _share(log_ratio, whole, whole.sum())
     clipped = was_clipped(ratio, advantage_G, options.clip_epsilon)
-    yield LossPart(policy_loss + penalty, policy_loss.detach(), penalty.detach(), unclamped.detach(), ratio.detach(), clipped, scores)
+    seen = (values.detach()[whole] for values in (unclamped, ratio, clipped))
+    yield LossPart(policy_loss + kl_loss, policy_loss.detach(), kl_loss.detach(), *seen, scores)
+
+
+def _summed(values: Tensor, counted: Tensor) -> Tensor:
+    """[G]: over the actions that count of one score."""
+    kept = torch.where(counted, values, 0.0)
+    return kept if kept.ndim == 1 else kept.sum(1)
 
 
 OBJECTIVES = {"grpo": grpo_loss, "trajectory": trajectory_loss}

@@ -1,10 +1,66 @@
-"""A family's own sections of what scores and judges its runs, by name; imported when they are asked for."""
+"""What a family brings to scoring: its settings, and how its groups are read and judged. Found by name and imported on use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from rollout.family import find
 from rollout.io.settings import Section
 
+if TYPE_CHECKING:
+    from rewards.reward import Reward, Subjects
+    from rewards.scoring import Scorer
+    from rollout.policy import Group, Prompt
+
+FAMILIES = {"motion": "rewards.motion.family:MOTION"}
 SECTIONS = {"motion": "rewards.motion.settings:SECTIONS"}
 
 
+@dataclass(frozen=True)
+class Examination:
+    """One group as evaluation reads it, all [G]: reward, and judge where the family has one.
+
+    components: raw values by name, and `reward` their weighted sum, without normalisation in a group: so it means the
+    same before and after training. NaN for a sample that failed. `extras` [G, ...] by name: what the family's `quality` is
+    made of.
+    """
+
+    reward: np.ndarray
+    components: dict[str, np.ndarray]
+    judge: np.ndarray | None
+    extras: dict[str, np.ndarray]
+
+
+class Rewards(Protocol):
+    """All methods are of a class without state. `config` is a run's settings, checked."""
+
+    def subjects(self, *groups: Group) -> Subjects:
+        """Groups as the family's rewards read them, one after the other."""
+
+    def load(self, config: Any, device: str, shared: Any) -> tuple[Scorer, Reward | None]:
+        """The components of the reward, and the judge, which never trains. Raises InputError for what cannot be loaded."""
+
+    def check(self, config: Any, prompts: list[Prompt]) -> Any:
+        """What the driver works out once and hands to every actor (`shared`).
+
+        Raises InputError when a component of the reward or the judge cannot be loaded or cannot score these prompts."""
+
+    def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Reward | None) -> list[Examination]:
+        """Each group by every component of the reward, by the judge, and by what else the family measures."""
+
+    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | None]:
+        """What is said of all outputs of an evaluation together, by name; None where there is too little to tell."""
+
+
+def rewards_of(name: str) -> Rewards:
+    """Those of the family of that name. Raises InputError for one that there is not."""
+    return find(FAMILIES, name)
+
+
 def sections(name: str) -> dict[str, type[Section]]:
+    """The family's sections of what scores and judges its runs. Cheap to import."""
     return find(SECTIONS, name)

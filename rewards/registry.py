@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rewards.components import Component
 from rewards.own_class import find_class, module_of, told
-from rewards.reward import Evaluator, Reward
+from rewards.reward import Reward
 from rollout.io.errors import InputError
 
 
@@ -69,7 +69,7 @@ def choose_judge(components: dict[str, Component], given: str | None) -> tuple[s
     return judge, judge not in read
 
 
-def build(name: str, component: Component, evaluator: Callable[[str], Evaluator]) -> Reward:
+def build(name: str, component: Component, evaluator: Callable[[str], Reward]) -> Reward:
     """The component, ready to score. `evaluator(name)` gives a loaded evaluator.
 
     Raises InputError, one line that names the component, when it cannot be found, imported or built with its options.

@@ -1,98 +1,32 @@
-"""What every reward component is: decoded motions and their prompts in, one number a motion out."""
+"""What every reward component is: what was made and its prompts in, one number a sample out."""
 
-import dataclasses
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 
-from rollout.io.errors import InputError
-from rollout.motion.features import features_to_joints
 
+class Subjects(Protocol):
+    """N samples of one or more groups as a family's rewards read them, such as `rewards.motion.motions.Motions`.
 
-@dataclass(frozen=True)
-class Motions:
-    """Decoded motions, as a reward receives them. What lies past a motion's length never counts.
-
-    features: float32 [N, T, F], raw (de-normalised) motion features, F = 263 or KIT's 251; of a model's motions, those
-        re-derived from the skeleton, see `learner.watch.examination.as_motions`
-    lengths:  int [N], valid frames of each motion, 1..T
-    prompts:  N strings, the prompt each motion was made for
-    tokens:   None, or the `word/POS` strings of each prompt, () for one without
-    produced: None, or float32 [N, T+1, F]: the raw features as the model made them, one frame longer than `features`
-    groups:   int [N], which group each motion is of; given as None, all are of group 0
-
-    Raises InputError when they do not fit together.
+    prompts: N strings. groups: int [N], which group each is of.
     """
 
-    features: np.ndarray
-    lengths: np.ndarray
     prompts: list[str]
-    tokens: list[tuple[str, ...]] | None = None
-    produced: np.ndarray | None = None
-    groups: np.ndarray | None = None
+    groups: np.ndarray
 
-    def __post_init__(self):
-        shape = np.shape(self.features)
-        if len(shape) != 3 or shape[2] not in (263, 251):
-            raise InputError(f"motions: features have shape {shape}, expected [N, T, 263] (KIT: 251)")
-        if self.groups is None:
-            object.__setattr__(self, "groups", np.zeros(shape[0], np.int64))
-        if np.shape(self.groups) != (shape[0],):
-            raise InputError(f"motions: {shape[0]} motions, groups of shape {np.shape(self.groups)}")
-        if self.produced is not None and np.shape(self.produced) != (shape[0], shape[1] + 1, shape[2]):
-            raise InputError(
-                f"motions: features of shape {shape}, produced of shape {np.shape(self.produced)}, expected one frame more"
-            )
-        if self.tokens is not None and len(self.tokens) != shape[0]:
-            raise InputError(f"motions: {shape[0]} motions, tokens of {len(self.tokens)} prompts")
-        if len(self.prompts) != shape[0] or np.shape(self.lengths) != (shape[0],):
-            raise InputError(
-                f"motions: {shape[0]} motions, {len(self.prompts)} prompts, lengths of shape {np.shape(self.lengths)}"
-            )
-        if shape[0] and not (np.min(self.lengths) >= 1 and np.max(self.lengths) <= shape[1]):
-            raise InputError(f"motions: lengths {np.min(self.lengths)}..{np.max(self.lengths)}, expected 1..{shape[1]}")
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @cached_property
-    def joints(self) -> np.ndarray:
-        """float32 [N, T, 22, 3]: positions in metres, y up, recovered from `features`."""
-        return features_to_joints(self.features)
-
-    def rows(self, index) -> "Motions":
-        """Copies of the motions of `index` (integers), in its order."""
-        index = list(index)
-
-        def pick(value):
-            return [value[i] for i in index] if isinstance(value, list) else None if value is None else value[index]
-
-        return Motions(**{field.name: pick(getattr(self, field.name)) for field in dataclasses.fields(self)})
+    def rows(self, index: Iterable[int]) -> "Subjects":
+        """Copies of those of `index`, in its order."""
 
 
 class Reward(Protocol):
-    """A reward component: scores motions, higher is better.
+    """A reward component: scores samples, higher is better.
 
-    A motion's score depends on that motion alone, never on its neighbours; only a component about the group itself
-    (diversity) reads `motions.groups`. Components are pure: the same motions get the same scores.
+    A sample's score depends on that sample alone, never on its neighbours; only a component about the group itself
+    (diversity) reads `groups`. Components are pure: the same samples get the same scores.
     """
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        """float32 [N]; NaN = this motion cannot be scored."""
-        ...
-
-
-class Evaluator(Reward, Protocol):
-    """A network that reads motions and captions into one space; by itself the plainest reward made of it."""
-
-    name: str
-
-    def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Raw features [N, T, F] and lengths [N] to float32 [N, D]."""
-        ...
-
-    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
-        """float32 [N, D]; InputError when a prompt cannot be read."""
-        ...
+    def __call__(self, subjects: Subjects) -> np.ndarray:
+        """float32 [N]; NaN = this sample cannot be scored."""

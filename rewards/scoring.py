@@ -1,20 +1,17 @@
-"""All components of a run's reward on a batch of motions: raw values, and which samples failed and why."""
+"""All components of a run's reward on a batch of samples: raw values, and which of them failed and why."""
 
-import functools
 import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rewards.components import Component
-from rewards.motion.evaluators import load_evaluator
-from rewards.motion.settings import Evaluators
-from rewards.motion.texts import Embedded
 from rewards.own_class import told
-from rewards.registry import KINDS, build, evaluators_of
-from rewards.reward import Evaluator, Motions, Reward
+from rewards.registry import KINDS
+from rewards.reward import Reward, Subjects
 from rollout.io.errors import InputError
 
 
@@ -38,50 +35,41 @@ class Scores:
 class Scorer:
     """The components of a reward, built from `settings`. `evaluators`: those that they share, by name."""
 
-    def __init__(self, settings: dict[str, Component], components: dict[str, Reward], evaluators: dict[str, Evaluator]):
+    def __init__(self, settings: dict[str, Component], components: dict[str, Reward], evaluators: dict[str, Any]):
         self.settings, self.components, self.evaluators = settings, components, evaluators
 
-    def __call__(self, motions: Motions) -> Scores:
-        """Every component of every motion. A component that raises is asked again motion by motion, so that only the
-        guilty one fails. InputError for a component that does not give one number a motion."""
+    def __call__(self, subjects: Subjects) -> Scores:
+        """Every component of every sample. A component that raises is asked again sample by sample, so that only the
+        guilty one fails. InputError for a component that does not give one number a sample."""
         values, failures = {}, {}
         for name, component in self.components.items():
-            values[name], failed = _ask(name, component, self._handed(name, motions))
+            values[name], failed = _ask(name, component, self._handed(name, subjects))
             for i, why in failed.items():
                 failures[i] = f"{failures[i]}; {why}" if i in failures else why
         return Scores(values, failures)
 
-    def check(self, motions: Motions, deadline_s: float) -> None:
-        """InputError for a component that raises, does not give one number a motion, or takes longer than the deadline."""
+    def check(self, subjects: Subjects, deadline_s: float) -> None:
+        """InputError for a component that raises, does not give one number a sample, or takes longer than the deadline."""
         for name, component in self.components.items():
             try:
-                found = _within(deadline_s, component, self._handed(name, motions))
+                found = _within(deadline_s, component, self._handed(name, subjects))
             except InputError as error:
                 raise InputError(f"reward.components.{name}: {error}") from None
             except Exception as error:
                 raise InputError(f"reward.components.{name}: raised {told(error)}") from None
-            _checked(name, found, len(motions))
+            _checked(name, found, len(subjects))
 
-    def _handed(self, name: str, motions: Motions) -> Motions:
+    def _handed(self, name: str, subjects: Subjects) -> Subjects:
         """Foreign code gets copies: what it writes into them no other component reads."""
-        return motions if self.settings[name].path in KINDS else motions.rows(range(len(motions)))
+        return subjects if self.settings[name].path in KINDS else subjects.rows(range(len(subjects)))
 
 
-def load_reward_and_judge(
-    components: dict[str, Component], judge: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None
-) -> tuple[Scorer, Evaluator]:
-    """Both of a run; an evaluator that several read is loaded once. Raises InputError for what cannot be loaded."""
-    evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))
-    built = {name: build(name, component, evaluator) for name, component in components.items()}
-    return Scorer(components, built, {name: evaluator(name) for name in evaluators_of(components)}), evaluator(judge)
-
-
-def _within(deadline_s: float, component: Reward, motions: Motions):
+def _within(deadline_s: float, component: Reward, subjects: Subjects):
     answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put((component(motions), None))
+            answers.put((component(subjects), None))
         except Exception as error:
             answers.put((None, error))
 
@@ -89,29 +77,29 @@ def _within(deadline_s: float, component: Reward, motions: Motions):
     try:
         found, error = answers.get(timeout=deadline_s)
     except queue.Empty:
-        raise InputError(f"no scores of {len(motions)} motions within cluster.reward_deadline, {deadline_s:g} s") from None
+        raise InputError(f"no scores of {len(subjects)} samples within cluster.reward_deadline, {deadline_s:g} s") from None
     if error:
         raise error
     return found
 
 
-def _ask(name: str, component: Reward, motions: Motions) -> tuple[np.ndarray, dict[int, str]]:
+def _ask(name: str, component: Reward, subjects: Subjects) -> tuple[np.ndarray, dict[int, str]]:
     try:
-        found = component(motions)
+        found = component(subjects)
     except InputError as error:
         raise InputError(f"reward.components.{name}: {error}") from None
     except Exception as error:
-        if len(motions) == 1:
+        if len(subjects) == 1:
             return np.full(1, np.nan, np.float32), {0: f"{name}: {told(error)}"}
-        alone = [_ask(name, component, motions.rows([i])) for i in range(len(motions))]
+        alone = [_ask(name, component, subjects.rows([i])) for i in range(len(subjects))]
         return np.concatenate([value for value, _ in alone]), {i: why[0] for i, (_, why) in enumerate(alone) if why}
-    values = _checked(name, found, len(motions))
+    values = _checked(name, found, len(subjects))
     failures = {int(i): f"{name}: gave {values[i]}" for i in np.flatnonzero(~np.isfinite(values))}
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32), failures
 
 
 def _checked(name: str, found, samples: int) -> np.ndarray:
-    expected = f"expected {samples} numbers for {samples} motions, float32 of shape ({samples},)"
+    expected = f"expected {samples} numbers for {samples} samples, float32 of shape ({samples},)"
     if not hasattr(found, "__array__"):
         raise InputError(f"reward.components.{name}: gave a {type(found).__name__}, {expected}")
     values = np.asarray(found)

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from rewards.motion.motions import Motions
 from rewards.options import count, number
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 
 FIRST_PAUSE_S = 0.5  # doubled after every further failure

@@ -1,22 +1,62 @@
-"""A family of generative models by name: what it brings to each room is imported when it is asked for."""
+"""What a family of models brings: its settings, its prompts, its policy, and how what it makes is recorded and drawn.
+
+A family is found by name, and what it brings to each room is imported when it is asked for. Only what is listed here and in
+`rewards/family.py` may differ between families; the loop, the learner and the cluster know none.
+"""
+
+from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rollout.io.errors import InputError
 from rollout.io.settings import Section
 
+if TYPE_CHECKING:
+    from rollout.policy import Group, Policy, Preparer
+    from rollout.record import Column
+
 FAMILIES = {"motion": "rollout.motion.family:MOTION"}
 
 
-@dataclass(frozen=True)
-class Family:
-    """sections: those of the settings that are its own, by name. Cheap to import."""
+class Change(NamedTuple):
+    """One sample of a prompt under the base model and under the tuned one, same noise."""
+
+    before: Group
+    after: Group
+    sample: int
+    reward_before: float
+    reward_after: float
+
+
+class Family(Protocol):
+    """Cheap to import, and without state. `config` is a run's settings, checked.
+
+    sections: those of the settings that are its own, by name.
+    """
 
     name: str
     sections: dict[str, type[Section]]
+
+    def columns(self) -> Sequence[Column]:
+        """Of a rollout's record, beside those of every family."""
+
+    def preparer(self, config: Any) -> Preparer:
+        """Reads and encodes prompts; needs no weights. Raises InputError for a model that cannot be trained."""
+
+    def build(self, config: Any) -> Callable[[str], Policy]:
+        """What builds the policy on a device ("cpu", "cuda"), the same in every process; can be pickled."""
+
+    def shipped(self, name: str) -> Path:
+        """The file of "training" or "heldout" prompts that ships with the project."""
+
+    def describe(self, config: Any, policy: Policy) -> str:
+        """The model in one line, for a dry run."""
+
+    def draw(self, folder: Path, changes: list[Change]) -> None:
+        """Writes pictures of base beside tuned into `folder`."""
 
 
 def family(name: str) -> Family:

@@ -1,6 +1,8 @@
 """The record of a rollout on disk: one Parquet row a sample, with all that explains its reward."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,87 +11,97 @@ import pyarrow.parquet as pq
 from rollout.io.errors import InputError
 from rollout.io.files import replacing
 from rollout.io.parquet import read_table
-from rollout.motion.packing import pack, unpack
-from rollout.motion.skeleton import FEATURES
+from rollout.policy import Group
 
-SCHEMA = pa.schema(
-    [
-        ("iteration", pa.int32()),
-        ("group", pa.int32()),
-        ("sample", pa.int32()),
-        ("prompt", pa.string()),
-        ("seed", pa.string()),
-        ("length", pa.int32()),  # valid frames
-        ("adapter_version", pa.int32()),
-        ("adapter_sha256", pa.string()),
-        ("advantage", pa.float32()),
-        ("reward", pa.float32()),  # the total the advantage was made of
-        ("components", pa.map_(pa.string(), pa.float32())),  # every part of the reward, raw
-        ("log_probs", pa.list_(pa.float32())),  # [K] of the trained steps, under the policy that sampled
-        ("timesteps", pa.list_(pa.int32())),  # [K] of the same steps
-        ("motion", pa.binary()),  # raw features of the valid frames as `rollout.motion.packing` has them; null: not kept
-    ]
-)
+
+class Column(NamedTuple):
+    """A column that a family adds. `of(group, sample)`: its value; `pack(value, row)`: as Arrow takes it; `unpack(packed, row)`: the value
+    again, from a numpy array for a list and from what Arrow gives otherwise. Both raise ValueError for what does not fit."""
+
+    name: str
+    type: pa.DataType
+    of: Callable[[Group, int], Any]
+    pack: Callable[[Any, dict], Any]
+    unpack: Callable[[Any, dict], Any]
+    bulky: bool = False  # None where `rollout.keep` keeps only what explains a sample's reward
+
+
+COMMON = [
+    ("iteration", pa.int32()),
+    ("group", pa.int32()),
+    ("sample", pa.int32()),
+    ("prompt", pa.string()),
+    ("seed", pa.string()),
+    ("length", pa.int32()),  # how much of the output is valid
+    ("adapter_version", pa.int32()),
+    ("adapter_sha256", pa.string()),
+    ("advantage", pa.float32()),
+    ("reward", pa.float32()),  # the total the advantage was made of
+    ("components", pa.map_(pa.string(), pa.float32())),  # every part of the reward, raw
+    ("log_probs", pa.list_(pa.float32())),  # [K] of the trained actions, under the policy that sampled
+]
+
+
+def schema(columns: Sequence[Column]) -> pa.Schema:
+    return pa.schema([*COMMON, *((column.name, column.type) for column in columns)])
 
 
 def kept_samples(rewards_G: np.ndarray, keep: str) -> list[int]:
-    """The samples of a group whose motions its record keeps, all of them, none, or best_worst: of those that were scored."""
+    """The samples of a group that are kept whole: all of them, none, or best_worst: of those that were scored."""
     ranked = [int(i) for i in np.argsort(rewards_G) if np.isfinite(rewards_G[i])]
     return {"all": list(range(len(rewards_G))), "best_worst": ranked[:1] + ranked[1:][-1:], "none": []}[keep]
 
 
-def write_rollout(path: Path | str, rows: list[dict]) -> None:
+def row_of(group: Group, sample: int, columns: Sequence[Column], whole: bool) -> dict[str, Any]:
+    """What the record keeps of one sample, but for its place in the run and what became of it; bulky columns if it is `whole`."""
+    return {
+        "sample": sample, "prompt": group.prompt.text, "seed": ",".join(map(str, group.seed)), "length": int(group.lengths[sample]),
+        "adapter_version": group.adapter_version, "adapter_sha256": group.adapter_sha256, "log_probs": group.log_probs[sample],
+        **{column.name: column.of(group, sample) if whole or not column.bulky else None for column in columns},
+    }  # fmt: skip
+
+
+def write_rollout(path: Path | str, rows: Iterable[dict], columns: Sequence[Column]) -> None:
     """Writes samples as Parquet (zstd), all or nothing: a file of that name is always whole.
 
-    A row holds every column of `SCHEMA`; `motion` is an array [length, 263] or None, `components` a dict, `log_probs` and
-    `timesteps` arrays [K]. Raises ValueError for a row that is not so.
+    A row holds every column of `schema(columns)`; `components` is a dict, `log_probs` an array [K], the family's values what
+    its columns pack. Raises ValueError for a row that is not so.
     """
-    path = Path(path)
+    rows, names = list(rows), schema(columns).names
     for i, row in enumerate(rows):
-        if row.keys() != set(SCHEMA.names):
-            raise ValueError(f"row {i}: columns {sorted(row.keys() ^ set(SCHEMA.names))} missing or unknown")
-        if row["motion"] is not None and np.shape(row["motion"]) != (row["length"], FEATURES):
-            raise ValueError(
-                f"row {i}: motion of shape {np.shape(row['motion'])}, expected ({row['length']}, {FEATURES})"
-            )
-        if np.shape(row["log_probs"]) != np.shape(row["timesteps"]):
-            raise ValueError(f"row {i}: {len(row['log_probs'])} log-probs for {len(row['timesteps'])} timesteps")
-    columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
-    columns["components"] = [list(components.items()) for components in columns["components"]]
-    columns["motion"] = [None if motion is None else pack(motion) for motion in columns["motion"]]
-    table = pa.Table.from_pydict(columns, schema=SCHEMA)
-
-    with replacing(path) as file:
-        dictionary = ["prompt", "seed", "adapter_sha256"]
+        if row.keys() != set(names):
+            raise ValueError(f"row {i}: columns {sorted(row.keys() ^ set(names))} missing or unknown")
+    cells = {name: [row[name] for row in rows] for name in names}
+    cells["components"] = [list(components.items()) for components in cells["components"]]
+    for column in columns:
+        cells[column.name] = [None if row[column.name] is None else column.pack(row[column.name], row) for row in rows]
+    with replacing(Path(path)) as file:
+        dictionary, table = ["prompt", "seed", "adapter_sha256"], pa.Table.from_pydict(cells, schema=schema(columns))
         pq.write_table(table, file, compression="zstd", use_dictionary=dictionary, write_page_checksum=True)
 
 
-def read_rollout(path: Path | str) -> list[dict]:
-    """The rows as they were written: `motion` float32 [length, 263], as near as it is packed, or None; `log_probs` and
-    `timesteps` arrays [K].
+def read_rollout(path: Path | str, columns: Sequence[Column]) -> list[dict]:
+    """The rows as they were written, `log_probs` an array [K].
 
-    Raises InputError for a file that is missing, damaged (pages have checksums), not Parquet, or no rollout.
+    Raises InputError for a file that is missing, damaged (pages have checksums), not Parquet, or no rollout of that family.
     """
-    path = Path(path)
-    table = read_table(path)
-    if not table.schema.equals(SCHEMA):
-        raise InputError(f"{path}: its columns are not those of a rollout of this version ({', '.join(SCHEMA.names)})")
-    for name in SCHEMA.names:
+    table = read_table(Path(path))
+    if not table.schema.equals(schema(columns)):
+        raise InputError(f"{path}: its columns are not those of a rollout of this version ({', '.join(schema(columns).names)})")
+    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+    bulky = [column.name for column in columns if column.bulky]
+    for name in table.column_names:
         column = table.column(name).combine_chunks()
-        inside = {"components": ["items"], "log_probs": ["values"], "timesteps": ["values"]}.get(name, [])
-        if column.null_count and name != "motion" or any(getattr(column, part).null_count for part in inside):
+        inside = ["items"] if name == "components" else ["values"] * (name in lists)
+        if (column.null_count and name not in bulky) or any(getattr(column, part).null_count for part in inside):
             raise InputError(f"{path}: column {name!r} has empty cells, expected none")
-    arrays = {name: table.column(name) for name in ("log_probs", "timesteps")}
-    rows = table.drop_columns(list(arrays)).to_pylist()
+    rows = table.drop_columns(lists).to_pylist()
     for i, row in enumerate(rows):
         row["components"] = dict(row["components"])
-        for name, column in arrays.items():
-            row[name] = column[i].values.to_numpy()
+        row |= {name: table.column(name)[i].values.to_numpy() for name in lists}
         try:
-            if row["length"] < 1:
-                raise ValueError
-            row["motion"] = None if row["motion"] is None else unpack(row["motion"], row["length"])
-        except ValueError:
-            found = f"{len(row['motion'] or b'')} bytes of motion"
-            raise InputError(f"{path}: row {i} holds {found}, expected {row['length']} x {FEATURES} numbers") from None
+            for column in columns:
+                row[column.name] = None if row[column.name] is None else column.unpack(row[column.name], row)
+        except ValueError as error:
+            raise InputError(f"{path}: row {i} {error}") from None
     return rows

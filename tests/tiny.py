@@ -18,10 +18,11 @@ from rollout.adapter import Adapter
 from rollout.motion.checkpoint import Checkpoint, save_checkpoint
 from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import Prompt
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
-from rollout.policy import Group, Request
+from rollout.policy import Conditioning, Request, Trajectories
 from tests.humanml_folder import write_folder
 
 WORDS = ["a", "person", "walks", "forward", "jumps", "left"]
@@ -80,11 +81,16 @@ def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0
     return Adapter.pack(version, state)
 
 
+def prepared(policy: MotionDiffusionPolicy, prompts: list[Prompt]) -> list[Conditioning]:
+    """The prompts, encoded for `policy`."""
+    return MotionPreparer(policy.settings).prepare(prompts)
+
+
 def sample_group(
     policy: MotionDiffusionPolicy, size: int = 4, trained_steps: int = 3, seed: tuple[int, ...] = (0, 0, 0, 0),
     text: str = TRAINING[0], length: int = FRAMES,
-) -> Group:  # fmt: skip
-    (conditioning,) = policy.prepare([Prompt(text, length)])
+) -> Trajectories:  # fmt: skip
+    (conditioning,) = prepared(policy, [Prompt(text, length)])
     return policy.sample(Request(conditioning, size, seed, trained_steps))
 
 

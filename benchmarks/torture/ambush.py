@@ -35,7 +35,7 @@ def after(holder, name: str, struck) -> None:
 
 
 def loading_its_model(actor, struck) -> None:
-    after(MotionDiffusionPolicy, "_wrap", struck)  # checkpoint read, adapter made, nothing returned
+    after(MotionDiffusionPolicy, "train_part_of", struck)  # checkpoint read, adapter made, nothing returned
 
 
 def loading_the_adapter(actor, struck) -> None:
@@ -70,7 +70,7 @@ def scoring(actor, struck) -> None:
 
 def recompute(actor, struck) -> None:
     calls = []
-    score = actor.policy.score_step
+    score = actor.policy.score_step  # of motion: one denoising step of a group
 
     def interrupted(*arguments, **named):
         calls.append(None)

@@ -17,7 +17,7 @@ from benchmarks.torture.outcome import differences
 from benchmarks.torture.process import finish, left, start
 from benchmarks.torture.table import Table, part
 from learner.run.checkpoint import Checkpoints
-from rollout.record import read_rollout
+from rollout.motion.record import read_rollout
 from tests.tiny import write_run_config
 
 ITERATIONS = 6

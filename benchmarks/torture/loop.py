@@ -8,16 +8,15 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from cluster.pool import Pool
+from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.main import supervise
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
-from learner.run.plan import Plan, policy_settings
+from learner.run.plan import Plan
 from learner.run.progress import Progress
 from learner.run.report import Report
 from learner.run.tracking import Tracker
-from rollout.motion.policy import MotionDiffusionPolicy
 
 LOCAL = {"num_gpus": 0, "include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
 
@@ -34,14 +33,14 @@ def local_ray(cpus: int, folder: Path):
 
 def planned(config: Path, *flags) -> Plan:
     parsed = parse_config(["--config", str(config), *map(str, flags)])
-    return Plan.make(parsed, MotionDiffusionPolicy(policy_settings(parsed)))
+    return Plan.make(parsed)
 
 
-def pool_of(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Pool:
-    return Pool(plan.config, policy_settings(plan.config), plan.texts, tell)
+def pool_of(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> TrainingPool:
+    return TrainingPool(plan.config, plan.family.build(plan.config), plan.shared, tell)
 
 
-def end(pool: Pool) -> None:
+def end(pool: TrainingPool) -> None:
     """Its CPUs are free for the next pool."""
     for actor in [*(sampler.actor for sampler in pool.samplers.all), *pool.scorers.actors, pool.learner.actor]:
         ray.kill(actor)
@@ -57,7 +56,7 @@ class Watched(Keeper):
         self.watch(iterations)
 
 
-def trained(plan: Plan, pool: Pool, path: Path, watch: Callable[[Watched, int], None] = lambda keeper, iterations: None) -> Path:
+def trained(plan: Plan, pool: TrainingPool, path: Path, watch: Callable[[Watched, int], None] = lambda keeper, iterations: None) -> Path:
     """One run of `learner.main` in the folder `path`, which is returned; its MLflow store lies beside it. A pool that trained
     before goes on from wherever its learner is. Raises what the run does, and KeyboardInterrupt when it was asked to stop."""
     folder = RunFolder.create(path, plan.config.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from learner.run.checkpoint import Checkpoints
-from rollout.record import read_rollout
+from rollout.motion.record import read_rollout
 
 TOLD = ("status", "iterations", "adapter_sha256", "heldout", "trained", "max_log_prob_gap")
 

@@ -49,11 +49,9 @@ class Health(Section):
     or roll_back (end the run at its last good checkpoint). null = what the preset does."""
 
     preset: Literal["default", "original_ladder", "none"] = option(
-        "default", "default = stop on what is not finite or not reproduced, warn of the rest; original_ladder = also adapt at a log-ratio of "
+        "default", "default = warn; original_ladder = also adapt at a log-ratio of "
         "5 and 10, roll back at 20; none = ignore"
     )  # fmt: skip
-    log_prob_gap: Watched = option(None, "the recomputed log-probs are not the sampled ones")
-    non_finite: Watched = option(None, "a number of the update is NaN or infinite")
     log_ratio: Steered = option(None, "the largest log-ratio is 5, 10, 20 or more")
     gradient: Steered = option(None, "the gradient's norm jumps to 10 or 100 times what it was")
     kl: Steered = option(None, "the KL to the base model is 0.2 or 1")

@@ -14,7 +14,7 @@ from learner.config.settings import Config
 from rollout.io.errors import InputError
 
 # Other names of our metrics, the original's among them.
-OURS = {"log_ratio": "mean_log_ratio", "step": "iteration", "global_step": "iteration", "epoch": "iteration"}
+OURS = {"kl_penalty": "kl_loss", "log_ratio": "mean_log_ratio", "step": "iteration", "global_step": "iteration", "epoch": "iteration"}
 PARTS = ("config.yaml", "metrics.jsonl", "summary.json", "log.txt")
 UNREADABLE = (ValueError, RecursionError)  # of JSON, the second for what is nested too deeply
 READ_AT_MOST = 256 * 2**20  # bytes of one file

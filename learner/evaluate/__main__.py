@@ -4,15 +4,16 @@ Every replication draws captions and noise anew, the same for every row; sampler
 evaluator actor reads them, and the numbers are their mean and 95 % interval over replications.
 """
 
+import functools
 import sys
 import time
 
 import numpy as np
 
 from cluster.connect import connected
-from cluster.pool import Pool
+from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import parse_config, write_config
-from learner.evaluate.measures import Measured, distance, repeats_spread
+from learner.evaluate.measures import Measured, Reader, distance, repeats_spread
 from learner.evaluate.plan import Evaluation, Model, Pending
 from learner.evaluate.protocol import REPEATS, RealStored
 from learner.evaluate.report import EvaluationReport, Row
@@ -33,19 +34,19 @@ examples:
 exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM or Ctrl-C, 1 anything else."""
 
 
-def evaluate(evaluation: Evaluation, pool: Pool, report: EvaluationReport, progress: Progress) -> None:
+def evaluate(evaluation: Evaluation, pool: EvaluationPool, report: EvaluationReport, progress: Progress) -> None:
     """Ground truth first, as proof of the pipeline, then the base model, then each adapter."""
     reference = evaluate_real(evaluation, pool, report, progress)
     loaded = evaluation.models[0].settings
     for model in evaluation.models:
         if model.settings != loaded:
-            pool.reload(model.settings)
+            pool.reload(model.build)
             loaded = model.settings
         pool.publish(model.adapter)
         evaluate_model(evaluation, model, reference, pool, report, progress)
 
 
-def evaluate_real(evaluation: Evaluation, pool: Pool, report: EvaluationReport, progress: Progress) -> list[tuple]:
+def evaluate_real(evaluation: Evaluation, pool: EvaluationPool, report: EvaluationReport, progress: Progress) -> list[tuple]:
     """The row of real motion. Returns mean and covariance of its T2M embeddings by replication, for FID.
 
     Its own FID is to the next replication's crops and captions of the same motions.
@@ -59,7 +60,7 @@ def evaluate_real(evaluation: Evaluation, pool: Pool, report: EvaluationReport, 
             measured = evaluation.real.measured(draws)
         else:
             pools = (draws[first : first + POOL] for first in range(0, len(draws), POOL))
-            measured = Measured.joined(pool.measure(map(evaluation.real.crops, pools)))
+            measured = Measured.joined(pool.measure((*evaluation.real.crops(each), False) for each in pools))
         found.append(evaluation.metrics(replication, [draw.prompt for draw in draws], measured))
         embeddings.append(measured.t2m)
         progress.step("ground truth", time.perf_counter() - started)
@@ -71,7 +72,7 @@ def evaluate_real(evaluation: Evaluation, pool: Pool, report: EvaluationReport, 
 
 
 def evaluate_model(
-    evaluation: Evaluation, model: Model, reference: list[tuple], pool: Pool, report: EvaluationReport, progress: Progress
+    evaluation: Evaluation, model: Model, reference: list[tuple], pool: EvaluationPool, report: EvaluationReport, progress: Progress
 ) -> None:
     """The row of one model; the pools of all replications are spread over the samplers together."""
     rounds, draws = evaluation.config.rounds, evaluation.replications
@@ -127,7 +128,7 @@ def run(config: EvaluateConfig) -> str:
             progress.stage("starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = Pool(config, evaluation.models[0].settings)
+                pool = EvaluationPool(config.cluster, evaluation.models[0].build, functools.partial(Reader, config.reward))
                 tracker = Tracker.start(config, folder.path, progress.note)
                 report = EvaluationReport(config, folder.path, progress, tracker, evaluation.notes)
                 status = "failed"

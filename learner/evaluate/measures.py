@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from learner.evaluate.settings import POOL
+from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, fid, matching_score, multimodality, r_precision, statistics
 from rewards.motion.physics import PHYSICS
+from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
@@ -76,6 +78,16 @@ def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward, t2m: T2MR
         tmr.embed_motion(*rederived_motions(features, lengths)),
         **{name: of(joints, lengths) for name, of in PHYSICS.items()},
     )
+
+
+class Reader:
+    """`measure` by the evaluators in `paths`, for the actor that reads what samplers generate."""
+
+    def __init__(self, paths: Evaluators, device: str):
+        self.tmr, self.t2m = load_evaluators(paths, device)
+
+    def __call__(self, features: np.ndarray, lengths: np.ndarray, keep_tail: bool) -> Measured:
+        return measure(features, lengths, self.tmr, self.t2m, keep_tail)
 
 
 class Texts:

@@ -1,6 +1,7 @@
 """What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +11,16 @@ import numpy as np
 from learner.evaluate.measures import Measured, Texts, replication_metrics
 from learner.evaluate.protocol import Batch, RealData, RealStored, Replications
 from learner.evaluate.settings import POOL, EvaluateConfig
-from learner.run.plan import ASSETS, base_settings
 from rewards.motion.evaluators import load_evaluators
+from rewards.motion.family import REAL
 from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.family import MOTION, base_settings
 from rollout.motion.motion_set import read_motions
-from rollout.motion.policy import MotionPolicySettings
+from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prepare import MotionPreparer, require_whole_motions
 from rollout.motion.prompts import Prompt, read_prompts
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
@@ -34,6 +37,10 @@ class Model:
     settings: MotionPolicySettings
     adapter: Adapter
 
+    @property
+    def build(self) -> Callable[[str], MotionDiffusionPolicy]:
+        return functools.partial(MotionDiffusionPolicy, self.settings)
+
 
 class Pending(Sequence):
     """Batches as the pool asks for them; `encoded`: a conditioning's arrays by caption, each encoded once."""
@@ -44,9 +51,10 @@ class Pending(Sequence):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]]]:
+    def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]], tuple]:
         batch = self.batches[index]
-        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds
+        lengths = np.array([prompt.length for prompt in batch.prompts])
+        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds, (lengths, True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +76,8 @@ class Evaluation:
         Raises InputError for the first file, adapter, caption or setting that does not fit.
         """
         settings = base_settings(config.model)
-        policy = load_policy(settings, None)
-        if policy.options["context_len"]:
-            raise InputError(f"{settings.path}: a prefix-completion model can be sampled (rollout.sample --prefix), not evaluated")
-        if policy.shape.features != FEATURES:
-            raise InputError(f"{settings.path}: {policy.shape.features} motion features can be sampled, not evaluated; expected {FEATURES}")
+        preparer, policy = MotionPreparer(settings), load_policy(settings, None)
+        require_whole_motions(settings.path, preparer.checkpoint, "evaluated")
         models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))
@@ -82,7 +87,7 @@ class Evaluation:
         encoded = {}
         for first in range(0, len(prompts), ENCODED_AT_ONCE):
             some = prompts[first : first + ENCODED_AT_ONCE]
-            encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in policy.prepare(some)}
+            encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in preparer.prepare(some)}
             Texts(some, tmr, t2m)  # which both evaluators remember
             encoded_so_far(first + len(some), len(prompts))
         return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
@@ -126,7 +131,7 @@ def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
         return real, notes
     if config.reward != Evaluators():
         raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
-    prompts = read_prompts(ASSETS / "heldout_prompts.json", frames)
+    prompts = read_prompts(MOTION.shipped("heldout"), frames)
     longest = max(prompt.length for prompt in prompts)
     if frames < longest:
         raise InputError(f"model.frames: found {frames}, expected at least the {longest} of the stored real motion, or --data")
@@ -136,7 +141,7 @@ def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
 
 def stored_real_motion(prompts: list[Prompt]) -> Measured:
     """What ships of the real motion of the held-out prompts."""
-    with np.load(ASSETS / "real_motion.npz", allow_pickle=False) as stored:
+    with np.load(REAL, allow_pickle=False) as stored:
         if stored["captions"].tolist() != [prompt.text for prompt in prompts]:
-            raise InputError(f"{ASSETS / 'real_motion.npz'}: was made for other captions than heldout_prompts.json; run learner.pretrain")
+            raise InputError(f"{REAL}: was made for other captions than heldout_prompts.json; run learner.pretrain")
         return Measured(*(stored[f"crop_{field.name}"] for field in dataclasses.fields(Measured)))

@@ -24,7 +24,7 @@ UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m learner.pretrain", description=__doc__)
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Parquet of captioned motions (clip_id, split, captions, joints ...)")
-    parser.add_argument("--out", default=Path("."), type=Path, metavar="DIR", help="project root to write rollout/, rewards/ and learner/assets under (default: here)")
+    parser.add_argument("--out", default=Path("."), type=Path, metavar="DIR", help="project root to write rollout/assets and rewards/assets under (default: here)")
     parser.add_argument("--parts", default=",".join(PARTS), help="what to make, in this order (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=40, help="longest motion of the shipped prompts (default: %(default)s)")
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, command: str) -> str:
             train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
         elif part == "prompts":
             write_prompts(args.out, split_prompts(clips, args.frames, args.seed))
-            heldout = read_prompts(args.out / "learner" / "assets" / "heldout_prompts.json", args.frames)
+            heldout = read_prompts(args.out / "rollout" / "assets" / "heldout_prompts.json", args.frames)
             write_real_motion(args.out, *flat, heldout)
         elif part == "physics":
             write_real_physics(args.out, *flat, args.frames, args.data.name)

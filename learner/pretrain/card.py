@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from learner.pretrain.retrieval import embeddings, stack
-from learner.watch.examination import as_motions
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, fid, r_precision, statistics
+from rewards.motion.motions import as_motions
 from rewards.motion.physics import foot_skate
 from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
@@ -20,6 +20,7 @@ from rollout.motion.dataset import Clip
 from rollout.motion.features import features_to_joints, rederived
 from rollout.motion.pictures import contact_sheet
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import read_prompts
 from rollout.policy import Request
 
@@ -37,7 +38,7 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
     assets = root / "rollout" / "assets"
     paths = Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
     tmr, t2m = load_evaluators(paths)
-    prompts = read_prompts(root / "learner/assets/heldout_prompts.json", 40)
+    prompts = read_prompts(root / "rollout/assets/heldout_prompts.json", 40)
     rows = [real_row(clips, features, prompts[0].length, tmr, t2m, root)]
     for respacing in ("10", ""):
         policy = MotionDiffusionPolicy(MotionPolicySettings(path=assets / "mdm", respacing=respacing, frames=60))
@@ -45,9 +46,9 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
         rows.append(generated_row(policy, prompts, tmr, t2m, root))
         print(rows[-1], flush=True)
         if respacing:
-            pictured = policy.prepare([type(prompts[0])(text, 60) for text in PICTURED])
+            pictured = MotionPreparer(policy.settings).prepare([type(prompts[0])(text, 60) for text in PICTURED])
             groups = [policy.sample(Request(c, 2, (0, i), 0)) for i, c in enumerate(pictured)]
-            contact_sheet(assets / "contact_sheet.png", [(g.conditioning.prompt.text, features_to_joints(g.outputs[0])) for g in groups])
+            contact_sheet(assets / "contact_sheet.png", [(g.prompt.text, features_to_joints(g.outputs[0])) for g in groups])
     reports = {name: json.loads((root / folder / "metrics.json").read_text()) for name, folder in
                {"mdm": "rollout/assets/mdm", "tmr": "rewards/assets/tmr", "t2m": "rewards/assets/t2m"}.items()}  # fmt: skip
     draw_losses(assets / "loss_curves.png", reports)
@@ -65,9 +66,9 @@ def real_row(clips, features, frames: int, tmr, t2m, root: Path) -> dict:
 
 
 def generated_row(policy: MotionDiffusionPolicy, prompts, tmr, t2m, root: Path) -> dict:
-    groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(policy.prepare(prompts))]
+    groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(MotionPreparer(policy.settings).prepare(prompts))]
     motions, lengths = stack([motion for group in groups for motion in as_motions(group).features])
-    captions = [group.conditioning.prompt.text for group in groups for _ in range(SAMPLES)]
+    captions = [group.prompt.text for group in groups for _ in range(SAMPLES)]
     skate = np.concatenate([foot_skate(features_to_joints(group.outputs), group.lengths) for group in groups])
     steps = len(policy.schedule)
     return {"motion": f"generated, {steps} steps", "samples": len(motions), **measure(motions, lengths, captions, skate, tmr, t2m, root)}
@@ -83,7 +84,7 @@ def measure(motions, lengths, captions: list[str], skate: np.ndarray, tmr, t2m, 
         found = r_precision(text[order], embeddings(evaluator, motions, lengths)[order], 3, 32)
         row |= {f"{evaluator.name} R@1": found[0], f"{evaluator.name} R@3": found[2]}
     embedded = t2m.embed_motion(motions, lengths)
-    with np.load(root / "learner/assets/real_motion.npz", allow_pickle=False) as real:
+    with np.load(root / "rewards/assets/real_motion.npz", allow_pickle=False) as real:
         row["FID"] = fid(real["t2m_mean"], real["t2m_cov"], *statistics(embedded))
     return row | {"diversity": diversity(embedded, pairs=min(300, len(embedded) // 2)), "foot skate m/s": float(skate.mean())}
 
@@ -159,7 +160,7 @@ Text-to-motion retrieval in random pools of 32. Many clips share captions, so ev
 
 ## The base model on held-out captions
 
-The prompts are those in `learner/assets/heldout_prompts.json`; guidance 2.5, FID against real val and test motion, all
+The prompts are those in `rollout/assets/heldout_prompts.json`; guidance 2.5, FID against real val and test motion, all
 in the same embedding (T2M unless named).
 
 {table}

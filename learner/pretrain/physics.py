@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rewards.motion.motions import Motions
 from rewards.motion.real_band import PHYSICAL, QUANTILES
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived

@@ -53,9 +53,9 @@ def _captions(clips: list[Clip], wanted, rng: np.random.Generator) -> list[str]:
 
 
 def write_prompts(root: Path, prompts: dict[str, list]) -> None:
-    """learner/assets/{training,heldout}_prompts.json and rewards/assets/distractors.json under `root`."""
+    """rollout/assets/{training,heldout}_prompts.json and rewards/assets/distractors.json under `root`."""
     for name, entries in prompts.items():
-        room, stem = ("rewards", name) if name == "distractors" else ("learner", f"{name}_prompts")
+        room, stem = ("rewards", name) if name == "distractors" else ("rollout", f"{name}_prompts")
         folder = root / room / "assets"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{stem}.json").write_text(json.dumps(entries, indent=0) + "\n")
@@ -93,4 +93,4 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
     measured = measure(*stack(own), tmr, t2m)
     arrays |= {f"crop_{field.name}": getattr(measured, field.name).astype(np.float16) for field in dataclasses.fields(measured)}
     arrays["captions"] = np.array([prompt.text for prompt in prompts])
-    np.savez_compressed(root / "learner" / "assets" / "real_motion.npz", **arrays)
+    np.savez_compressed(root / "rewards" / "assets" / "real_motion.npz", **arrays)

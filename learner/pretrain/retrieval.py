@@ -4,7 +4,7 @@ import numpy as np
 
 from learner.pretrain.crops import MAX_FRAMES, frozen, jittered
 from rewards.motion.metrics import distances, r_precision
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 from rollout.motion.dataset import Clip
 from rollout.motion.features import joints_to_features, rederived
 

@@ -7,22 +7,21 @@ import torch
 from learner.learner import Learner
 from learner.run.plan import Plan
 from learner.tally import ScoredGroup
-from learner.watch.examination import as_motions
 from rewards.compose import Composer
-from rewards.scoring import load_reward_and_judge
+from rewards.family import rewards_of
 from rollout.io.machine import peak_memory
-from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.policy import Policy
 
 RAY_BASE_MB = 600  # GCS, raylet and agents of a local Ray
 START_SECONDS = 25  # Ray, actors, MLflow
 
 
-def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
+def predict(plan: Plan, policy: Policy) -> str:
     """A text of a few lines: what was resolved, seconds and memory of the run as measured on one group."""
     config = plan.config
     torch.set_num_threads(config.cluster.sampler_cpus)
-    components, (judge, _) = config.reward.parsed(), config.reward.chosen_judge()
-    scorer, _ = load_reward_and_judge(components, judge, config.reward, "cpu", plan.texts)
+    rewards = rewards_of(config.family)
+    scorer, _ = rewards.load(config, "cpu", plan.shared)
     learner = Learner(policy, config.objective, config.optimizer)
     policy.load_adapter(learner.adapter)
     request = plan.rollout_requests(0)[0]
@@ -30,7 +29,7 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     started = time.perf_counter()
     group = policy.sample(request)
     sampling = time.perf_counter() - started
-    (rewards,) = Composer(components).total([scorer(as_motions(group))])
+    (rewards,) = Composer(config.reward.parsed()).total([scorer(rewards.subjects(group))])
     torch.set_num_threads(config.cluster.learner_cpus)
     started = time.perf_counter()
     learner.update([ScoredGroup(group, rewards)])
@@ -46,11 +45,11 @@ def predict(plan: Plan, policy: MotionDiffusionPolicy) -> str:
     memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * rollout_mb) / 1024
     trainable = sum(parameter.numel() for parameter in policy.parameters())
     return "\n".join([
-        f"model      {policy.settings.path}, {len(policy.schedule)} steps, {config.model.frames} frames, {trainable:,} trained parameters",
+        f"model      {plan.family.describe(config, policy)}, {trainable:,} trained parameters",
         f"prompts    {plan.prompts} for training ({len(plan.training)} of them in this run), {len(plan.heldout)} held out",
-        f"iteration  {groups} prompts x {config.rollout.group_size} motions: about {iteration:.1f} s"
+        f"iteration  {groups} prompts x {config.rollout.group_size} samples: about {iteration:.1f} s"
         f" (a group samples in {sampling:.2f} s and updates in {updating:.2f} s here)",
-        f"run        {config.iterations} iterations and two evaluations of {examined} motions: about {total / 60:.1f} min",
+        f"run        {config.iterations} iterations and two evaluations of {examined} samples: about {total / 60:.1f} min",
         f"memory     about {memory_gb:.1f} GB over {processes} processes; an iteration's rollout is {rollout_mb:.0f} MB",
         "dry run: everything resolves; nothing was started",
     ])  # fmt: skip

@@ -55,9 +55,9 @@ class Keeper:
 
     def finished(self, iterations: int, learner: State, report: Report) -> None:
         """After so many iterations: saved now if it is time, else by `save` when the run is interrupted."""
-        arrays, facts = report.state()
+        arrays, facts = report.watcher.state()
         kept = {f"learner/{name}": value for name, value in learner.arrays.items()} | {f"report/{name}": value for name, value in arrays.items()}
-        good = iterations if report.healthy else self._good
+        good = iterations if report.watcher.healthy else self._good
         told = {"learner": learner.facts, "report": facts, "mlflow": report.tracker.run_id, "heldout": self._heldout, "good": good}
         self._unsaved = Checkpoint(iterations, kept, told)
         if iterations % self.plan.config.checkpoint.every == 0 or iterations == self.plan.config.iterations:

@@ -1,56 +1,12 @@
-"""Pictures a person can judge a run by: film strips, base beside tuned, an animation of the same, and the reward curve.
-
-Joints are [T, 22, 3] in metres, y up, 20 fps, as `rollout.motion.pictures` draws them.
-"""
+"""Curves a person can judge a run by: rewards, held-out judgement, what health watches, intervals of an evaluation."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
 
-from rollout.motion.pictures import FAINT, INK, Cell, Scene, legend, stack, strip, titled, write, write_gif
-from rollout.motion.stick_figures import LEFT, PAPER, RIGHT, TRAIL
-
-
-class Change(NamedTuple):
-    """One prompt's motion under the base model and under the tuned one."""
-
-    caption: str
-    before: np.ndarray
-    after: np.ndarray
-    reward_before: float
-    reward_after: float
-
-
-def before_after_png(path: Path | str, rows: list[Change]) -> None:
-    """Writes a PNG with two film strips a prompt: the base model's motion and the tuned model's, with rewards."""
-    strips = []
-    for caption, before, after, reward_before, reward_after in rows:
-        change = f"{reward_after - reward_before:+.3f}"
-        base = _labelled(strip(before), FAINT, ["base", "reward", f"{reward_before:.3f}"])
-        tuned = _labelled(strip(after), LEFT, ["tuned", "reward", f"{reward_after:.3f}", change])
-        strips.append(titled(stack([base, tuned], gap=0, margin=0), caption))
-    stack(strips + [legend(strips[0].width)]).save(path)
-
-
-def before_after_gif(path: Path | str, rows: list[Change]) -> None:
-    """Writes a GIF at 20 fps, base beside tuned for each prompt; a motion that ends earlier holds its last pose."""
-    scenes = []
-    for caption, before, after, reward_before, reward_after in rows:
-        base = Cell(f"base   reward {reward_before:.3f}", FAINT, before)
-        scenes.append(Scene(caption, [base, Cell(f"tuned   reward {reward_after:.3f}", LEFT, after)]))
-    write_gif(path, scenes, columns=2 if len(rows) > 2 else 1)
-
-
-def _labelled(image: Image.Image, colour: str, lines: list[str]) -> Image.Image:
-    framed = Image.new("RGB", (image.width + 84, image.height), PAPER)
-    framed.paste(image, (84, 0))
-    for i, line in enumerate(lines):
-        write(ImageDraw.Draw(framed), (4, image.height / 2 - 36 + 20 * i), line, 15 if i else 17, colour)
-    return framed
+from rollout.io.colours import FAINT, INK, LEFT, RIGHT, TRAIL
 
 
 def reward_curve_png(path: Path | str, history: list[dict[str, float]]) -> None:

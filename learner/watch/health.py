@@ -55,11 +55,12 @@ class Finding:
         return f"{self.name} at iteration {self.iteration + 1}: {self.sentence}. Likely cause: {self.cause}. Remedy: {self.remedy}{done}"
 
 
+# Of these there is nothing to choose: the learner itself refuses both, and a run that is read afterwards may have had neither.
+ALWAYS: dict[str, tuple[Action, ...]] = {"log_prob_gap": (Action.STOP,), "non_finite": (Action.STOP,)}
 # By finding and level, where it is not WARN. The last of a tuple holds for all higher levels.
-_STOPS = {"log_prob_gap": (Action.STOP,), "non_finite": (Action.STOP,)}
 PRESETS: dict[str, dict[str, tuple[Action, ...]]] = {
-    "default": _STOPS,
-    "original_ladder": _STOPS | {"log_ratio": (Action.ADAPT, Action.ADAPT, Action.ROLL_BACK)},
+    "default": {},
+    "original_ladder": {"log_ratio": (Action.ADAPT, Action.ADAPT, Action.ROLL_BACK)},
 }
 RUNGS = 2
 
@@ -143,6 +144,8 @@ class Monitor:
 
 def _actions(settings: Health, name: str) -> tuple[Action, ...]:
     """What the settings ask for, by level; () = it is not looked for."""
+    if name in ALWAYS:
+        return ALWAYS[name]
     if chosen := getattr(settings, name):
         return () if chosen == "ignore" else (Action(chosen),)
     return () if settings.preset == "none" else PRESETS[settings.preset].get(name, (Action.WARN,))

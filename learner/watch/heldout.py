@@ -1,12 +1,13 @@
 """Held-out judgement while a run trains: its numbers by evaluation, and the word when reward and judge part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from learner.watch.divergence import Divergence
-from learner.watch.examination import Examination, interval, quality
+from learner.watch.examination import interval, judged_by
+from rewards.family import Examination
 
 
 class HeldOut:
@@ -15,25 +16,24 @@ class HeldOut:
     entries: by evaluation, `iterations` and every metric, as `observe` returns them.
     """
 
-    def __init__(self, patience: int, real: tuple[np.ndarray | None, np.ndarray | None]):
-        """real: mean and covariance of real motion in the judge's embedding, for FID; (None, None) when not known."""
-        self.real, self.divergence = real, Divergence(patience)
+    def __init__(self, patience: int, quality: Callable[[list[Examination]], dict[str, float | None]]):
+        """quality: what the family says of all outputs of an evaluation together, by name."""
+        self.quality, self.divergence = quality, Divergence(patience)
         self.entries: list[dict[str, float]] = []
 
     def observe(self, iterations: int, results: list[Examination]) -> tuple[dict[str, float], str | None]:
-        """Metrics by name, each `heldout_...`: reward and its components (raw), judge, FID, diversity, physics, and how many
-        evaluations in a row parted; NaN samples are left out of means. And a warning, when that has just become too many."""
-        values = {name: np.stack([getattr(e, name) for e in results]) for name in ("reward", "judge")}
+        """Metrics by name, each `heldout_...`: reward and its components (raw), judge, what the family measures, and how many
+        evaluations in a row parted; NaN samples are left out of means. And a warning, when that has just become too many.
+        Without a judge nothing parts."""
+        values = {name: np.stack([getattr(e, name) for e in results]) for name in judged_by(results)}
+        verdict = self.divergence.observe(iterations, values["reward"], values.get("judge", values["reward"]))
         values |= {f"component_{name}": np.stack([e.components[name] for e in results]) for name in results[0].components}
-        verdict = self.divergence.observe(iterations, values["reward"], values["judge"])
         found = {
-            **{name: interval(values_PG, False)["mean"] for name, values_PG in values.items()}, **quality(results, *self.real),
-            "parted": verdict.streak,
+            **{name: interval(values_PG, False)["mean"] for name, values_PG in values.items()}, **self.quality(results), "parted": verdict.streak,
         }  # fmt: skip
         metrics = {f"heldout_{name}": float(value) for name, value in found.items() if value is not None}
         self.entries.append({"iterations": iterations, **metrics})
         return metrics, verdict.words() if verdict.streak == self.divergence.patience else None
-
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """For a checkpoint: arrays of the divergence, `<i>/metrics` of evaluation i (which may be NaN), and plain JSON."""

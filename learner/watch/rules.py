@@ -13,7 +13,7 @@ WINDOW = 5  # iterations that a fraction is averaged over, or that a spread is f
 MEMORY = 20  # iterations that a running median is of
 # What an update reports of itself. Everything else may lack a value, such as the FID of too few motions.
 OF_THE_UPDATE = (
-    "mean_reward", "std_reward", "mean_advantage", "std_advantage", "loss", "policy_loss", "kl_penalty", "kl", "mean_ratio",
+    "mean_reward", "std_reward", "mean_advantage", "std_advantage", "loss", "policy_loss", "kl_loss", "kl", "mean_ratio",
     "clip_fraction", "grad_norm", "mean_log_prob_current", "mean_log_prob_old", "mean_log_prob_ref", "mean_log_ratio",
     "max_abs_log_ratio", "log_prob_gap",
 )  # fmt: skip

@@ -15,11 +15,12 @@ from rewards.components import DEFAULT, Component, parse_components
 from rewards.compose import raw_total
 from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
+from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.motion_files import read_motions, read_real
 from rewards.motion.settings import Evaluators
 from rewards.own_class import use_folder
 from rewards.registry import choose_judge
-from rewards.scoring import Scorer, load_reward_and_judge
+from rewards.scoring import Scorer
 from rewards.trust import HELP, modules_of, require_trust
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError

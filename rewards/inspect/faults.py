@@ -15,7 +15,7 @@ from rewards.inspect.probes import (
     under_other_prompts,
     with_other_padding,
 )  # fmt: skip
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 
 FLAT = 1e-4  # std of a group below which the learner takes no step from it (objective.advantage_eps)
 CROWDED = 0.5  # share of scores at one end that is called saturated

@@ -7,8 +7,8 @@ import numpy as np
 from rewards.components import NORMALISATIONS, Component
 from rewards.compose import Composer, raw_total
 from rewards.inspect.faults import Finding, crowded, find_faults, flat_groups, probe
+from rewards.motion.motions import Motions
 from rewards.motion.real_band import RealBand, real_statistics
-from rewards.reward import Motions
 from rewards.scoring import Scorer, Scores
 
 TOTAL = "reward"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 
 PADDING = 7  # frames beyond the longest motion
 GARBAGE = 50.0  # in every feature of them: far from any real motion

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from rewards.reward import Evaluator, Motions
+from rewards.motion.evaluators import Evaluator
+from rewards.motion.motions import Motions
 
 
 class Diversity:

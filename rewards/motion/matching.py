@@ -20,8 +20,9 @@ import logging
 
 import numpy as np
 
+from rewards.motion.evaluators import Evaluator
+from rewards.motion.motions import Motions
 from rewards.options import choice, number
-from rewards.reward import Evaluator, Motions
 
 MAPPINGS = {"linear": "max_distance", "exponential": "scale", "sigmoid": "scale", "negative": None}
 MAX_DISTANCE, SCALE = 10.0, 2.0  # embedding units, of the original

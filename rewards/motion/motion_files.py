@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 from rollout.io.errors import InputError
 from rollout.io.text_files import read_json
 from rollout.io.weights import read_array
 from rollout.motion.dataset import clip_features, read_clips
 from rollout.motion.features import rederived_motions
+from rollout.motion.record import read_rollout
 from rollout.motion.skeleton import FEATURES
-from rollout.record import read_rollout
 
 MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
 REAL_FRAMES = 40  # of a clip, from its start

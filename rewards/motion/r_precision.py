@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rewards.motion.evaluators import Evaluator
 from rewards.motion.matching import T2MMatching
+from rewards.motion.motions import Motions
 from rewards.options import count, number
-from rewards.reward import Evaluator, Motions
 from rollout.io.errors import InputError
 from rollout.motion.prompts import Prompt, read_prompts
 

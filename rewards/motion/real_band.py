@@ -21,8 +21,8 @@ import numpy as np
 
 from rewards.motion import physics
 from rewards.motion.consistency import feature_inconsistency
+from rewards.motion.motions import Motions
 from rewards.options import number
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 

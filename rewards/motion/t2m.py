@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rewards.motion.glove import GloveWords
+from rewards.motion.motions import Motions
 from rewards.motion.t2m_files import find_checkpoint, read_statistics, read_words
 from rewards.motion.texts import TextEmbeddings
 from rewards.motion.words import CATEGORIES, WordTable
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 from rollout.io.weights import load_strict, read_torch, size_of
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rewards.motion.motions import Motions
 from rewards.motion.t2m import MovementEncoder
 from rewards.motion.texts import TextEmbeddings
 from rewards.motion.tmr_files import (
@@ -26,7 +27,6 @@ from rewards.motion.tmr_files import (
     read_statistics,
     read_word_table,
 )  # fmt: skip
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 from rollout.io.weights import load_strict, read_json_object, size_of
 from rollout.motion.huggingface import text_encoder

@@ -102,7 +102,15 @@ def size_of(state: dict, key: str, axis: int, default: int) -> int:
 
 
 def load_strict(build: Callable[[], nn.Module], state, source: str) -> nn.Module:
-    """The module that `build` makes, holding `state`, when names and shapes are exactly right and all values finite.
+    """The module that `build` makes, holding `state`; see `check_strict`."""
+    state = check_strict(build, state, source)
+    module = build()
+    module.load_state_dict(state)
+    return module
+
+
+def check_strict(build: Callable[[], nn.Module], state, source: str) -> dict[str, Tensor]:
+    """`state` in fp32, when its names and shapes are exactly those of the module that `build` makes and all values finite.
 
     InputError otherwise. Before the names and shapes are right nothing is allocated: widths that a file claims may be of
     a network of terabytes.
@@ -127,6 +135,4 @@ def load_strict(build: Callable[[], nn.Module], state, source: str) -> nn.Module
     state = {key: value.detach().float() for key, value in state.items()}
     if broken := [key for key in expected if not torch.isfinite(state[key]).all()]:
         raise InputError(f"{source}: NaN or infinite values in {', '.join(broken)}")
-    module = build()
-    module.load_state_dict(state)
-    return module
+    return state

@@ -1,17 +1,15 @@
-"""A run's `adapter/` folder: PEFT's format for an adapter, one safetensors file for a fully trained denoiser."""
+"""Policies from a run's `adapter/` folder: PEFT's format for an adapter, one safetensors file for a fully trained denoiser."""
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
-from safetensors.torch import save_file
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in, replace_file
+from rollout.io.files import refuse_stand_in
 from rollout.io.text_files import read_json
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 
@@ -22,24 +20,7 @@ FREE = {
 }  # fmt: skip
 PLAIN = {"peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"']}
 UNSET = ["null", "false", "{}", "[]"]
-CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", "denoiser.safetensors"
-
-
-def save_adapter(policy: MotionDiffusionPolicy, folder: Path) -> None:
-    """Writes what `policy` holds; `PeftModel.from_pretrained(denoiser, folder)` reads an adapter back.
-
-    Each file of that name is whole at any moment: the folder's earlier one, or the new one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as aside:
-        if policy.settings.lora_rank:
-            # PEFT makes a set of them, which every process would write in another order.
-            policy.denoiser.peft_config["default"].target_modules = sorted(policy.settings.lora_targets)
-            policy.denoiser.save_pretrained(aside)
-        else:
-            save_file({name: p.detach().contiguous() for name, p in policy.denoiser.named_parameters()}, Path(aside, FULL))
-        for file in Path(aside).iterdir():
-            replace_file(folder / file.name, file.read_bytes())
+CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", MotionDiffusionPolicy.whole_file
 
 
 def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str = "cpu") -> MotionDiffusionPolicy:

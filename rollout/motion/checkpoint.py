@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rollout.io.errors import InputError
-from rollout.io.weights import as_tensor, load_strict, read_array, read_json_object, read_torch, size_of
+from rollout.io.weights import as_tensor, check_strict, load_strict, read_array, read_json_object, read_torch, size_of
 from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
@@ -45,8 +45,30 @@ class Checkpoint:
         """`args` with what they leave out."""
         return with_missing(self.args)
 
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint that was read and found whole: all of `Checkpoint`, with the tensors of the network in place of it."""
+
+    state: dict[str, Tensor]
+    shape: MDMShape
+    args: dict
+    text_encoder: VocabularyTextEncoder | None
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def options(self) -> dict:
+        return with_missing(self.args)
+
     def schedule(self, respacing: str, ddim_eta: float = 1.0) -> Schedule:
         return Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"], respacing, ddim_eta)
+
+    def denoiser(self) -> MDM:
+        """In eval mode."""
+        module = MDM(self.shape)
+        module.load_state_dict(self.state)
+        return module.eval()
 
 
 def with_missing(args: dict) -> dict:
@@ -60,6 +82,12 @@ def with_missing(args: dict) -> dict:
 
 
 def load_checkpoint(path: Path, stats: Path | None = None) -> Checkpoint:
+    """See `open_checkpoint`."""
+    opened = open_checkpoint(path, stats)
+    return Checkpoint(opened.denoiser(), opened.args, opened.text_encoder, opened.mean, opened.std)
+
+
+def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
     """Reads a checkpoint folder, or the `.pt` file inside one.
 
     `Mean.npy` and `Std.npy` (float [263], KIT [251]) are those in `stats`, or beside the weights, or in `dataset/HumanML3D`
@@ -69,14 +97,13 @@ def load_checkpoint(path: Path, stats: Path | None = None) -> Checkpoint:
     path = Path(path)
     file = path if path.suffix == ".pt" else newest_model(path)
     args = _read_args(file.parent / "args.json")
-    denoiser = build_denoiser(read_torch(file), args, file)
-    folder = Path(stats) if stats else _stats_folder(file.parent, denoiser.shape.features)
-    normalisation = _load_normalisation(folder, denoiser.shape.features)
-    return Checkpoint(denoiser, args, _load_text_encoder(file.parent, denoiser), *normalisation)
+    state, shape = check_denoiser(read_torch(file), args, file)
+    folder = Path(stats) if stats else _stats_folder(file.parent, shape.features)
+    return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
-def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
-    """An MDM holding exactly the official tensors of `state`, in eval mode; every key must be used."""
+def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[dict[str, Tensor], MDMShape]:
+    """The tensors of an MDM under our names, and its shape, out of exactly the official ones; every key must be used."""
     options = with_missing(args)
     _require_supported(options, source)
     if isinstance(state, dict):
@@ -110,7 +137,7 @@ def build_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> MDM:
             f"{source}: {shape.features} motion features, latent width {shape.latent}; "
             f"expected {FEATURES} (KIT: {KIT_FEATURES}) features and a width for {HEADS} heads"
         )
-    return load_strict(lambda: MDM(shape), ours, str(source)).eval()
+    return check_strict(lambda: MDM(shape), ours, str(source)), shape
 
 
 def _require_supported(options: dict, source: Path) -> None:
@@ -164,7 +191,7 @@ def _read_args(file: Path) -> dict:
     return found
 
 
-def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | None:
+def _load_text_encoder(folder: Path, shape: MDMShape) -> VocabularyTextEncoder | None:
     if not (folder / "text_encoder.pt").exists():
         return None
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
@@ -172,8 +199,8 @@ def _load_text_encoder(folder: Path, denoiser: MDM) -> VocabularyTextEncoder | N
     state = read_torch(file)
     words, hidden = size_of(state, "word_vectors.weight", 1, 64), size_of(state, "gru.weight_hh_l0", 1, 64)
     encoder = load_strict(lambda: VocabularyTextEncoder(vocabulary, words, hidden), state, f"{file} with vocabulary.json")
-    if encoder.width != denoiser.shape.text:
-        raise InputError(f"{folder / 'text_encoder.pt'}: embeds text in {encoder.width} numbers, the model takes {denoiser.shape.text}")
+    if encoder.width != shape.text:
+        raise InputError(f"{folder / 'text_encoder.pt'}: embeds text in {encoder.width} numbers, the model takes {shape.text}")
     return encoder.eval()
 
 

@@ -37,7 +37,7 @@ def export(args: argparse.Namespace) -> Path:
     policy = load_policy(MotionPolicySettings(path=args.model, stats=args.stats, frames=2, respacing="", guidance=1.0), args.adapter)
     base = args.model if args.model.suffix == ".pt" else newest_model(args.model)
     step = "".join(character for character in base.stem if character.isdigit())
-    denoiser = policy.denoiser.merge_and_unload() if policy.settings.lora_rank else policy.denoiser
+    denoiser = policy.network.merge_and_unload() if policy.settings.lora_rank else policy.network
     checkpoint = dataclasses.replace(load_checkpoint(args.model, args.stats), denoiser=denoiser)
     try:
         return save_checkpoint(args.out, int(step or 0), checkpoint)

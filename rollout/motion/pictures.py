@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rollout.io.colours import FAINT, INK, LEFT, PAPER, RIGHT, TRAIL
 from rollout.motion.skeleton import skeleton_of
-from rollout.motion.stick_figures import LEFT, PAPER, RIGHT, TRAIL, View, scene
+from rollout.motion.stick_figures import View, scene
 
-INK, FAINT = "#1f2430", "#7b8494"
 FIGURES = 8
 _CELL = (140, 200)
 _PLAN = 170

@@ -6,12 +6,8 @@ Sampling and recompute go through `_guided_x0` and `_posterior_mean` with the sa
 fp32, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
 """
 
-import copy
-import dataclasses
-import functools
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.batch import Batch
-from rollout.motion.checkpoint import load_checkpoint
-from rollout.motion.huggingface import SOURCES, text_encoder
-from rollout.motion.prompts import Prompt
-from rollout.policy import Conditioning, Group, Request, StepScore, arrays_digest
+from rollout.motion.checkpoint import open_checkpoint
+from rollout.motion.mdm import MDMShape
+from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
+from rollout.trainable import Trainable
 
 SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 
@@ -58,25 +53,35 @@ class MotionPolicySettings:
     activation_checkpointing: bool = False
 
 
-class MotionDiffusionPolicy:
+def check_settings(settings: MotionPolicySettings, shape: MDMShape, options: dict) -> int:
+    """The frames that a model of this shape and these options makes at once. InputError for settings it cannot be sampled with."""
+    frames = options["pred_len"] if options["context_len"] else settings.frames
+    if frames + options["context_len"] >= shape.max_positions:
+        raise InputError(f"frames: found {frames}, the model has {shape.max_positions - 1} positions")
+    if not shape.text:
+        raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
+    if settings.guidance != 1 and options["cond_mask_prob"] == 0:
+        raise InputError(f"guidance: found {settings.guidance}, but {settings.path} was trained without dropping its text")
+    return frames
+
+
+class MotionDiffusionPolicy(Trainable):
     """Samples groups and recomputes them with gradient; see `rollout.policy.Policy`."""
 
+    whole_file = "denoiser.safetensors"
+
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
-        checkpoint = load_checkpoint(settings.path, settings.stats)
+        checkpoint = open_checkpoint(settings.path, settings.stats)
         self.settings, self.device = settings, torch.device(device)
+        # A CPU recomputes bit for bit; a GPU may pick another kernel for the backward graph.
+        self.tolerance = 0.0 if self.device.type == "cpu" else 1e-5
+        self.shape, self.options = checkpoint.shape, checkpoint.options
+        self.frames = check_settings(settings, self.shape, self.options)
         self.schedule = checkpoint.schedule(settings.respacing, settings.ddim_eta)
-        self.shape, self.options = checkpoint.denoiser.shape, checkpoint.options
-        self._shipped_text_encoder = checkpoint.text_encoder
-        self.frames = self.options["pred_len"] if self.options["context_len"] else settings.frames
-        if self.frames + self.options["context_len"] >= self.shape.max_positions:
-            raise InputError(f"frames: found {self.frames}, the model has {self.shape.max_positions - 1} positions")
-        if not self.shape.text:
-            raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
-        if settings.guidance != 1 and self.options["cond_mask_prob"] == 0:
-            raise InputError(f"guidance: found {settings.guidance}, but {settings.path} was trained without dropping its text")
         self.mean, self.std = checkpoint.mean, checkpoint.std
-        checkpoint.denoiser.activation_checkpointing = settings.activation_checkpointing
-        self._wrap(checkpoint.denoiser.to(self.device).requires_grad_(False))
+        denoiser = checkpoint.denoiser().to(self.device)
+        denoiser.activation_checkpointing = settings.activation_checkpointing
+        self.train_part_of(denoiser, settings.lora_rank, settings.lora_alpha, settings.lora_targets, settings.adapter_seed)
         # Per-step constants, [S] fp32 on the device, computed in float64.
         sigma_over_c1 = np.zeros(len(self.schedule))
         sigma_over_c1[1:] = self.schedule.sigma[1:] / self.schedule.c1[1:]
@@ -87,58 +92,10 @@ class MotionDiffusionPolicy:
         )
         self._model_t = torch.tensor(self.schedule.timestep_map, device=self.device)
 
-    def _wrap(self, base: torch.nn.Module) -> None:
-        """Puts a fresh adapter around the frozen base, or unfreezes it beside a frozen copy (lora_rank 0)."""
-        settings = self.settings
-        self._frozen = None
-        if settings.lora_rank == 0:
-            self._frozen, self.denoiser = copy.deepcopy(base), base.requires_grad_(True)
-        else:
-            from peft import LoraConfig, get_peft_model  # seconds and 380 MB, for processes that hold an adapter only
-
-            config = LoraConfig(
-                r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=list(settings.lora_targets), lora_dropout=0.0
-            )  # fmt: skip
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(settings.adapter_seed)
-                try:
-                    self.denoiser = get_peft_model(base, config)
-                except ValueError as error:
-                    raise InputError(f"lora targets {list(settings.lora_targets)}: {str(error).splitlines()[0][:120]}") from None
-        self.denoiser.eval()
-        self._trainable = {name: p for name, p in self.denoiser.named_parameters() if p.requires_grad}
-        self.loaded = (-1, "nothing loaded")
-
-    # --- prompts -------------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def text_encoder(self):
-        """What turns captions into tokens [L,E]; looked up for the first caption, which a sampler never sees."""
-        if self._shipped_text_encoder is not None:
-            return self._shipped_text_encoder
-        kind = self.options["text_encoder_type"]
-        if kind not in SOURCES:
-            raise InputError(f"{self.settings.path}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
-        encoder = text_encoder(kind, self.settings.text_encoder)
-        if encoder.width != self.shape.text:
-            raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {self.settings.path} takes {self.shape.text}")
-        return encoder
-
-    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
-        """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at `frames`.
-
-        Raises InputError for a prompt the text encoder cannot read.
-        """
-        conditionings = []
-        for prompt in prompts:
-            prompt = dataclasses.replace(prompt, length=min(prompt.length, self.frames))
-            conditionings.append(Conditioning(prompt, {"text": self.text_encoder.encode(prompt.text)}))
-        return conditionings
-
     # --- sampling ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sample(self, request: Request) -> Group:
+    def sample(self, request: Request) -> Trajectories:
         """G motions and `trained_steps` recorded transitions of each, stratified over the trainable steps.
 
         Noise and recorded steps are functions of (seed, sample index) alone. `actions`: t [G,K]; x_t, x_prev and mean
@@ -164,9 +121,10 @@ class MotionDiffusionPolicy:
                 log_probs[g, k] = log_prob_G[g]
         outputs = x_prev.cpu().numpy() * self.std + self.mean
         lengths = np.full(group_size, conditioning.prompt.length)
-        actions["t"] = recorded_GK
-        version, sha256 = self.loaded
-        return Group(conditioning, actions, log_probs, outputs, lengths, tuple(seed), version, sha256)
+        return Trajectories(
+            conditioning.prompt, conditioning.digest, outputs, lengths, log_probs, None, {"timesteps": recorded_GK}, tuple(seed),
+            *self.loaded, conditioning, actions | {"t": recorded_GK},
+        )  # fmt: skip
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
@@ -183,7 +141,7 @@ class MotionDiffusionPolicy:
 
     def _denoise(self, noise_SBTF: Tensor, batch: Batch) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, and x_{t-1}."""
-        self._require_eval()
+        self.require_eval()
         x = noise_SBTF[0]
         for t in reversed(range(len(self.schedule))):
             t_B = torch.full((len(x),), t, device=self.device)
@@ -219,13 +177,20 @@ class MotionDiffusionPolicy:
 
     # --- recompute -----------------------------------------------------------------------------------------------
 
-    def score_step(self, group: Group, step: int, reference: bool) -> StepScore:
-        """Recomputes recorded step `step` of every sample with gradient.
+    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: frozenset[int] | None = None) -> Iterator[Score]:
+        """One denoising step of every sample after the other, so that memory does not grow with their number.
 
         `log_ratio` is RatioNorm, mean(eps * dx0) over valid dims with eps the behaviour noise: equal to
-        (sigma/c1) (d log p + mean(d mu^2) / (2 sigma^2)) without its cancellation, zero-mean and of one unit at every t.
+        (sigma/c1) (d log p + mean(d mu^2) / (2 sigma^2)) without its cancellation, zero-mean and of one unit at every t. `kl`
+        is the mean over valid dims of the squared x0 difference, `weight` sigma/c1.
         """
-        self._require_eval()
+        for step in range(trajectories.log_probs.shape[1]):
+            if only is None or step in only:
+                yield self.score_step(trajectories, step, step in reference)
+
+    def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
+        """Recorded step `step` of every sample."""
+        self.require_eval()
         actions, conditioning = group.actions, group.conditioning
         batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
         x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
@@ -235,22 +200,23 @@ class MotionDiffusionPolicy:
         log_ratio = self._valid_mean(noise * (mean - old_mean), conditioning) / self._c1[t_G]
         kl = log_prob_ref = None
         if reference:
-            with torch.no_grad(), self._reference():
+            with torch.no_grad(), self.reference():
                 ref_mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
             log_prob_ref = self._log_prob(x_prev, ref_mean, t_G, conditioning)
             kl = self._valid_mean((mean - ref_mean) ** 2, conditioning) / self._c1[t_G] ** 2
-        return StepScore(self._log_prob(x_prev, mean, t_G, conditioning), log_ratio, self._x0_weight[t_G], kl, log_prob_ref)
+        log_prob, dims = self._log_prob(x_prev, mean, t_G, conditioning), conditioning.prompt.length * x_t.shape[2]
+        return Score(step, log_prob, log_ratio, self._x0_weight[t_G], kl, log_prob_ref, dims)
 
     # --- the one computation both sides share --------------------------------------------------------------------
 
     def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
         """u + s (c - u) [B,T,F]; the unconditional branch never carries a gradient."""
         inputs = batch.frame_mask, batch.text_mask, batch.prefix
-        conditional = self.denoiser(x_t, self._model_t[t_B], batch.text, *inputs)
+        conditional = self.network(x_t, self._model_t[t_B], batch.text, *inputs)
         if self.settings.guidance == 1:
             return conditional
         with torch.no_grad():
-            unconditional = self.denoiser(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
+            unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
         return unconditional + self.settings.guidance * (conditional - unconditional)
 
     def _posterior_mean(self, x_t: Tensor, t_G: Tensor, x0: Tensor) -> Tensor:
@@ -268,54 +234,3 @@ class MotionDiffusionPolicy:
     @staticmethod
     def _at(values_S: Tensor, t_G: Tensor) -> Tensor:
         return values_S[t_G][:, None, None]
-
-    def _require_eval(self) -> None:
-        if any(module.training for module in self.denoiser.modules()):
-            raise RuntimeError("a module of the policy is in train mode: its dropout would make sampler and learner disagree")
-
-    @contextmanager
-    def _reference(self):
-        """Inside, the denoiser is the base model the run started from."""
-        if self._frozen is None:
-            with self.denoiser.disable_adapter():
-                yield
-        else:
-            tuned, self.denoiser = self.denoiser, self._frozen
-            try:
-                yield
-            finally:
-                self.denoiser = tuned
-
-    # --- adapter -------------------------------------------------------------------------------------------------
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """The trainable parameters, in the order of their names in the module."""
-        return list(self._trainable.values())
-
-    def adapter_state(self) -> dict[str, np.ndarray]:
-        """Copies of every trainable tensor, fp32, by parameter name (the parameters themselves go on changing)."""
-        return {name: p.detach().cpu().numpy().copy() for name, p in self._trainable.items()}
-
-    @torch.no_grad()
-    def load_adapter(self, adapter: Adapter) -> str:
-        """Loads `adapter` and returns the digest of the weights now held, read back from the parameters.
-
-        Raises InputError unless the names and shapes are exactly those of the trainable parameters.
-        """
-        tensors = adapter.tensors()
-        if tensors.keys() != self._trainable.keys():
-            odd = sorted(tensors.keys() ^ self._trainable.keys())
-            raise InputError(f"adapter version {adapter.version}: tensors {odd[:3]} do not match the policy's {len(self._trainable)}")
-        for name, parameter in self._trainable.items():
-            if parameter.shape != tensors[name].shape:
-                raise InputError(f"adapter version {adapter.version}: {name} is {tensors[name].shape}, expected {tuple(parameter.shape)}")
-        for name, parameter in self._trainable.items():
-            parameter.copy_(torch.tensor(tensors[name]))
-        held = Adapter.pack(adapter.version, self.adapter_state()).sha256
-        self.loaded = (adapter.version, held)
-        return held
-
-    def base_digest(self) -> str:
-        """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
-        frozen = self._frozen.named_parameters() if self._frozen else self.denoiser.named_parameters()
-        return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from rollout import policy
 from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in
 from rollout.io.parquet import read_table
@@ -25,12 +26,15 @@ NO_CAPTION = re.compile(r"^\w*\d|^\W|^\w+\s*[:=]|[][{}<>\t]|://|[,;|]\W*([\d.]+\
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(policy.Prompt):
     """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
 
-    text: str
     length: int
     tokens: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        return f"{self.text}|{self.length}"
 
 
 def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:

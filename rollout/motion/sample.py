@@ -16,6 +16,7 @@ from rollout.motion.completion import check_prefix, complete
 from rollout.motion.features import features_to_joints
 from rollout.motion.pictures import motions_gif
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
+from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import read_prompts
 from rollout.policy import Request
 
@@ -71,7 +72,7 @@ def sample(args: argparse.Namespace) -> None:
     prefix = read_array(args.prefix) if context else None
     if context:
         check_prefix(policy, prefix, str(args.prefix))
-    conditionings = policy.prepare(prompts)
+    conditionings = MotionPreparer(policy.settings).prepare(prompts)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

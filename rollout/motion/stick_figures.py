@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from rollout.io.colours import LEFT, PAPER, RIGHT, TRAIL
 from rollout.motion.skeleton import skeleton_of
 
-LEFT, RIGHT, TRUNK = "#2478b5", "#d1443c", "#3b4252"
-PAPER, GROUND, GRID, SHADOW, TRAIL = "#ffffff", "#f1f3f6", "#dce1e8", "#c9cfd8", "#e8a317"
+TRUNK = "#3b4252"
+GROUND, GRID, SHADOW = "#f1f3f6", "#dce1e8", "#c9cfd8"
 SUPERSAMPLING = 2  # drawn larger and averaged down, which smooths the lines
 
 _TORSO_FILL = "#cdd3de"

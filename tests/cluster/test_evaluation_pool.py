@@ -1,6 +1,7 @@
 """Samplers and an evaluator as real Ray actors, without a learner: batches of motions in, what was measured out, in order."""
 
 import dataclasses
+import functools
 import os
 import signal
 
@@ -8,14 +9,14 @@ import numpy as np
 import pytest
 
 from cluster.calls import get
-from cluster.pool import Pool
+from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import parse_config
-from learner.evaluate.measures import Measured, measure
+from learner.evaluate.measures import Measured, Reader, measure
 from learner.evaluate.plan import Evaluation, Pending
 from learner.evaluate.settings import EvaluateConfig
 from learner.learner import SyncError
 from rewards.motion.evaluators import load_evaluators
-from rollout.motion.adapter_folder import load_policy, save_adapter
+from rollout.motion.adapter_folder import load_policy
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 
 
@@ -25,20 +26,20 @@ def evaluation(tmp_path_factory):
     path = write_evaluate_config(tmp_path_factory.mktemp("evaluate"), cluster={"samplers": 2})
     policy = make_policy(path.parent / "mdm")
     policy.load_adapter(noisy_adapter(policy))
-    save_adapter(policy, path.parent / "tuned" / "adapter")
+    policy.save_adapter(path.parent / "tuned" / "adapter")
     flags = ["--config", str(path), "--adapter", str(path.parent / "tuned" / "adapter")]
     return Evaluation.make(parse_config(flags, EvaluateConfig))
 
 
 @pytest.fixture(scope="module")
 def pool(evaluation):
-    return Pool(evaluation.config, evaluation.models[0].settings)
+    return EvaluationPool(evaluation.config.cluster, evaluation.models[0].build, functools.partial(Reader, evaluation.config.reward))
 
 
 @pytest.fixture
 def published(pool, evaluation):
     base = evaluation.models[0]
-    pool.reload(base.settings)
+    pool.reload(base.build)
     pool.publish(base.adapter)
     return pool
 
@@ -57,8 +58,7 @@ def alone(model, pending, evaluators) -> list[Measured]:
     """What one process makes of the same batches."""
     policy = load_policy(model.settings, model.source)
     found = []
-    for conditionings, seeds in pending:
-        lengths = np.array([conditioning.prompt.length for conditioning in conditionings])
+    for conditionings, seeds, (lengths, _) in pending:
         found.append(measure(policy.generate(conditionings, seeds), lengths, *evaluators, keep_tail=True))
     return found
 
@@ -84,7 +84,7 @@ def test_batches_come_back_in_order_as_one_process_makes_them(published, evaluat
 
 def test_samplers_take_the_next_rows_model(published, evaluation, pending, evaluators):
     tuned = evaluation.models[1]
-    published.reload(tuned.settings)
+    published.reload(tuned.build)
     published.publish(tuned.adapter)
     found = published.generate(pending)
     assert_equal(found, alone(tuned, pending, evaluators))
@@ -92,7 +92,7 @@ def test_samplers_take_the_next_rows_model(published, evaluation, pending, evalu
 
 
 def test_a_sampler_that_was_given_no_weights_generates_nothing(published, evaluation, pending):
-    published.reload(evaluation.models[0].settings)
+    published.reload(evaluation.models[0].build)
     with pytest.raises(SyncError, match="samplers that were given no adapter were asked to sample"):
         published.generate(pending)
 
@@ -112,4 +112,4 @@ def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation,
 def test_real_crops_are_measured_in_order_without_a_tail(published, evaluation, evaluators):
     draws = evaluation.replications.real_draws(0)
     pools = [evaluation.real.crops(draws[first : first + 32]) for first in range(0, 6 * 32, 32)]
-    assert_equal(published.measure(pools), [measure(*crops, *evaluators) for crops in pools])
+    assert_equal(published.measure([(*crops, False) for crops in pools]), [measure(*crops, *evaluators) for crops in pools])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -15,22 +16,32 @@ from ray.exceptions import OwnerDiedError
 
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
-from cluster.pool import Pool
 from cluster.samplers import Job, Samplers
+from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.learner import State, SyncError
-from learner.run.plan import Plan, policy_settings
-from learner.watch.examination import as_motions
+from learner.run.plan import Plan
+from rewards.motion.motions import as_motions
 from rewards.motion.tmr import TMRReward
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.family import MOTION, policy_settings
 from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.policy import Group, Trajectories
 from tests.cluster.impatient import impatient
 from tests.processes import still_there
 from tests.tiny import noisy_adapter, write_run_config
 
 SIZES = (9, 2, 3, 2, 5, 2)  # samples a group: the first is the slowest
+build = MOTION.build
+
+
+def sampled(actor, request, sha256: str):
+    """A group from one sampler, whole."""
+    made = actor.sample.remote(request.conditioning, request.group_size, request.seed, request.trained_steps, sha256)
+    group, actions = (get(part) for part in made)
+    return Trajectories.of(group, request.conditioning, actions)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +56,9 @@ def policy(config):
 
 
 @pytest.fixture(scope="module")
-def requests(config, policy):
+def requests(config):
     """Three iterations' groups, of different sizes."""
-    plan = Plan.make(config, policy)
+    plan = Plan.make(config)
     found = [request for iteration in range(3) for request in plan.rollout_requests(iteration)]
     return [dataclasses.replace(request, group_size=size) for request, size in zip(found, SIZES, strict=True)]
 
@@ -59,7 +70,7 @@ def tuned(policy):
 
 @pytest.fixture(scope="module")
 def pool(config):
-    return Pool(config, policy_settings(config), {})
+    return TrainingPool(config, build(config), {})
 
 
 @pytest.fixture
@@ -114,13 +125,13 @@ def test_a_sampler_samples_under_no_other_adapter_than_the_one_asked_for(publish
     other = noisy_adapter(policy, seed=9).sha256
     for sampler in published.samplers.all:
         with pytest.raises(SyncError, match=f"with adapter {tuned.sha256[:14]} was asked to sample under {other[:14]}"):
-            get(sampler.actor.sample.remote(requests[0], other))
-        assert get(sampler.actor.sample.remote(requests[1], tuned.sha256)).adapter_sha256 == tuned.sha256
+            sampled(sampler.actor, requests[0], other)
+        assert sampled(sampler.actor, requests[1], tuned.sha256).adapter_sha256 == tuned.sha256
 
 
 def test_a_group_is_the_same_whichever_sampler_made_it(published, requests, tuned):
     for request in requests[:3]:
-        one, two = (get(sampler.actor.sample.remote(request, tuned.sha256)) for sampler in published.samplers.all)
+        one, two = (sampled(sampler.actor, request, tuned.sha256) for sampler in published.samplers.all)
         assert one.digest == two.digest
         np.testing.assert_array_equal(one.log_probs, two.log_probs)
 
@@ -130,7 +141,7 @@ def test_groups_and_results_come_in_the_order_of_their_requests(published, reque
     rollout = published.launch(requests).result()
     assert [len(group) for group in rollout.groups] == list(SIZES)
     assert [group.seed for group in rollout.groups] == [request.seed for request in requests]
-    assert [group.conditioning.digest for group in rollout.groups] == [request.conditioning.digest for request in requests]
+    assert [group.conditioning_sha256 for group in rollout.groups] == [request.conditioning.digest for request in requests]
     for group, result in zip(rollout.groups, rollout.results, strict=True):
         np.testing.assert_allclose(result.values["tmr"], reward(as_motions(group)), rtol=1e-5)
     assert len({group.digest for group in rollout.groups}) == len(requests)
@@ -222,26 +233,44 @@ def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_s
     assert get(published.learner.actor.whereabouts.remote()).pid != victim and not still_there(victim)
 
 
-def test_groups_that_went_with_their_node_are_sent_again(published, requests):
-    """As far as this can be had on one node: whoever holds the groups is gone when the learner asks for them."""
+def test_groups_that_went_with_their_node_are_sampled_again(published, requests, tuned):
+    """As far as this can be had on one node: whoever holds their actions is gone when the learner asks for them."""
     rollout = published.launch(requests[1:3]).result()
     before = published.learner.state
     expected = published.update(rollout)
     published.restore(before)
     holder = SamplerActor.options(num_cpus=0).remote()
-    lost = get(holder.__ray_call__.remote(lambda actor, *groups: [ray.put(group) for group in groups], *rollout.groups))
+    rollout.actions = get(holder.__ray_call__.remote(lambda actor, *parts: [ray.put(part) for part in parts], *rollout.actions))
     ray.kill(holder)
     with pytest.raises(OwnerDiedError):  # it takes a moment until nobody has them
         while True:
-            get(lost[0], 60)
+            get(rollout.actions[0], 60)
             time.sleep(0.1)
-    assert published.update(dataclasses.replace(rollout, handles=lost)).adapter.sha256 == expected.adapter.sha256
+    victim = get(published.learner.actor.whereabouts.remote()).pid
+    assert published.update(rollout).adapter.sha256 == expected.adapter.sha256
+    assert get(published.learner.actor.whereabouts.remote()).pid == victim, "a learner that lives is not replaced"
+    assert held(published) == [(5, tuned.sha256)] * 2
+
+
+def test_a_group_that_is_another_one_when_sampled_again_ends_the_run(published, requests):
+    rollout = published.launch(requests[1:3]).result()
+    rollout.groups[1] = dataclasses.replace(rollout.groups[1], outputs=rollout.groups[1].outputs + 1)
+    with pytest.raises(SyncError, match="sampled again, its group is another one than before"):
+        published._sample_again(rollout)
+
+
+def test_what_the_driver_reads_of_a_group_is_small_and_the_actions_stay_where_they_were_made(published, requests):
+    rollout = published.launch(requests[:2]).result()
+    assert all(type(group) is Group for group in rollout.groups)
+    seen = sum(len(pickle.dumps(group)) for group in rollout.groups)
+    made = sum(array.nbytes for ref in rollout.actions for array in get(ref).values())
+    assert made > 5 * seen
 
 
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
     """One version ahead: the groups of the second rollout come from the adapter before the update."""
     ahead = config.replace(cluster=config.cluster.replace(samplers=1, sampler_cpus=1, max_staleness=1))
-    pool = Pool(ahead, policy_settings(ahead), {}, print)
+    pool = TrainingPool(ahead, build(ahead), {}, print)
     base = pool.adapter()
     pool.publish(base)
     first = pool.launch(requests[1:3]).result()
@@ -312,9 +341,9 @@ def test_work_that_kills_whoever_does_it_ends_the_run(published):
 
 def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
     sampler = SamplerActor.options(num_cpus=0).remote()
-    get(sampler.start.remote(policy_settings(config), 1))
+    get(sampler.start.remote(build(config), 1))
     with pytest.raises(SyncError, match="with adapter nothing loaded was asked"):
-        get(sampler.sample.remote(requests[0], tuned.sha256))
+        sampled(sampler, requests[0], tuned.sha256)
 
 
 def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
@@ -339,5 +368,5 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
 def test_more_than_the_cluster_has_is_one_line(config, resources, message):
     asked = config.replace(cluster=config.cluster.replace(**resources))
     with pytest.raises(InputError) as caught:
-        Pool(asked, policy_settings(asked), {})
+        TrainingPool(asked, build(asked), {})
     assert str(caught.value) == message

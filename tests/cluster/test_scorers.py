@@ -130,5 +130,5 @@ def test_failed_samples_and_wrong_shapes_come_through(another, groups, mood):
     (found,) = scored(scorers, groups[:1])
     assert np.isnan(found.values["mine"]).tolist() == [True, False] and found.failures == {0: "mine: gave nan"}
     mood("shape")
-    with pytest.raises(InputError, match=r"^reward.components.mine: gave shape \(1,\), expected 2 numbers for 2 motions"):
+    with pytest.raises(InputError, match=r"^reward.components.mine: gave shape \(1,\), expected 2 numbers for 2 samples"):
         scored(scorers, groups[:1])

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from cluster.calls import get
-from cluster.pool import Pool
+from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.learner import SyncError
-from learner.run.plan import Plan, policy_settings
+from learner.run.plan import Plan
 from rollout.adapter import Adapter
-from rollout.motion.policy import MotionDiffusionPolicy
 from tests.cluster.impatient import impatient
 from tests.tiny import write_run_config
 
@@ -24,7 +23,7 @@ from tests.tiny import write_run_config
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     config = parse_config(["--config", str(write_run_config(tmp_path_factory.mktemp("run")))])
-    return Plan.make(config, MotionDiffusionPolicy(policy_settings(config)))
+    return Plan.make(config)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,13 @@ def lines():
 
 @pytest.fixture(scope="module")
 def pool(plan, lines):
-    return Pool(plan.config, policy_settings(plan.config), {}, lines.append)
+    return TrainingPool(plan.config, plan.family.build(plan.config), plan.shared, lines.append)
 
 
 @pytest.fixture
 def update(pool, plan):
     """A run after its first iteration, about to publish what it learned."""
-    settings = policy_settings(plan.config)
-    pool.reload(settings)  # whatever the last fault left in the sampler
+    pool.reload(plan.family.build(plan.config))  # whatever the last fault left in the sampler
     pool.restore(first_state(pool, plan))
     pool.publish(pool.adapter())
     return pool.update(pool.launch(plan.rollout_requests(0)).result())
@@ -203,14 +201,14 @@ def loads_and_does_not_use_it(actor):
     sample = type(actor.policy).sample
 
     def without_adapter(request):
-        with actor.policy.denoiser.disable_adapter():
+        with actor.policy.network.disable_adapter():
             return sample(actor.policy, request)
 
     actor.policy.sample = without_adapter
 
 
 def uses_another_scale(actor):
-    for module in actor.policy.denoiser.modules():
+    for module in actor.policy.network.modules():
         if hasattr(module, "scaling"):
             module.scaling = {name: 1.5 * value for name, value in module.scaling.items()}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.record import read_rollout
+from rollout.motion.record import read_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 240

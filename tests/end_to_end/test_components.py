@@ -68,7 +68,7 @@ def test_a_group_of_which_one_sample_is_left_is_dropped_counted_and_told(own):
     assert all((row["advantage"] == 0) == (row["prompt"] == SILENT) for row in rows)
     assert sum(entry["dropped_groups"] for entry in own.metrics) == 1
     assert sum(entry["failed_samples"] for entry in own.metrics) == 3
-    assert own.done.stdout.count("3 motions could not be scored, such as: hands: gave nan") == 1
+    assert own.done.stdout.count("3 samples could not be scored, such as: hands: gave nan") == 1
 
 
 def test_rewards_are_normalised_in_their_group_by_one_adaptive_scale_for_all(own):

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from learner.run.checkpoint import Checkpoints
-from rollout.record import read_rollout
+from rollout.motion.record import read_rollout
 from tests.end_to_end.conftest import ROOT
 
 BIG = ("--rollout.group_size", 250, "--lora.r", 1024)  # a checkpoint of 3.5 MB, and of 10 MB once the optimizer has moments

@@ -14,7 +14,6 @@ from learner.config.parse import parse_config
 from learner.evaluate.__main__ import main
 from learner.evaluate.measures import METRICS
 from learner.evaluate.settings import EvaluateConfig
-from rollout.motion.adapter_folder import save_adapter
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 
@@ -24,9 +23,9 @@ def evaluate_file(tmp_path_factory):
     """Beside it: the adapters `zero`, as a run starts, and `tuned`."""
     path = write_evaluate_config(tmp_path_factory.mktemp("evaluate"))
     policy = make_policy(path.parent / "mdm")
-    save_adapter(policy, path.parent / "zero" / "adapter")
+    policy.save_adapter(path.parent / "zero" / "adapter")
     policy.load_adapter(noisy_adapter(policy))
-    save_adapter(policy, path.parent / "tuned" / "adapter")
+    policy.save_adapter(path.parent / "tuned" / "adapter")
     return path
 
 

@@ -10,9 +10,8 @@ from learner.config.parse import parse_config
 from learner.run.checkpoint import Checkpoints
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
-from learner.run.plan import Plan, policy_settings
+from learner.run.plan import Plan
 from rollout.io.errors import InputError
-from rollout.motion.policy import MotionDiffusionPolicy
 from tests.end_to_end.conftest import ROOT, Run
 
 ITERATIONS = 6
@@ -94,6 +93,6 @@ def test_a_finished_run_and_a_changed_setting_are_told_apart_in_one_line(killed)
     resume = ["--resume", str(killed.folder)]
     config = parse_config(resume)
     with pytest.raises(InputError, match="has finished its 6 iterations; nothing to do unless --iterations is above that"):
-        Keeper(Plan.make(config, MotionDiffusionPolicy(policy_settings(config))), RunFolder.reopen(killed.folder))
+        Keeper(Plan.make(config), RunFolder.reopen(killed.folder))
     with pytest.raises(InputError, match="optimizer.learning_rate 0.001 -> 0.5; .*may change"):
         parse_config([*resume, "--optimizer.learning_rate", "0.5"])

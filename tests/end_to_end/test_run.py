@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from learner.config.parse import flatten, parse_config
-from learner.run.plan import policy_settings
 from rewards.motion.physics import ALL_PHYSICS
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.family import policy_settings
 
 METRICS = (
-    "loss policy_loss kl_penalty mean_reward std_reward min_reward max_reward mean_advantage std_advantage"
+    "loss policy_loss kl_loss broken_samples mean_reward std_reward min_reward max_reward mean_advantage std_advantage"
     " mean_log_prob_current mean_log_prob_old mean_log_prob_ref mean_ratio clip_fraction zero_std_fraction grad_norm"
     " learning_rate clip_epsilon adapter_version staleness log_prob_gap dropped_groups failed_samples"
     " mean_log_ratio max_abs_log_ratio length_entropy"

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from learner.config.parse import parse_config
-from learner.run.plan import policy_settings
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.family import policy_settings
 from rollout.policy import arrays_digest
 
 

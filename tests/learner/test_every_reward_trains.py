@@ -7,19 +7,20 @@ import pytest
 
 from learner.config.settings import Config
 from learner.learner import Learner
-from learner.run.plan import ASSETS, policy_settings
 from learner.tally import ScoredGroup
-from learner.watch.examination import as_motions
 from rewards.components import Component
 from rewards.compose import Composer
 from rewards.motion.evaluators import load_evaluator
+from rewards.motion.motions import as_motions
 from rewards.motion.settings import Evaluators
 from rewards.registry import KINDS, build
 from rewards.scoring import Scorer
 from rollout.adapter import Adapter
+from rollout.motion.family import MOTION, policy_settings
 from rollout.motion.policy import MotionDiffusionPolicy
 from rollout.motion.prompts import read_prompts
 from rollout.policy import Group, Request
+from tests.tiny import prepared
 
 ITERATIONS, STEPS = 2, 1
 # Both feet of the model seldom stand while its body travels: a group of four may have no root drift at all.
@@ -33,8 +34,8 @@ class Demo:
         config = Config()
         self.policy = MotionDiffusionPolicy(policy_settings(config))
         self.config, self.untrained = config, Adapter.pack(0, self.policy.adapter_state())
-        prompts = read_prompts(ASSETS / "training_prompts.json", config.model.frames)
-        self.prompts = self.policy.prepare([next(p for p in prompts if word in p.text) for word in ("walk", "jump")])
+        prompts = read_prompts(MOTION.shipped("training"), config.model.frames)
+        self.prompts = prepared(self.policy, [next(p for p in prompts if word in p.text) for word in ("walk", "jump")])
         self.evaluator = functools.cache(lambda name: load_evaluator(name, Evaluators()))
         self.first = self.sample(self.untrained)
 

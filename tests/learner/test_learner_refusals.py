@@ -1,5 +1,6 @@
 """What the learner refuses or leaves out: other weights, what it cannot recompute, no spread, failed samples."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from learner.config.settings import Objective, Optimizer
 from learner.learner import SyncError
+from learner.tally import ScoredGroup
 from tests.learner.bench import Run, with_rewards
 
 
@@ -48,25 +50,17 @@ def corrupted(group, what: str):
     log_probs = group.log_probs.copy()
     if what == "log_prob":
         log_probs[2, 1] = np.nextafter(log_probs[2, 1], np.float32(9))
-    elif what == "NaN log_prob":
-        log_probs[2, 1] = np.nan
     elif what == "NaN x_t":
         actions["x_t"][1, 1, 0, 0] = np.nan
     elif what == "t":
         actions["t"][2, 1] += 1
-    elif what == "text":
-        arrays = {"text": group.conditioning.arrays["text"] * np.float32(0.99)}
-        return dataclasses.replace(group, conditioning=dataclasses.replace(group.conditioning, arrays=arrays))
-    elif what == "length":
-        prompt = dataclasses.replace(group.conditioning.prompt, length=8)
-        return dataclasses.replace(group, conditioning=dataclasses.replace(group.conditioning, prompt=prompt))
     else:
         actions[what][3, 1, 2, 5] += 0.01
     return dataclasses.replace(group, actions=actions, log_probs=log_probs)
 
 
 @pytest.mark.parametrize(
-    "what", ["log_prob", "NaN log_prob", "x_t", "NaN x_t", "x_prev", "mean", "t", "text", "length"]
+    "what", ["log_prob", "x_t", "NaN x_t", "x_prev", "mean", "t"]
 )
 def test_what_the_weights_do_not_explain_stops_the_learner(run, what):
     first, second = run.rollout()
@@ -75,6 +69,83 @@ def test_what_the_weights_do_not_explain_stops_the_learner(run, what):
     with pytest.raises(SyncError, match="recomputed log-probs differ .*'a person walks left', adapter version 0"):
         run.learner.update([first, bad])
     assert run.digest() == before and not run.learner.optimizer.state and run.learner.adapter.version == 0
+
+
+def other_text(conditioning):
+    return dataclasses.replace(conditioning, arrays={"text": conditioning.arrays["text"] * np.float32(0.99)})
+
+
+def other_length(conditioning):
+    return dataclasses.replace(conditioning, prompt=dataclasses.replace(conditioning.prompt, length=8))
+
+
+def damaged_on_its_way(conditioning):
+    """As it arrives when bytes were changed after its digest was taken: no constructor runs then."""
+    damaged = copy.copy(conditioning)
+    object.__setattr__(damaged, "arrays", {"text": conditioning.arrays["text"] + np.float32(1e-6)})
+    assert damaged.digest == conditioning.digest
+    return damaged
+
+
+@pytest.mark.parametrize("change", [other_text, other_length, damaged_on_its_way])
+def test_a_group_that_comes_with_another_conditioning_is_refused(run, change):
+    first, second = run.rollout()
+    before = run.digest()
+    swapped = dataclasses.replace(second.group, conditioning=change(second.group.conditioning))
+    with pytest.raises(SyncError, match="'a person walks left': the conditioning that came with its group is not what it was sampled from"):
+        run.learner.update([first, dataclasses.replace(second, group=swapped)])
+    assert run.digest() == before and not run.learner.optimizer.state
+
+
+def blown_up(group, sample: int):
+    """As a sampler sends a motion that is not finite."""
+    actions = {name: value.copy() for name, value in group.actions.items()}
+    outputs, log_probs = group.outputs.copy(), group.log_probs.copy()
+    for array in (outputs, log_probs, *(actions[name] for name in ("x_t", "x_prev", "mean"))):
+        array[sample] = np.nan
+    return dataclasses.replace(group, outputs=outputs, log_probs=log_probs, actions=actions)
+
+
+@pytest.mark.parametrize("objective", [Objective(kl_penalty=0.1), Objective(ratio="raw", kl_penalty=0.1), Objective(kind="trajectory", kl_penalty=0.1)])
+def test_a_sample_that_is_not_finite_fails_alone(mdm_folder, objective):
+    """Its place in the batch stays, so the others are to the bit what they are when that sample only has no reward."""
+    run, without = (Run(mdm_folder, objective, noise=0.001) for _ in range(2))
+    first, second = run.rollout()
+    spoilt = ScoredGroup(blown_up(second.group, 1), second.rewards)
+    found = run.learner.update([first, spoilt])
+    assert (found.metrics["broken_samples"], found.metrics["failed_samples"], found.metrics["log_prob_gap"]) == (1, 1, 0)
+    assert all(np.isfinite(value) for value in found.metrics.values())
+    assert np.isnan(found.rewards[1][1]) and found.advantages[1][1] == 0 and np.isfinite(found.advantages[1]).all()
+    rewards = second.rewards.copy()
+    rewards[1] = np.nan
+    expected = without.learner.update([without.rollout()[0], with_rewards(second, rewards)])
+    np.testing.assert_array_equal(found.advantages[1], expected.advantages[1])
+    # What differs is that means are over three samples of that group, not over four.
+    whole, tuned = (np.concatenate([t.ravel() for t in update.adapter.tensors().values()]) for update in (expected, found))
+    start = np.concatenate([t.ravel() for t in Run(mdm_folder, objective, noise=0.001).learner.adapter.tensors().values()])
+    assert np.corrcoef(whole - start, tuned - start)[0, 1] > 0.9
+
+
+def test_a_group_whose_samples_are_all_broken_teaches_nothing(run):
+    first, second = run.rollout()
+    group = second.group
+    for sample in range(4):
+        group = blown_up(group, sample)
+    found = run.learner.update([first, ScoredGroup(group, second.rewards)])
+    assert found.metrics["broken_samples"] == 4 and found.metrics["zero_std_fraction"] == 0.5 and found.metrics["dropped_groups"] == 1
+    assert all(np.isfinite(value) for value in found.metrics.values())
+
+
+def test_where_a_device_is_inexact_the_ratio_is_one_all_the_same(run):
+    """The learner's own first recompute stands for the sampled log-probs, and what differs is the gap."""
+    first, second = run.rollout()
+    run.learner.tolerance = 0.1
+    log_probs = first.group.log_probs + np.float32(0.02)
+    mean = first.group.actions["mean"] + np.float32(1e-3)
+    other = dataclasses.replace(first.group, log_probs=log_probs, actions={**first.group.actions, "mean": mean})
+    update = run.learner.update([dataclasses.replace(first, group=other), second])
+    assert update.metrics["mean_ratio"] == 1 and update.metrics["clip_fraction"] == update.metrics["max_abs_log_ratio"] == 0
+    assert update.metrics["log_prob_gap"] == pytest.approx(0.02, rel=1e-3)
 
 
 def test_where_a_device_may_be_inexact_the_largest_gap_is_reported(run):

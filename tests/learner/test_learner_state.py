@@ -29,7 +29,7 @@ def test_a_fresh_learner_goes_on_from_the_state_of_another(mdm_folder, settings)
     for _ in range(2):
         one, two = (each.learner.update(each.rollout()) for each in (run, other))
         assert one.metrics == two.metrics and one.adapter.version == two.adapter.version
-        assert one.metrics["learning_rate"] == 5e-4 and one.metrics["clip_epsilon"] == 2e-5 and one.metrics["kl_penalty"] > 0
+        assert one.metrics["learning_rate"] == 5e-4 and one.metrics["clip_epsilon"] == 2e-5 and one.metrics["kl_loss"] > 0
         assert one.adapter.sha256 == two.adapter.sha256
         assert run.learner.evaluation_adapter().sha256 == other.learner.evaluation_adapter().sha256 != one.adapter.sha256
     kept, again = run.learner.state(), other.learner.state()

@@ -140,10 +140,10 @@ def test_grpo_loss_has_the_documented_value(policy, group, form, kl_penalty):
     policy = moved(policy)
     steps = group.log_probs.shape[1]
     parts = list(grpo_loss(policy, group, ADVANTAGE, options, set(range(steps))))
-    assert len(parts) == steps and [k for part in parts for k, _ in part.scores] == list(range(steps))
+    assert len(parts) == steps and [score.columns for part in parts for score in part.scores] == list(range(steps))
     for k, part in enumerate(parts):
         score = policy.score_step(group, k, reference=True)
-        sigma_over_c1 = score.x0_weight.numpy()
+        sigma_over_c1 = score.weight.numpy()
         if form[0] == "ratio_norm":
             log_ratio, weight = score.log_ratio, {"x0": 1.0, "none": 1 / sigma_over_c1}[form[1]]
         else:
@@ -156,7 +156,7 @@ def test_grpo_loss_has_the_documented_value(policy, group, form, kl_penalty):
         surrogate = weight * np.minimum(ratio * a, np.clip(ratio, 0.95, 1.05) * a)
         penalty = kl_penalty * score.kl.mean().item() / steps
         assert part.policy_loss.item() == pytest.approx(-surrogate.mean() / steps, rel=1e-4, abs=1e-6)
-        assert part.kl_penalty.item() == pytest.approx(penalty, rel=1e-5)
+        assert part.kl_loss.item() == pytest.approx(penalty, rel=1e-5)
         assert part.loss.item() == pytest.approx(part.policy_loss.item() + penalty, rel=1e-5)
         np.testing.assert_allclose(part.ratio, ratio, rtol=1e-6)
         assert np.abs(ratio - 1).min() > 1e-6
@@ -186,7 +186,7 @@ def test_the_x0_weighting_is_a_uniform_gradient_on_the_prediction(policy):
         def capture(module, args, output):
             captured.append(output)
 
-        handle = policy.denoiser.register_forward_hook(capture)
+        handle = policy.network.register_forward_hook(capture)
         for part in grpo_loss(policy, group, torch.ones(8), options, set()):
             (gradient,) = torch.autograd.grad(part.loss, captured[-2])  # the last one is the unconditional branch
             sizes.setdefault(step_weight, []).append(gradient.norm().item())
@@ -229,8 +229,8 @@ def test_the_trajectory_loss_has_the_documented_value(mdm_folder, kl_penalty):
     ratio, a = np.exp(summed), ADVANTAGE.numpy()
     surrogate = np.minimum(ratio * a, np.clip(ratio, 0.8, 1.2) * a)
     assert part.policy_loss.item() == pytest.approx(-surrogate.mean(), rel=1e-2)
-    assert part.kl_penalty.item() == pytest.approx(kl_penalty * summed.mean(), rel=2e-2, abs=1e-4)
-    assert part.loss.item() == pytest.approx(part.policy_loss.item() + part.kl_penalty.item(), rel=1e-5)
+    assert part.kl_loss.item() == pytest.approx(kl_penalty * summed.mean(), rel=2e-2, abs=1e-4)
+    assert part.loss.item() == pytest.approx(part.policy_loss.item() + part.kl_loss.item(), rel=1e-5)
     np.testing.assert_allclose(part.ratio, ratio, rtol=2e-2)
 
 

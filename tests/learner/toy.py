@@ -1,14 +1,14 @@
 """A linear policy whose expected reward is known in closed form: the learner's maths without a network."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rollout.adapter import Adapter
-from rollout.motion.prompts import Prompt
-from rollout.policy import Conditioning, Group, Request, StepScore
+from rollout.policy import Conditioning, Group, Prompt, Request, Score, Trajectories
 
 SIGMA = 0.5
 TARGETS = {
@@ -22,7 +22,7 @@ class LinearPolicy:
     """x ~ N(W c, SIGMA^2) with W [F,C] trainable and c one-hot of the prompt; one step, c1 = 1."""
 
     def __init__(self):
-        self.device = torch.device("cpu")
+        self.device, self.tolerance = torch.device("cpu"), 0.0
         self.weight = nn.Parameter(torch.zeros(8, len(TARGETS)))
         self.base = self.weight.detach().clone()
         self.loaded = (-1, "nothing loaded")
@@ -32,7 +32,7 @@ class LinearPolicy:
         return [Conditioning(prompt, {"c": eye[list(TARGETS).index(prompt.text)]}) for prompt in prompts]
 
     @torch.no_grad()
-    def sample(self, request: Request) -> Group:
+    def sample(self, request: Request) -> Trajectories:
         size = request.group_size
         mean = self._mean(request.conditioning, self.weight).expand(size, -1)
         noise = np.random.default_rng(request.seed).standard_normal(mean.shape, dtype=np.float32)
@@ -40,17 +40,20 @@ class LinearPolicy:
         actions = {name: value.numpy()[:, None].copy() for name, value in (("x", x), ("mean", mean))}
         log_probs = self._log_prob(x, mean).numpy()[:, None]
         outputs = x.numpy()[:, None]
-        return Group(request.conditioning, actions, log_probs, outputs, np.ones(size, int), request.seed, *self.loaded)
+        conditioning = request.conditioning
+        return Trajectories(
+            conditioning.prompt, conditioning.digest, outputs, np.ones(size, int), log_probs, None, {}, request.seed, *self.loaded, conditioning, actions
+        )  # fmt: skip
 
-    def score_step(self, group: Group, step: int, reference: bool) -> StepScore:
-        x, old_mean = (torch.tensor(group.actions[name][:, step]) for name in ("x", "mean"))
+    def score(self, group: Trajectories, reference=frozenset(), only=None) -> Iterator[Score]:
+        x, old_mean = (torch.tensor(group.actions[name][:, 0]) for name in ("x", "mean"))
         mean = self._mean(group.conditioning, self.weight).expand(len(group), -1)
         log_ratio = ((x - old_mean) / SIGMA * (mean - old_mean)).mean(dim=1)
         kl = log_prob_ref = None
         if reference:
             base_mean = self._mean(group.conditioning, self.base).expand(len(group), -1)
             kl, log_prob_ref = ((mean - base_mean) ** 2).mean(dim=1), self._log_prob(x, base_mean)
-        return StepScore(self._log_prob(x, mean), log_ratio, torch.ones(len(group)), kl, log_prob_ref)
+        yield Score(0, self._log_prob(x, mean), log_ratio, torch.ones(len(group)), kl, log_prob_ref, x.shape[1])
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.weight]
@@ -78,4 +81,4 @@ class LinearPolicy:
 
 def reward(group: Group) -> np.ndarray:
     """Minus the mean squared distance to the prompt's target, [G]."""
-    return -((group.outputs[:, 0] - TARGETS[group.conditioning.prompt.text]) ** 2).mean(axis=1)
+    return -((group.outputs[:, 0] - TARGETS[group.prompt.text]) ** 2).mean(axis=1)

@@ -10,10 +10,10 @@ import yaml
 
 import rewards
 from rewards.components import parse_components
+from rewards.motion.motions import Motions
 from rewards.motion.real_band import real_statistics
 from rewards.own_class import use_folder
 from rewards.registry import KINDS, build
-from rewards.reward import Motions
 from tests.figures import walker
 
 PAGE = (Path(rewards.__file__).parent / "README.md").read_text()

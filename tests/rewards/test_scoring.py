@@ -7,7 +7,7 @@ import pytest
 
 from rewards.components import Component
 from rewards.compose import component_metrics
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError
 
@@ -72,7 +72,7 @@ def test_scores_split_by_group(motions):
 @pytest.mark.parametrize(
     "found, message",
     [
-        (np.zeros((5, 1)), "gave shape (5, 1), expected 5 numbers for 5 motions, float32 of shape (5,)"),
+        (np.zeros((5, 1)), "gave shape (5, 1), expected 5 numbers for 5 samples, float32 of shape (5,)"),
         (np.zeros(4), "gave shape (4,), expected 5 numbers"),
         (np.array(list("abcde")), "gave <U1, expected 5 numbers"),
         (np.zeros(5, bool), "gave bool, expected 5 numbers"),
@@ -97,7 +97,7 @@ def test_a_check_before_the_run_tells_what_is_raised(motions):
 
 def test_a_check_before_the_run_does_not_wait_for_ever(motions):
     woken = threading.Event()
-    with pytest.raises(InputError, match="^reward.components.sleepy: no scores of 5 motions within .*, 0.05 s$"):
+    with pytest.raises(InputError, match="^reward.components.sleepy: no scores of 5 samples within .*, 0.05 s$"):
         scorer(sleepy=lambda given: woken.wait(30)).check(motions, 0.05)
     woken.set()
 

@@ -11,8 +11,8 @@ import pytest
 
 from rewards import served
 from rewards.components import Component
+from rewards.motion.motions import Motions
 from rewards.registry import build
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 
 

@@ -4,6 +4,8 @@ import json
 
 import torch
 
+from rollout.motion.checkpoint import Opened, check_denoiser
+
 WEIGHTS = "model000000123.pt"
 FILES = [WEIGHTS, "args.json", "Mean.npy", "Std.npy", "text_encoder.pt", "vocabulary.json"]
 
@@ -16,3 +18,8 @@ def edit(folder, change, name=WEIGHTS) -> None:
 def edit_args(folder, **changes) -> None:
     args = json.loads((folder / "args.json").read_text())
     (folder / "args.json").write_text(json.dumps({k: v for k, v in {**args, **changes}.items() if v is not None}))
+
+
+def build_denoiser(state, args, source):
+    """The network of an official state dict, as `load_checkpoint` makes it."""
+    return Opened(*check_denoiser(state, args, source), args, None, None, None).denoiser()

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout.io.errors import InputError
-from rollout.record import SCHEMA, kept_samples, read_rollout, write_rollout
+from rollout.motion.record import COLUMNS, read_rollout
+from rollout.record import kept_samples, schema, write_rollout
 
 
 def rows(count: int = 3) -> list[dict]:
@@ -33,7 +34,7 @@ def rows(count: int = 3) -> list[dict]:
 
 
 def test_rows_come_back_as_written(tmp_path):
-    write_rollout(tmp_path / "r.parquet", rows())
+    write_rollout(tmp_path / "r.parquet", rows(), COLUMNS)
     found = read_rollout(tmp_path / "r.parquet")
     assert len(found) == 3
     for row, back in zip(rows(), found):
@@ -45,7 +46,7 @@ def test_rows_come_back_as_written(tmp_path):
 
 
 def test_a_motion_that_is_not_kept_is_none_and_its_row_stays(tmp_path):
-    write_rollout(tmp_path / "r.parquet", [rows()[0], rows()[1] | {"motion": None}])
+    write_rollout(tmp_path / "r.parquet", [rows()[0], rows()[1] | {"motion": None}], COLUMNS)
     found = read_rollout(tmp_path / "r.parquet")
     assert found[0]["motion"] is not None and found[1]["motion"] is None
     assert np.array_equal(found[1]["log_probs"], rows()[1]["log_probs"]) and found[1]["length"] == 21
@@ -65,34 +66,34 @@ def test_the_motions_kept_are_all_or_the_best_and_the_worst_scored_or_none(rewar
 
 
 def test_the_file_has_the_schema_and_is_compressed(tmp_path):
-    write_rollout(tmp_path / "r.parquet", rows())
+    write_rollout(tmp_path / "r.parquet", rows(), COLUMNS)
     file = pq.ParquetFile(tmp_path / "r.parquet")
-    assert file.schema_arrow.equals(SCHEMA)
+    assert file.schema_arrow.equals(schema(COLUMNS))
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_a_sample_without_trained_steps_is_kept(tmp_path):
     row = rows(1)[0] | {"log_probs": np.zeros(0, np.float32), "timesteps": np.zeros(0, np.int32), "components": {}}
-    write_rollout(tmp_path / "r.parquet", [row])
+    write_rollout(tmp_path / "r.parquet", [row], COLUMNS)
     back = read_rollout(tmp_path / "r.parquet")[0]
     assert back["log_probs"].shape == back["timesteps"].shape == (0,) and back["components"] == {}
 
 
 def test_nan_rewards_are_kept_as_they_are(tmp_path):
     nan = float("nan")
-    write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"reward": nan, "components": {"total": nan}}])
+    write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"reward": nan, "components": {"total": nan}}], COLUMNS)
     back = read_rollout(tmp_path / "r.parquet")[0]
     assert np.isnan(back["reward"]) and np.isnan(back["components"]["total"])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    write_rollout(tmp_path / "r.parquet", rows())
+    write_rollout(tmp_path / "r.parquet", rows(), COLUMNS)
     before = (tmp_path / "r.parquet").read_bytes()
     (tmp_path / "folder.parquet").mkdir()
     with pytest.raises(OSError):
-        write_rollout(tmp_path / "folder.parquet", rows())
+        write_rollout(tmp_path / "folder.parquet", rows(), COLUMNS)
     with pytest.raises(pa.ArrowException):
-        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"iteration": "four"}])
+        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | {"iteration": "four"}], COLUMNS)
     assert (tmp_path / "r.parquet").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.parquet", "r.parquet"]
 
@@ -108,7 +109,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 )
 def test_a_row_that_does_not_fit_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | change])
+        write_rollout(tmp_path / "r.parquet", [rows(1)[0] | change], COLUMNS)
     assert not list(tmp_path.iterdir())
 
 
@@ -121,7 +122,7 @@ def test_what_is_no_rollout_is_refused(tmp_path):
     pq.write_table(pa.Table.from_pylist([{"prompt": "walk"}]), tmp_path / "other.parquet")
     with pytest.raises(InputError, match="columns are not those of a rollout"):
         read_rollout(tmp_path / "other.parquet")
-    write_rollout(tmp_path / "r.parquet", rows(1))
+    write_rollout(tmp_path / "r.parquet", rows(1), COLUMNS)
     table = pq.read_table(tmp_path / "r.parquet")
     longer = table.set_column(5, "length", pa.array([21], pa.int32()))
     pq.write_table(longer, tmp_path / "longer.parquet")

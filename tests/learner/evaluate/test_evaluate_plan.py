@@ -9,12 +9,11 @@ import pytest
 from learner.config.parse import parse_config
 from learner.evaluate.plan import Evaluation, Pending, stored_real_motion
 from learner.evaluate.settings import EvaluateConfig
-from learner.run.plan import ASSETS
 from rollout.io.errors import InputError
-from rollout.motion.adapter_folder import save_adapter
+from rollout.motion.family import MOTION
 from rollout.motion.prompts import Prompt, read_prompts
 from tests.humanml_folder import write_folder
-from tests.tiny import make_policy, noisy_adapter, write_evaluate_config, write_mdm
+from tests.tiny import make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def adapter(config_file, tmp_path_factory):
     policy = make_policy(config_file.parent / "mdm")
     policy.load_adapter(noisy_adapter(policy))
     folder = tmp_path_factory.mktemp("runs") / "tuned" / "adapter"
-    save_adapter(policy, folder)
+    policy.save_adapter(folder)
     return folder
 
 
@@ -48,7 +47,7 @@ def test_rows_are_base_then_adapters_with_their_own_rank_under_the_name_of_their
 def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_file, tmp_path):
     policy = make_policy(config_file.parent / "mdm", lora_rank=0)
     policy.load_adapter(noisy_adapter(policy))
-    save_adapter(policy, tmp_path / "full")
+    policy.save_adapter(tmp_path / "full")
     base, full = Evaluation.make(parsed(config_file, "--adapter", tmp_path / "full")).models
     assert (full.name, full.settings) == ("full", base.settings) and full.adapter.sha256 != base.adapter.sha256
 
@@ -56,9 +55,10 @@ def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_fi
 def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
     evaluation = Evaluation.make(parsed(config_file))
     batches = evaluation.replications.batches(0)
-    conditionings, seeds = Pending(batches, evaluation.encoded)[3]
+    conditionings, seeds, (lengths, generated) = Pending(batches, evaluation.encoded)[3]
+    assert generated and lengths.tolist() == [prompt.length for prompt in batches[3].prompts]
     assert [conditioning.prompt for conditioning in conditionings] == batches[3].prompts and seeds == batches[3].seeds
-    expected = make_policy(config_file.parent / "mdm").prepare(batches[3].prompts)
+    expected = prepared(make_policy(config_file.parent / "mdm"), batches[3].prompts)
     assert [conditioning.digest for conditioning in conditionings] == [conditioning.digest for conditioning in expected]
 
 
@@ -136,7 +136,7 @@ def test_quick_is_five_replications_without_multimodality_unless_told_otherwise(
 
 
 def test_the_real_motion_that_ships_belongs_to_the_prompts_that_ship():
-    prompts = read_prompts(ASSETS / "heldout_prompts.json", 40)
+    prompts = read_prompts(MOTION.shipped("heldout"), 40)
     measured = stored_real_motion(prompts)
     assert len(measured) == 32 * len(prompts)
     assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "foot_skate", "jerk"))

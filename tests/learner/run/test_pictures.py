@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from learner.evaluate.measures import METRICS
-from learner.run.pictures import before_after_gif, before_after_png, heldout_curves_png, intervals_png, reward_curve_png
-from rollout.motion.stick_figures import LEFT, RIGHT, TRAIL
+from learner.run.pictures import heldout_curves_png, intervals_png, reward_curve_png
+from rollout.io.colours import LEFT, RIGHT, TRAIL
+from rollout.motion.before_after import before_after_gif, before_after_png
 from tests.figures import pixels, walker
 
 

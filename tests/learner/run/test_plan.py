@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
-from learner.run.plan import Plan, check_evaluators, policy_settings
+from learner.run.plan import Plan
 from rewards.motion.evaluators import load_evaluators
+from rewards.motion.family import MotionRewards
 from rollout.io.errors import InputError
-from rollout.motion.policy import SHIPPED_MODEL, MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.family import policy_settings
+from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
 from rollout.motion.prompts import Prompt
 from tests.tiny import FRAMES, HELDOUT, TRAINING, WORDS, write_prompts, write_run_config
 
@@ -23,13 +25,8 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def policy(folder):
-    return MotionDiffusionPolicy(policy_settings(parse_config(["--config", str(folder / "run.yaml")])))
-
-
-def plan(folder, policy, *flags) -> Plan:
-    return Plan.make(parse_config(["--config", str(folder / "run.yaml"), *flags]), policy)
+def plan(folder, *flags) -> Plan:
+    return Plan.make(parse_config(["--config", str(folder / "run.yaml"), *flags]))
 
 
 def texts(requests) -> list[str]:
@@ -57,8 +54,8 @@ def test_without_a_model_the_shipped_one_is_taken():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
-def test_the_deck_deals_every_prompt_before_any_twice(folder, policy, size):
-    made = plan(folder, policy, "--rollout.prompts_per_iteration", str(size), "--iterations", "12")
+def test_the_deck_deals_every_prompt_before_any_twice(folder, size):
+    made = plan(folder, "--rollout.prompts_per_iteration", str(size), "--iterations", "12")
     dealt = [text for iteration in range(12) for text in texts(made.rollout_requests(iteration))]
     assert len(dealt) == 12 * size
     rounds = [dealt[start : start + 4] for start in range(0, len(dealt) - 3, 4)]
@@ -66,14 +63,14 @@ def test_the_deck_deals_every_prompt_before_any_twice(folder, policy, size):
     assert size == 1 or len({tuple(deck) for deck in rounds}) > 1  # reshuffled
 
 
-def test_every_request_is_a_whole_group(folder, policy):
-    for request in plan(folder, policy).rollout_requests(5):
+def test_every_request_is_a_whole_group(folder):
+    for request in plan(folder).rollout_requests(5):
         assert (request.group_size, request.trained_steps, request.conditioning.prompt.length) == (4, 3, FRAMES)
 
 
-def test_invariant_18_requests_depend_on_seed_and_iteration_alone(folder, policy):
+def test_invariant_18_requests_depend_on_seed_and_iteration_alone(folder):
     first, again, samplers, other = (
-        plan(folder, policy, *flags.split())
+        plan(folder, *flags.split())
         for flags in ("--seed 3", "--seed 3", "--seed 3 --cluster.samplers 4 --iterations 50", "--seed 4")
     )
     first.rollout_requests(0)
@@ -84,8 +81,8 @@ def test_invariant_18_requests_depend_on_seed_and_iteration_alone(folder, policy
         assert not {r.seed for r in other.rollout_requests(iteration)} & {seed for seed, _ in wanted}
 
 
-def test_no_two_groups_of_a_run_share_their_noise(folder, policy):
-    made = plan(folder, policy, "--rollout.prompts_per_iteration", "5")
+def test_no_two_groups_of_a_run_share_their_noise(folder):
+    made = plan(folder, "--rollout.prompts_per_iteration", "5")
     requests = (
         [r for iteration in range(20) for r in made.rollout_requests(iteration)]
         + made.heldout_requests()
@@ -94,8 +91,8 @@ def test_no_two_groups_of_a_run_share_their_noise(folder, policy):
     assert len({request.seed for request in requests}) == len(requests)
 
 
-def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder, policy):
-    made = plan(folder, policy, "--evaluate.prompts", "4")
+def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder):
+    made = plan(folder, "--evaluate.prompts", "4")
     for requests in (made.heldout_requests, made.trained_requests):
         assert [(r.seed, r.group_size, r.conditioning.digest) for r in requests()] == [
             (r.seed, r.group_size, r.conditioning.digest) for r in requests()
@@ -106,100 +103,98 @@ def test_evaluation_asks_for_the_same_whenever_it_is_asked(folder, policy):
 
 
 @pytest.mark.parametrize("samples, expected", [(2, 2), (8, 4), (9, 5)])
-def test_training_prompts_are_examined_on_at_least_as_many_samples(folder, policy, samples, expected):
-    made = plan(folder, policy, "--evaluate.samples_per_prompt", str(samples), "--evaluate.prompts", "4")
+def test_training_prompts_are_examined_on_at_least_as_many_samples(folder, samples, expected):
+    made = plan(folder, "--evaluate.samples_per_prompt", str(samples), "--evaluate.prompts", "4")
     assert [request.group_size for request in made.trained_requests()] == [expected] * 4
     assert 4 * expected >= 2 * samples
 
 
-def test_no_more_held_out_prompts_than_asked_for(folder, policy):
-    assert texts(plan(folder, policy, "--evaluate.prompts", "1").heldout_requests()) == HELDOUT[:1]
+def test_no_more_held_out_prompts_than_asked_for(folder):
+    assert texts(plan(folder, "--evaluate.prompts", "1").heldout_requests()) == HELDOUT[:1]
 
 
-def test_a_held_out_prompt_that_is_trained_on_is_left_out_and_reported(folder, policy, tmp_path, caplog):
+def test_a_held_out_prompt_that_is_trained_on_is_left_out_and_reported(folder, tmp_path, caplog):
     overlap = write_prompts(tmp_path / "heldout.txt", [TRAINING[2], TRAINING[0].capitalize() + "!", *HELDOUT])
-    made = plan(folder, policy, "--evaluate.heldout", str(overlap), "--evaluate.prompts", "1")
+    made = plan(folder, "--evaluate.heldout", str(overlap), "--evaluate.prompts", "1")
     assert texts(made.heldout_requests()) == HELDOUT[:1]
     assert f"left out 2 training prompts of {overlap}, such as {TRAINING[2]!r}" in caplog.text
 
 
-def test_held_out_prompts_that_are_all_trained_on_are_refused(folder, policy, tmp_path):
+def test_held_out_prompts_that_are_all_trained_on_are_refused(folder, tmp_path):
     overlap = write_prompts(tmp_path / "heldout.txt", TRAINING)
     with pytest.raises(InputError, match=f"every prompt of {overlap} is a training prompt"):
-        plan(folder, policy, "--evaluate.heldout", str(overlap))
+        plan(folder, "--evaluate.heldout", str(overlap))
 
 
-def test_of_many_prompts_only_those_a_run_comes_to_are_encoded(folder, policy, tmp_path):
+def test_of_many_prompts_only_those_a_run_comes_to_are_encoded(folder, tmp_path):
     many = [" ".join(words) for words in itertools.product(["a", *WORDS[2:]], repeat=3)][:100]
     file = write_prompts(tmp_path / "training.txt", many)
     flags = ["--rollout.prompts", str(file), "--rollout.prompts_per_iteration", "3", "--evaluate.prompts", "2", "--iterations"]
-    made, longer = plan(folder, policy, *flags, "4"), plan(folder, policy, *flags, "40")
+    made, longer = plan(folder, *flags, "4"), plan(folder, *flags, "40")
     dealt = {text for iteration in range(4) for text in texts(made.rollout_requests(iteration))}
     assert len(made.training) == len(dealt) == 12 and made.prompts == 100 and len(longer.training) == 100
     examined = texts(made.trained_requests())
     assert len(examined) == 2 and set(examined) <= set(texts(made.rollout_requests(0))) and examined == texts(longer.trained_requests())
 
 
-def test_models_that_can_be_sampled_only_are_refused(folder, policy, tmp_path, tiny):
-    completing = MotionDiffusionPolicy(
-        MotionPolicySettings(path=tiny.write_mdm(tmp_path / "dip", arch="trans_dec", context_len=4, pred_len=8), frames=FRAMES)
-    )
+def test_models_that_can_be_sampled_only_are_refused(folder, tmp_path, tiny):
+    completing = tiny.write_mdm(tmp_path / "dip", arch="trans_dec", context_len=4, pred_len=8)
     with pytest.raises(InputError, match="prefix-completion model can be sampled"):
-        plan(folder, completing)
+        plan(folder, "--model.path", str(completing))
     with pytest.raises(InputError, match="model.ddim_eta: found 0"):
-        plan(folder, policy, "--model.ddim_eta", "0")
-    kit = MotionDiffusionPolicy(MotionPolicySettings(path=tiny.write_mdm(tmp_path / "kit", dataset="kit"), frames=FRAMES))
+        plan(folder, "--model.ddim_eta", "0")
+    kit = tiny.write_mdm(tmp_path / "kit", dataset="kit")
     with pytest.raises(InputError, match="251 motion features can be sampled, not trained"):
-        plan(folder, kit)
+        plan(folder, "--model.path", str(kit))
 
 
-def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, policy, tmp_path):
+def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, tmp_path):
     unknown = write_prompts(tmp_path / "training.txt", [TRAINING[0], "xyzzy quux"])
     with pytest.raises(InputError, match="'xyzzy quux'"):
-        plan(folder, policy, "--rollout.prompts", str(unknown))
+        plan(folder, "--rollout.prompts", str(unknown))
 
 
-def test_an_empty_prompt_file_is_refused(folder, policy, tmp_path):
+def test_an_empty_prompt_file_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="no prompts in .*training.txt"):
-        plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "training.txt", [])))
+        plan(folder, "--rollout.prompts", str(write_prompts(tmp_path / "training.txt", [])))
 
 
-def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts(folder, policy, tmp_path):
+def test_a_motion_too_short_for_the_evaluators_is_refused_before_anything_starts(folder, tmp_path):
     prompts = write_prompts(tmp_path / "training.txt", [f"{TRAINING[0]}\t4"])
     with pytest.raises(InputError, match="4 frames, expected at least 5"):
-        plan(folder, policy, "--rollout.prompts", str(prompts))
-    plan(folder, policy, "--rollout.prompts", str(write_prompts(tmp_path / "five.txt", [f"{TRAINING[0]}\t5"])))
+        plan(folder, "--rollout.prompts", str(prompts))
+    plan(folder, "--rollout.prompts", str(write_prompts(tmp_path / "five.txt", [f"{TRAINING[0]}\t5"])))
 
 
-def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder, policy):
-    made = plan(folder, policy)
+def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder):
+    made = plan(folder)
     captions = [(text, ()) for text in TRAINING + HELDOUT]
-    assert {name: list(known) for name, known in made.texts.items()} == {"tmr": captions, "t2m": captions}
+    assert {name: list(known) for name, known in made.shared.items()} == {"tmr": captions, "t2m": captions}
     paths = made.config.reward
     fresh = load_evaluators(paths)
-    for given, alone in zip(load_evaluators(paths, texts=made.texts), fresh):
+    for given, alone in zip(load_evaluators(paths, texts=made.shared), fresh):
         given.texts.encode = None  # calling it would fail
         np.testing.assert_array_equal(given.embed_text(HELDOUT), alone.embed_text(HELDOUT))
 
 
 def test_the_evaluators_get_the_tags_of_the_prompts(folder):
     config = parse_config(["--config", str(folder / "run.yaml")])
-    texts = check_evaluators(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
+    texts = MotionRewards().check(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
     for known in texts.values():
         assert set(known) == {("a person walks", ()), ("a person jumps", ("a/DET",))}
 
 
-def test_a_reward_that_reads_both_evaluators_is_told_to_have_no_independent_judge(folder, policy, caplog):
+def test_a_reward_that_reads_both_evaluators_is_told_to_have_no_independent_judge(folder, caplog):
     both = "--reward.components.a.path tmr.cosine --reward.components.b.path t2m.matching".split()
-    plan(folder, policy)
+    plan(folder)
     assert "independent judge" not in caplog.text
-    plan(folder, policy, *both)
+    plan(folder, *both)
     assert "reward.judge: the reward reads t2m too: this run has no independent judge" in caplog.text
 
 
-def test_a_component_that_cannot_score_is_refused_before_anything_starts(folder, policy, tmp_path, monkeypatch):
+def test_a_component_that_cannot_score_is_refused_before_anything_starts(folder, tmp_path, monkeypatch):
     (tmp_path / "users_plan_rewards.py").write_text("class Broken:\n    def __call__(self, motions):\n        return motions.height\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(InputError, match=r"^reward.components.a: raised AttributeError: .*'height' \(users_plan_rewards.py line 3\)$"):
-        plan(folder, policy, "--reward.components.a.path", "users_plan_rewards:Broken")
+        plan(folder, "--reward.components.a.path", "users_plan_rewards:Broken")

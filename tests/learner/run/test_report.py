@@ -1,5 +1,6 @@
 """How a run's report is closed: its summary comes last, since a run whose summary says that it finished is not gone on with."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -13,23 +14,21 @@ from learner.learner import Update
 from learner.main import supervise
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
-from learner.run.plan import Plan, policy_settings
+from learner.run.plan import Plan
 from learner.run.progress import Progress
-from learner.run.report import Report, _rows
+from learner.run.report import Report
 from learner.run.tracking import Tracker
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.io.errors import RunFailed
-from rollout.motion.policy import MotionDiffusionPolicy
-from rollout.policy import Rollout
-from rollout.record import read_rollout, write_rollout
+from rollout.motion.record import read_rollout
 from tests.tiny import make_policy, sample_group
 
 
 @pytest.fixture(scope="module")
 def plan(tiny, tmp_path_factory):
     config = parse_config(["--config", str(tiny.write_run_config(tmp_path_factory.mktemp("config"), lora={"enabled": False}))])
-    return Plan.make(config, MotionDiffusionPolicy(policy_settings(config)))
+    return Plan.make(config)
 
 
 class Store:
@@ -70,13 +69,16 @@ def test_a_store_that_fails_takes_no_summary_away(plan, tmp_path):
 
 
 @pytest.mark.parametrize("keep, kept", [("all", [0, 1, 2, 3]), ("best_worst", [1, 3]), ("none", [])])
-def test_every_sample_has_a_row_and_those_kept_have_a_motion(mdm_folder, tmp_path, keep, kept):
+def test_every_sample_has_a_row_and_those_kept_have_a_motion(plan, mdm_folder, tmp_path, keep, kept):
     policy = make_policy(mdm_folder)
     group = sample_group(policy, 4, 3)
     rewards = np.array([0.5, 0.9, 0.6, 0.1], np.float32)
-    update = Update({}, [rewards], [rewards - 0.5], Adapter.pack(1, policy.adapter_state()))
-    write_rollout(tmp_path / "r.parquet", list(_rows(0, Rollout([group], [Scores({"tmr": 2 * rewards}, {})], 1.0, 0.0, []), update, keep)))
-    rows = read_rollout(tmp_path / "r.parquet")
+    update = Update({"log_prob_gap": 0.0}, [rewards], [rewards - 0.5], Adapter.pack(1, policy.adapter_state()))
+    keeping = plan.config.replace(rollout=plan.config.rollout.replace(keep=keep))
+    report, store = report_to(dataclasses.replace(plan, config=keeping), tmp_path)
+    store.log_batch = lambda *_, **__: None
+    report.iteration(0, [group], [Scores({"tmr": 2 * rewards}, {})], update, {})
+    rows = read_rollout(report.folder.rollouts / "000000.parquet")
     assert [i for i, row in enumerate(rows) if row["motion"] is not None] == kept
     for i, row in enumerate(rows):
         assert (row["reward"], row["components"]["tmr"], row["advantage"]) == (rewards[i], 2 * rewards[i], rewards[i] - np.float32(0.5))

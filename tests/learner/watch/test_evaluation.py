@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.watch.examination import Examination, as_motions, compare, examine, interval, quality
+from learner.watch.examination import compare, interval
 from rewards.components import Component
+from rewards.family import Examination
+from rewards.motion.family import MotionRewards, quality
 from rewards.motion.metrics import fid, statistics
+from rewards.motion.motions import as_motions
 from rewards.motion.physics import ALL_PHYSICS, foot_skate
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
@@ -45,8 +48,7 @@ def test_a_group_is_scored_on_what_its_skeleton_does(group):
 
 
 def test_a_group_is_scored_under_the_tags_of_its_prompt(group):
-    tagged = dataclasses.replace(group.conditioning.prompt, tokens=("a/DET", "person/NOUN"))
-    group = dataclasses.replace(group, conditioning=dataclasses.replace(group.conditioning, prompt=tagged))
+    group = dataclasses.replace(group, prompt=dataclasses.replace(group.prompt, tokens=("a/DET", "person/NOUN")))
     assert as_motions(group).tokens == [("a/DET", "person/NOUN")] * 6
 
 
@@ -60,7 +62,7 @@ def test_a_motion_that_is_not_finite_spoils_only_its_own_score(group, evaluators
 
 
 def examination(group: Group, reward, judge) -> Examination:
-    (found,) = examine([group], Scorer({"it": Component("tmr.cosine")}, {"it": reward}, {}), judge)
+    (found,) = MotionRewards().examine([group], Scorer({"it": Component("tmr.cosine")}, {"it": reward}, {}), judge)
     return found
 
 
@@ -70,9 +72,9 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
     motions = as_motions(group)
     np.testing.assert_array_equal(found.reward, tmr(motions))
     np.testing.assert_array_equal(found.judge, t2m(motions))
-    np.testing.assert_array_equal(found.embedding, t2m.embed_motion(motions.features, motions.lengths))
-    np.testing.assert_array_equal(found.physics["foot_skate"], foot_skate(features_to_joints(group.outputs), group.lengths))
-    assert found.physics.keys() == ALL_PHYSICS.keys()
+    np.testing.assert_array_equal(found.extras["embedding"], t2m.embed_motion(motions.features, motions.lengths))
+    np.testing.assert_array_equal(found.extras["foot_skate"], foot_skate(features_to_joints(group.outputs), group.lengths))
+    assert found.extras.keys() == ALL_PHYSICS.keys() | {"embedding"}
     swapped = examination(group, t2m, tmr)
     np.testing.assert_array_equal(swapped.reward, found.judge)
     np.testing.assert_array_equal(swapped.judge, found.reward)
@@ -80,7 +82,7 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
 
 def test_the_reward_of_an_examination_is_the_weighted_sum_of_raw_components(group, evaluators):
     settings = {"a": Component("tmr.cosine", 2.0, "std"), "b": Component("t2m.matching", -0.5, "rank")}
-    (found,) = examine([group], Scorer(settings, dict(zip("ab", evaluators)), {}), evaluators[1])
+    (found,) = MotionRewards().examine([group], Scorer(settings, dict(zip("ab", evaluators)), {}), evaluators[1])
     assert found.components.keys() == {"a", "b"}
     np.testing.assert_allclose(found.reward, 2 * found.components["a"] - 0.5 * found.components["b"], rtol=1e-6)
 
@@ -97,10 +99,10 @@ def test_numbers_stay_with_their_sample(group, evaluators):
     group = dataclasses.replace(group, lengths=np.array([9, 6, 12, 9, 9, 5]))
     order = np.array([3, 0, 5, 4, 1, 2])
     plain, moved = (examination(g, *evaluators) for g in (group, reordered(group, order)))
-    for field in ("reward", "judge", "embedding"):
+    for field in ("reward", "judge"):
         np.testing.assert_allclose(getattr(moved, field), getattr(plain, field)[order], atol=2e-5)
-    for name in ALL_PHYSICS:
-        np.testing.assert_allclose(moved.physics[name], plain.physics[name][order], rtol=1e-5)
+    for name in plain.extras:
+        np.testing.assert_allclose(moved.extras[name], plain.extras[name][order], atol=2e-5)
     assert np.std(plain.reward) > 1e-3 and np.std(plain.judge) > 1e-3
 
 
@@ -108,10 +110,10 @@ def test_frames_past_the_length_never_count(group, evaluators):
     outputs = group.outputs.copy()
     outputs[:, 9:] = 1e4
     plain, spoilt = (examination(g, *evaluators) for g in (group, dataclasses.replace(group, outputs=outputs)))
-    for field in ("reward", "judge", "embedding"):
+    for field in ("reward", "judge"):
         np.testing.assert_allclose(getattr(spoilt, field), getattr(plain, field), atol=1e-6)
-    for name in ALL_PHYSICS:
-        np.testing.assert_allclose(spoilt.physics[name], plain.physics[name], rtol=1e-6)
+    for name in plain.extras:
+        np.testing.assert_allclose(spoilt.extras[name], plain.extras[name], atol=1e-6)
 
 
 def test_the_interval_of_held_out_prompts_is_over_prompt_means():
@@ -156,7 +158,7 @@ def examined(reward, judge=None, embedding=None) -> list[Examination]:
     judge = reward if judge is None else judge
     embedding = np.zeros((*reward.shape, 3)) if embedding is None else embedding
     physics = {name: np.full(reward.shape[1], 0.25) for name in ALL_PHYSICS}
-    return [Examination(r, {"part": r / 2}, j, e, physics) for r, j, e in zip(reward, judge, embedding)]
+    return [Examination(r, {"part": r / 2}, j, physics | {"embedding": e}) for r, j, e in zip(reward, judge, embedding)]
 
 
 @pytest.mark.parametrize("fixed_prompts", [False, True])
@@ -187,7 +189,7 @@ def test_samples_that_failed_are_left_out(fixed_prompts):
 def test_quality_is_measured_on_all_samples_of_a_run():
     embedding = DRAW.normal(size=(8, 5, 3))
     real = statistics(DRAW.normal(1, 2, size=(500, 3)))
-    found = quality(examined(np.zeros((8, 5)), embedding=embedding), *real)
+    found = quality(examined(np.zeros((8, 5)), embedding=embedding), real)
     assert found["fid"] == pytest.approx(fid(*real, *statistics(embedding.reshape(40, 3))), rel=1e-9)
     assert {name: found[name] for name in ALL_PHYSICS} == dict.fromkeys(ALL_PHYSICS, 0.25) and 1 < found["diversity"] < 4
 
@@ -197,11 +199,11 @@ def test_a_motion_that_is_not_finite_is_left_out_of_the_quality():
     spoilt = np.concatenate([embedding, np.full((1, 5, 3), np.nan)])
     real = statistics(DRAW.normal(1, 2, size=(500, 3)))
     values = np.zeros((9, 5))
-    assert quality(examined(values, embedding=spoilt), *real) == quality(examined(values[:8], embedding=embedding), *real)
-    nothing = quality(examined(values, embedding=np.full((9, 5, 3), np.nan)), *real)
+    assert quality(examined(values, embedding=spoilt), real) == quality(examined(values[:8], embedding=embedding), real)
+    nothing = quality(examined(values, embedding=np.full((9, 5, 3), np.nan)), real)
     assert nothing["fid"] is None and nothing["diversity"] is None
 
 
 def test_without_statistics_of_real_motion_there_is_no_fid():
-    found = quality(examined(np.zeros((2, 2)), embedding=DRAW.normal(size=(2, 2, 3))), None, None)
+    found = quality(examined(np.zeros((2, 2)), embedding=DRAW.normal(size=(2, 2, 3))), None)
     assert found["fid"] is None and found["diversity"] > 0

@@ -8,7 +8,7 @@ import pytest
 
 from learner.config.parse import parse_config
 from learner.config.settings import Health, Objective, Optimizer
-from learner.watch.health import PRESETS, Action, Monitor, ladder
+from learner.watch.health import ALWAYS, PRESETS, Action, Monitor, ladder
 from learner.watch.rules import RULES
 from rollout.io.errors import InputError
 
@@ -78,7 +78,7 @@ def test_each_fault_is_found_and_named(name, changed, action):
 
 def test_every_rule_has_a_setting_and_every_setting_a_rule():
     _, monitor = watch([])
-    assert Health.model_fields.keys() - {"preset"} == set(monitor.actions)
+    assert Health.model_fields.keys() - {"preset"} == set(monitor.actions) - set(ALWAYS)
     assert len(RULES) + 1 == len(monitor.actions)
     assert all(set(preset) <= set(monitor.actions) for preset in PRESETS.values())
 
@@ -144,7 +144,8 @@ def test_a_policy_of_ones_own_beats_the_preset():
     assert run_of("kl", values, kl="stop") == [(0, 1, Action.STOP)]
     assert run_of("kl", values, kl="ignore") == run_of("kl", values, preset="none") == []
     assert run_of("kl", values, kl="adapt", preset="none") == [(0, 1, Action.ADAPT)]
-    assert run_of("log_prob_gap", values, log_prob_gap="warn") == [(0, 2, Action.WARN)]
+    for preset in ("default", "original_ladder", "none"):  # of that there is nothing to choose
+        assert run_of("log_prob_gap", values, preset=preset) == [(0, 2, Action.STOP)]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -5,11 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from learner.watch.examination import Examination
 from learner.watch.heldout import HeldOut
+from rewards.family import Examination
+from rewards.motion.family import quality
 from rewards.motion.physics import ALL_PHYSICS
 
 PROMPTS, SIZE = 8, 3
+
+
+def unknown_real(found):
+    return quality(found, None)
 
 
 def results(reward, judge, seed=0):
@@ -17,13 +22,13 @@ def results(reward, judge, seed=0):
     draw = np.random.default_rng(seed)
     physics = {name: np.full(SIZE, 0.5) for name in ALL_PHYSICS}
     return [
-        Examination(r, {"a": r / 2, "b": r - 1}, j, draw.normal(size=(SIZE, 3)), physics)
+        Examination(r, {"a": r / 2, "b": r - 1}, j, physics | {"embedding": draw.normal(size=(SIZE, 3))})
         for r, j in zip(*(level + 0.1 * draw.normal(size=(PROMPTS, SIZE)) for level in (reward, judge)))
     ]
 
 
 def test_every_number_is_there():
-    watch = HeldOut(3, (np.zeros(3), np.eye(3)))
+    watch = HeldOut(3, lambda found: quality(found, (np.zeros(3), np.eye(3))))
     found = results(0.5, -4)
     metrics, warning = watch.observe(10, found)
     names = {"reward", "judge", "fid", "diversity", "component_a", "component_b", "parted", *ALL_PHYSICS}
@@ -35,20 +40,20 @@ def test_every_number_is_there():
 
 
 def test_without_statistics_of_real_motion_there_is_no_fid():
-    metrics, _ = HeldOut(3, (None, None)).observe(0, results(0.5, -4))
+    metrics, _ = HeldOut(3, unknown_real).observe(0, results(0.5, -4))
     assert "heldout_fid" not in metrics and "heldout_diversity" in metrics
 
 
 def test_a_failed_sample_is_left_out_of_the_means():
     found = results(0.5, -4)
-    plain, _ = HeldOut(3, (None, None)).observe(0, found)
+    plain, _ = HeldOut(3, unknown_real).observe(0, found)
     found[0].reward[1] = np.nan
-    spoilt, _ = HeldOut(3, (None, None)).observe(0, found)
+    spoilt, _ = HeldOut(3, unknown_real).observe(0, found)
     assert spoilt["heldout_reward"] == pytest.approx(plain["heldout_reward"], abs=0.05) and spoilt["heldout_judge"] == plain["heldout_judge"]
 
 
 def test_it_warns_once_when_patience_ends():
-    watch = HeldOut(2, (None, None))
+    watch = HeldOut(2, unknown_real)
     warnings = [watch.observe(5 * i, results(0.5 + i, -4 - i, seed=i))[1] for i in range(5)]
     assert [bool(text) for text in warnings] == [False, False, True, False, False]
     assert "after 10 iterations" in warnings[2]
@@ -60,7 +65,7 @@ def test_resumed_it_has_the_same_curve_and_warns_at_the_same_evaluation(kept):
     def observed(watch, i):
         return watch.observe(5 * i, results(0.5 + i, -4 - i, seed=i))
 
-    uninterrupted, watch, resumed = (HeldOut(2, (None, None)) for _ in range(3))
+    uninterrupted, watch, resumed = (HeldOut(2, unknown_real) for _ in range(3))
     expected = [observed(uninterrupted, i) for i in range(5)]
     for i in range(kept):
         observed(watch, i)
@@ -72,7 +77,7 @@ def test_resumed_it_has_the_same_curve_and_warns_at_the_same_evaluation(kept):
 
 
 def test_what_could_not_be_measured_survives_a_checkpoint():
-    watch, resumed = HeldOut(2, (None, None)), HeldOut(2, (None, None))
+    watch, resumed = HeldOut(2, unknown_real), HeldOut(2, unknown_real)
     found = results(0.5, -4)
     for entry in found:
         entry.judge[:] = np.nan

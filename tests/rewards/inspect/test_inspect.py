@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from rewards.inspect import __main__ as inspect
+from rollout.motion.record import COLUMNS
 from rollout.record import write_rollout
 from tests.tiny import FRAMES, TRAINING, make_policy, sample_group
 
@@ -196,7 +197,7 @@ def test_the_rollout_of_a_run_is_read_group_by_group(look, folder, tmp_path):
         }
         for i in range(8)
     ]  # fmt: skip
-    write_rollout(tmp_path / "000000.parquet", rows)
+    write_rollout(tmp_path / "000000.parquet", rows, COLUMNS)
     for place in (tmp_path / "000000.parquet", tmp_path):
         found = inspect.read_motions(place)
         assert found.groups.tolist() == [0, 1] * 4 and found.prompts == PROMPTS[:2] * 4

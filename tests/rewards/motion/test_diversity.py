@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rewards.motion.diversity import Diversity, EmbeddingDiversity
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 from tests.rewards.motion.test_matching import Points
 
 

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
+from rewards.motion.motions import Motions
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 
 PROMPTS = ["a person walks forward", "a person jumps", "a person walks forward", "a person walks left", "walks"]

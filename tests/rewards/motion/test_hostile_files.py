@@ -16,6 +16,7 @@ from rewards.motion.plain_pickle import read_plain_pickle
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rewards.motion.words import EOS, SOS
+from rollout.motion.record import COLUMNS
 from rollout.record import write_rollout
 from tests.hostile import ARRAYS, JUNK, TEXTS, bounded, changed, changes, refused, survives, trapped
 from tests.mistreated import mistreated
@@ -202,7 +203,7 @@ def test_samples_of_any_array(sampled, place, array, change):
 
 @given(change=changes())
 def test_damaged_rollouts_to_inspect(place, change):
-    write_rollout(place / "whole.parquet", rows())
+    write_rollout(place / "whole.parquet", rows(), COLUMNS)
     with changed(place / "r.parquet", change((place / "whole.parquet").read_bytes())) as path:
         survives(lambda: read_motions(path), path)
         survives(lambda: read_real(path), path)

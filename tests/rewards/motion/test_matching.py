@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rewards.motion.matching import MAPPINGS, Matching, T2MMatching, mapped
-from rewards.reward import Motions
+from rewards.motion.motions import Motions
 from rollout.io.errors import InputError
 
 

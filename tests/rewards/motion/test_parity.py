@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rewards.motion.glove import GloveWords
+from rewards.motion.motions import Motions
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import ActorDecoder, TMRReward, build_encoder, valid_frames
-from rewards.reward import Motions
 from rollout.io.weights import load_strict, read_torch
 from tests.parity import parameters
 

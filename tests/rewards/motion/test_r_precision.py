@@ -103,7 +103,7 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 def test_the_bank_that_ships_is_read_by_the_evaluator_that_ships_and_holds_no_prompt_that_ships():
     captions = json.loads(BANK.read_text())
-    assets = BANK.parents[2] / "learner/assets"
+    assets = BANK.parents[2] / "rollout/assets"
     prompts = [json.loads((assets / f"{name}_prompts.json").read_text()) for name in ("training", "heldout")]
     assert len(set(captions)) == 256
     assert not set(captions) & {entry["caption"] for entries in prompts for entry in entries}

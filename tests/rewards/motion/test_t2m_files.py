@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from rewards.motion.motions import Motions
 from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 
 WORDS = ["sos", "eos", "unk", "a", "person", "walk"]

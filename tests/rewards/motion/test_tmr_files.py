@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rewards.motion.evaluators import load_evaluator
+from rewards.motion.motions import Motions
 from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import MovementEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward
-from rewards.reward import Motions
 from rollout.io.errors import InputError
 from tests.parity import parameters
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.io.errors import InputError
-from rollout.motion.adapter_folder import load_policy, save_adapter
+from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.motion.policy import MotionPolicySettings
 from tests.hostile import JUNK, NUMBERS, bounded, changed, changes, refused, survives, trapped
@@ -26,7 +26,7 @@ def mdm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def adapter(mdm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile") / "adapter"
-    save_adapter(make_policy(mdm), folder)
+    make_policy(mdm).save_adapter(folder)
     return folder
 
 

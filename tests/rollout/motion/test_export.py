@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.checkpoint import newest_model
 from rollout.motion.export import main
 from rollout.motion.official import RECOMPUTED
@@ -16,7 +15,7 @@ from rollout.motion.prompts import Prompt
 from rollout.policy import Request
 from tests.parity import parameters
 from tests.rollout.motion.test_mdm import with_text
-from tests.tiny import FRAMES, TRAINING, make_policy, noisy_adapter, write_mdm
+from tests.tiny import FRAMES, TRAINING, make_policy, noisy_adapter, prepared, write_mdm
 
 KINDS = {"lora": {"lora_targets": ("v", "linear1", "text_in"), "lora_rank": 2, "lora_alpha": 3}, "full": {"lora_rank": 0}}
 
@@ -26,7 +25,7 @@ def tuned(request, mdm_folder, tmp_path):
     """A policy that was trained a little, its adapter folder beside where an export may go."""
     policy = make_policy(mdm_folder, **KINDS[request.param])
     policy.load_adapter(noisy_adapter(policy, scale=0.02))
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     return policy
 
 
@@ -37,7 +36,7 @@ def export(mdm_folder, tmp_path, capsys, **flags) -> tuple[int, str]:
 
 
 def motions(policy) -> np.ndarray:
-    conditionings = policy.prepare([Prompt(text, FRAMES) for text in TRAINING])
+    conditionings = prepared(policy, [Prompt(text, FRAMES) for text in TRAINING])
     return np.concatenate([policy.sample(Request(c, 2, (7, i), 0)).outputs for i, c in enumerate(conditionings)])
 
 
@@ -64,7 +63,7 @@ def test_parity_an_untrained_adapter_exports_the_official_tensors_of_its_base(fo
     for name in ("Mean.npy", "Std.npy"):
         np.save(base / name, np.ones(width, np.float32))
     policy = make_policy(base, frames=2, respacing="", guidance=1.0)
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     assert export(base, tmp_path, capsys) == (0, "")
     expected, found = load_file(base), load_file(tmp_path / "out")
     # Newer files may leave the position tables out, which the public code computes anew.
@@ -89,7 +88,7 @@ def load_file(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_base_that_cannot_be_sampled_by_default_is_exported_too(tmp_path, capsys, args):
     base = write_mdm(tmp_path / "base", **args)
     policy = make_policy(base, guidance=1, respacing="", lora_rank=2)
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     assert export(base, tmp_path, capsys) == (0, "")
     assert json.loads((tmp_path / "out" / "args.json").read_text())[next(iter(args))] == next(iter(args.values()))
 
@@ -109,7 +108,7 @@ def test_a_base_that_cannot_be_sampled_by_default_is_exported_too(tmp_path, caps
 )
 def test_bad_input_is_one_line_and_writes_nothing(mdm_folder, tmp_path, capsys, flags, message):
     policy = make_policy(mdm_folder, **KINDS["lora"])
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     code, stderr = export(mdm_folder, tmp_path, capsys, **flags(tmp_path))
     assert code == 2 and stderr.startswith("error: ") and stderr.count("\n") == 1
     assert message in stderr

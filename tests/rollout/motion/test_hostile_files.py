@@ -15,7 +15,8 @@ from rollout.motion.dataset import read_clips
 from rollout.motion.motion_set import read_motions
 from rollout.motion.packing import pack
 from rollout.motion.prompts import read_prompts
-from rollout.record import SCHEMA, read_rollout, write_rollout
+from rollout.motion.record import COLUMNS, read_rollout
+from rollout.record import schema, write_rollout
 from tests.hostile import ARRAYS, JUNK, NUMBERS, TEXTS, bounded, changed, changes, refused, survives, trapped
 from tests.humanml_folder import WHOLE, clip, write_folder
 from tests.rollout.motion.test_dataset import rows as clip_rows
@@ -176,14 +177,14 @@ def test_motions_written_as_bvh(place, shape, value):
 
 @given(change=changes())
 def test_damaged_rollouts(place, change):
-    write_rollout(place / "whole.parquet", rows())
+    write_rollout(place / "whole.parquet", rows(), COLUMNS)
     with changed(place / "r.parquet", change((place / "whole.parquet").read_bytes())) as path:
         found = survives(lambda: read_rollout(path), path)
         assert isinstance(found, str) or all(row["motion"] is None or row["motion"].shape == (row["length"], 263) for row in found)
 
 
 def test_a_flipped_bit_of_what_a_rollout_holds_is_noticed(tmp_path):
-    write_rollout(tmp_path / "r.parquet", rows())
+    write_rollout(tmp_path / "r.parquet", rows(), COLUMNS)
     whole = (tmp_path / "r.parquet").read_bytes()
     body = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # the footer behind it has no checksum
     for at in range(500, body, body // 7):
@@ -196,7 +197,7 @@ def test_a_flipped_bit_of_what_a_rollout_holds_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     "name, value",
     [
-        *((name, None) for name in SCHEMA.names if name != "motion"),
+        *((name, None) for name in schema(COLUMNS).names if name != "motion"),
         ("components", [("a", None)]),
         ("log_probs", [None]),
         ("timesteps", [1, None]),
@@ -212,7 +213,7 @@ def test_a_flipped_bit_of_what_a_rollout_holds_is_noticed(tmp_path):
 )
 def test_rollouts_with_cells_that_make_no_sense(place, name, value):
     made = [{**row, "components": list(row["components"].items()), "motion": pack(row["motion"])} for row in rows(2)]
-    pq.write_table(pa.Table.from_pylist([made[0], {**made[1], name: value}], SCHEMA), place / "cells.parquet")
+    pq.write_table(pa.Table.from_pylist([made[0], {**made[1], name: value}], schema(COLUMNS)), place / "cells.parquet")
     refused(lambda: read_rollout(place / "cells.parquet"), place / "cells.parquet")
 
 

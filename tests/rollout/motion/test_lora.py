@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.motion.adapter_folder import load_policy, save_adapter
+from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.policy import arrays_digest
 from tests.tiny import make_policy, noisy_adapter, sample_group
@@ -36,7 +36,7 @@ def test_every_lora_tensor_is_live(policy):
     gradients = torch.autograd.grad(log_prob(policy, group).sum(), policy.parameters())
     assert all(gradient.abs().max() > 1e-6 for gradient in gradients)
     state = policy.adapter_state()
-    assert not policy.denoiser.training
+    assert not policy.network.training
     for name, value in state.items():
         policy.load_adapter(Adapter.pack(2, {**state, name: 1.5 * value}))
         changed = sample_group(policy)
@@ -57,7 +57,7 @@ def test_every_lora_b_learns_from_a_zero_adapter(mdm_folder):
 
 def test_lora_has_no_dropout_of_its_own(policy):
     rates = [
-        module.p for name, module in policy.denoiser.named_modules() if "lora_dropout" in name and hasattr(module, "p")
+        module.p for name, module in policy.network.named_modules() if "lora_dropout" in name and hasattr(module, "p")
     ]
     assert not any(rates)
 
@@ -78,11 +78,11 @@ def test_the_adapter_seed_decides_the_start(mdm_folder):
 def test_invariant_10_disabled_or_zero_adapter_is_the_base_checkpoint(mdm_folder, policy):
     x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
     base = load_checkpoint(mdm_folder).denoiser(x, t, text)
-    assert (policy.denoiser(x, t, text) - base).abs().max() > 1e-2
-    with policy._reference():
-        assert torch.equal(policy.denoiser(x, t, text), base)
-    assert (policy.denoiser(x, t, text) - base).abs().max() > 1e-2
-    assert torch.equal(make_policy(mdm_folder).denoiser(x, t, text), base)
+    assert (policy.network(x, t, text) - base).abs().max() > 1e-2
+    with policy.reference():
+        assert torch.equal(policy.network(x, t, text), base)
+    assert (policy.network(x, t, text) - base).abs().max() > 1e-2
+    assert torch.equal(make_policy(mdm_folder).network(x, t, text), base)
 
 
 def test_invariant_10_the_reference_is_the_base_policy(mdm_folder, policy):
@@ -120,8 +120,8 @@ def test_invariant_11_the_base_digest_sees_every_frozen_weight(policy):
     digest = policy.base_digest()
     policy.load_adapter(noisy_adapter(policy, seed=4))
     assert policy.base_digest() == digest
-    frozen = [p for p in policy.denoiser.parameters() if not p.requires_grad]
-    assert len(frozen) == len(list(policy.denoiser.parameters())) - TENSORS
+    frozen = [p for p in policy.network.parameters() if not p.requires_grad]
+    assert len(frozen) == len(list(policy.network.parameters())) - TENSORS
     for parameter in frozen:
         kept = parameter.data.clone()
         parameter.data.view(-1)[0] += 1e-3
@@ -131,15 +131,15 @@ def test_invariant_11_the_base_digest_sees_every_frozen_weight(policy):
 
 
 def test_a_saved_adapter_loads_with_peft_alone(mdm_folder, policy, tmp_path):
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     loaded = PeftModel.from_pretrained(load_checkpoint(mdm_folder).denoiser, str(tmp_path / "adapter")).eval()
     x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
     with torch.no_grad():
-        assert torch.equal(loaded(x, t, text), policy.denoiser(x, t, text))
+        assert torch.equal(loaded(x, t, text), policy.network(x, t, text))
 
 
 def test_every_process_writes_the_same_config(policy, tmp_path):
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     targets = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
     assert targets == sorted(policy.settings.lora_targets)
 
@@ -150,7 +150,7 @@ def test_every_process_writes_the_same_config(policy, tmp_path):
 def test_a_saved_adapter_samples_the_same_motions_again(mdm_folder, tmp_path, settings):
     policy = make_policy(mdm_folder, **settings)
     policy.load_adapter(noisy_adapter(policy, scale=0.02))
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     again = load_policy(make_policy(mdm_folder).settings, tmp_path / "adapter")
     assert sample_group(again).digest == sample_group(policy).digest
 
@@ -158,14 +158,14 @@ def test_a_saved_adapter_samples_the_same_motions_again(mdm_folder, tmp_path, se
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 0}])
 def test_a_save_that_fails_leaves_the_earlier_adapter(mdm_folder, tmp_path, settings):
     policy = make_policy(mdm_folder, **settings)
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     before = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
     policy.load_adapter(noisy_adapter(policy, scale=0.02))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # as a full disk
     try:
         with pytest.raises((OSError, SafetensorError)):
-            save_adapter(policy, tmp_path / "adapter")
+            policy.save_adapter(tmp_path / "adapter")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()} == before
@@ -179,7 +179,7 @@ def test_without_a_folder_the_base_model_samples(mdm_folder):
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
 def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, damage):
-    save_adapter(policy, tmp_path)
+    policy.save_adapter(tmp_path)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).unlink()
     if damage != "missing":
@@ -213,9 +213,9 @@ def test_an_adapter_that_peft_made_is_what_peft_makes_of_it(mdm_folder, policy, 
     theirs = PeftModel.from_pretrained(load_checkpoint(mdm_folder).denoiser, str(tmp_path)).eval()
     x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
     ours = load_policy(policy.settings, tmp_path)
-    torch.testing.assert_close(ours.denoiser(x, t, text), theirs(x, t, text), atol=1e-5, rtol=0)
-    save_adapter(ours, tmp_path / "again")
-    assert torch.equal(load_policy(policy.settings, tmp_path / "again").denoiser(x, t, text), ours.denoiser(x, t, text))
+    torch.testing.assert_close(ours.network(x, t, text), theirs(x, t, text), atol=1e-5, rtol=0)
+    ours.save_adapter(tmp_path / "again")
+    assert torch.equal(load_policy(policy.settings, tmp_path / "again").network(x, t, text), ours.network(x, t, text))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_an_option_that_would_be_ignored_is_refused_by_name(mdm_folder, policy, 
     [("layers_to_transform", [0]), ("layers_to_transform", 0), ("fan_in_fan_out", True), ("peft_type", "ADALORA"), ("of_tomorrow", 1)],
 )
 def test_an_option_that_a_file_states_is_never_passed_over(policy, tmp_path, option, value):
-    save_adapter(policy, tmp_path)
+    policy.save_adapter(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps({**config, option: value}))
     with pytest.raises(InputError, match=f"found {option} "):
@@ -246,7 +246,7 @@ def test_an_option_that_a_file_states_is_never_passed_over(policy, tmp_path, opt
 
 
 def test_an_adapter_of_another_model_is_refused(mdm_folder, policy, tmp_path, tiny):
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     shallow = tiny.write_mdm(tmp_path / "mdm")
     state = torch.load(shallow / "model000000123.pt", weights_only=True)
     state = {key: value for key, value in state.items() if ".layers.1." not in key}

@@ -10,7 +10,7 @@ import torch
 from learner.pretrain.mdm import diffusion_loss
 from rollout.io.errors import InputError
 from rollout.io.weights import read_torch
-from rollout.motion.checkpoint import build_denoiser, load_checkpoint, save_checkpoint, with_missing
+from rollout.motion.checkpoint import load_checkpoint, save_checkpoint, with_missing
 from rollout.motion.mdm import MDM
 from rollout.motion.official import RECOMPUTED, to_official
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
@@ -19,6 +19,7 @@ from rollout.motion.schedule import Schedule
 from rollout.policy import Conditioning, Request
 from tests import tiny
 from tests.parity import parameters
+from tests.rollout.checkpoint_files import build_denoiser
 
 FORWARD, GUIDED = 5e-6, 2e-5
 

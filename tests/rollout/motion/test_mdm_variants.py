@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from rollout.io.errors import InputError
-from rollout.motion.checkpoint import build_denoiser, with_missing
+from rollout.motion.checkpoint import with_missing
 from rollout.motion.mdm import sinusoidal_table
+from tests.rollout.checkpoint_files import build_denoiser
 from tests.tiny import randomise
 
 D, FF, LAYERS, B, T, L, C = 32, 48, 2, 3, 9, 4, 5

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rollout.io.colours import LEFT, RIGHT, TRAIL
 from rollout.io.errors import InputError
 from rollout.motion.pictures import contact_sheet, motions_gif
-from rollout.motion.stick_figures import LEFT, RIGHT, SUPERSAMPLING, TRAIL, TRUNK, View, scene
+from rollout.motion.stick_figures import SUPERSAMPLING, TRUNK, View, scene
 from tests.figures import kit_stander, pixels, walker
 
 PATCH = np.array([[-0.6, -0.6], [0.6, 0.6]])

@@ -93,11 +93,11 @@ def test_invariant_02_log_prob_meets_its_expectation(policy):
 def test_invariant_04_any_module_in_train_mode_raises(policy):
     group = sample_group(policy)
     modules = [
-        name for name, module in policy.denoiser.named_modules() if name.endswith(("dropout", "layers.1.q", "pose_out"))
+        name for name, module in policy.network.named_modules() if name.endswith(("dropout", "layers.1.q", "pose_out"))
     ]
     assert len(modules) > 4
     for name in modules:
-        module = policy.denoiser.get_submodule(name)
+        module = policy.network.get_submodule(name)
         module.train()
         with pytest.raises(RuntimeError, match="train mode"):
             sample_group(policy)
@@ -209,7 +209,7 @@ def test_ratio_norm_is_the_published_combination_of_log_probs(mdm_folder):
 def test_x0_weight_is_sigma_over_c1_with_mean_one(policy):
     schedule, steps = policy.schedule, len(policy.schedule.trainable_steps)
     group = sample_group(policy, 2, steps)
-    found = np.stack([score.x0_weight.numpy() for score in scores(policy, group)], axis=1)
+    found = np.stack([score.weight.numpy() for score in scores(policy, group)], axis=1)
     weights = schedule.sigma[2:-1] / schedule.c1[2:-1]
     np.testing.assert_allclose(found, [weights / weights.mean()] * 2, rtol=1e-6)
 
@@ -229,7 +229,7 @@ def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guid
     model_t = torch.tensor(policy.schedule.timestep_map)[t]
 
     def gradient(detach):
-        conditional, unconditional = (policy.denoiser(x_t, model_t, e) for e in (text, torch.zeros_like(text)))
+        conditional, unconditional = (policy.network(x_t, model_t, e) for e in (text, torch.zeros_like(text)))
         u = unconditional.detach() if detach else unconditional
         mean = c1 * (u + guidance * (conditional - u)) + c2 * x_t
         log_prob = -(((x_prev - mean) / sigma) ** 2 / 2).mean(dim=(1, 2))

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rollout.motion.adapter_folder import save_adapter
 from rollout.motion.features import features_to_joints
 from rollout.motion.prompts import Prompt
 from rollout.motion.sample import main
 from rollout.policy import Request
-from tests.tiny import FRAMES, HELDOUT, TRAINING, make_policy, noisy_adapter, write_mdm, write_prompts
+from tests.tiny import FRAMES, HELDOUT, TRAINING, make_policy, noisy_adapter, prepared, write_mdm, write_prompts
 
 TEXTS = [*HELDOUT, TRAINING[0]]
 KINDS = {"lora": {"lora_targets": ("v", "linear1"), "lora_rank": 2, "lora_alpha": 3}, "full": {"lora_rank": 0}}
@@ -33,7 +32,7 @@ def saved(mdm_folder, tmp_path_factory):
         policy = make_policy(mdm_folder, **settings)
         policy.load_adapter(noisy_adapter(policy, scale=0.02))
         folder = tmp_path_factory.mktemp("saved") / "adapter"
-        save_adapter(policy, folder)
+        policy.save_adapter(folder)
         policies[name] = (policy, folder)
     return policies
 
@@ -51,7 +50,7 @@ def run(mdm_folder, prompts, tmp_path, capsys):
 
 
 def expected(policy, seed: int = 0, samples: int = 1) -> list[np.ndarray]:
-    conditionings = policy.prepare([Prompt(text, FRAMES) for text in TEXTS])
+    conditionings = prepared(policy, [Prompt(text, FRAMES) for text in TEXTS])
     groups = [policy.sample(Request(conditioning, samples, (seed, i), 0)) for i, conditioning in enumerate(conditionings)]
     return [features for group in groups for features in group.outputs]
 
@@ -129,7 +128,7 @@ def damaged(folder, name: str, content: bytes):
 )  # fmt: skip
 def test_bad_input_is_one_line_and_writes_nothing(run, saved, tmp_path, flags, message):
     lora = tmp_path / "adapter"
-    save_adapter(saved["lora"][0], lora)
+    saved["lora"][0].save_adapter(lora)
     code, stderr = run(**flags(tmp_path, lora))
     assert code == 2 and stderr.startswith("error: ") and stderr.count("\n") == 1
     assert message in stderr
@@ -140,7 +139,7 @@ def test_bad_input_is_one_line_and_writes_nothing(run, saved, tmp_path, flags, m
 def test_an_adapter_of_another_model_is_refused(run, tmp_path, kind):
     other = write_mdm(tmp_path / "other", text_width=24)
     policy = make_policy(other, lora_targets=("q", "text_in"), lora_rank=2) if kind == "lora" else make_policy(other, lora_rank=0)
-    save_adapter(policy, tmp_path / "adapter")
+    policy.save_adapter(tmp_path / "adapter")
     code, stderr = run(adapter=tmp_path / "adapter")
     assert code == 2 and stderr.count("\n") == 1 and str(tmp_path / "adapter") in stderr
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,63 @@
+"""The actors of an evaluation: samplers that generate batches, and one that reads them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from cluster.actors import Build, EvaluatorActor
+from cluster.calls import LOST, cause_of, get
+from cluster.pool import Pool, started
+from cluster.samplers import Job
+from learner.config.settings import Cluster
+from rollout.io.errors import RunFailed
+
+IN_FLIGHT = 4  # batches that wait for the evaluator actor
+
+
+class EvaluationPool(Pool):
+    """`reader` builds, on a device, what reads outputs: it is called with the outputs of a batch and whatever came with them."""
+
+    def __init__(self, cluster: Cluster, build: Build, reader: Callable[[str], Callable], tell: Callable[[str], None] = lambda line: None):
+        super().__init__(cluster, 1, tell)
+        self.evaluator = self.new(EvaluatorActor, 0, cluster.sampler_cpus)
+        begun = self.evaluator.start.remote(reader, cluster.sampler_cpus)
+        self.start_samplers(build)
+        started(self.evaluator, begun)
+        self.samplers.await_all()
+
+    def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Any]:
+        """What is read of every batch (conditionings, seeds, what the reader is told of it), in order; `batches` builds each when
+        it is asked for it.
+
+        `arrived(n)` is called when n batches are generated.
+        """
+        measuring, told = [None] * len(batches), {}
+
+        def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
+            conditionings, seeds, told[index] = batches[index]
+            return sampler.generate.remote(conditionings, seeds, self._adapter.sha256)
+
+        def take(index: int, ref: ray.ObjectRef, outputs: Any, done: int) -> None:
+            measuring[index] = self.evaluator.measure.remote(ref, *told.pop(index))
+            arrived(done)
+
+        self.samplers.begin(Job(len(batches), send, take))
+        self.samplers.finish()
+        return self._measured(measuring)
+
+    def measure(self, given: Iterable[tuple]) -> list[Any]:
+        """What is read of everything in `given`, in order."""
+        refs: list[ray.ObjectRef] = []
+        for each in given:
+            if len(refs) >= IN_FLIGHT:  # do not hold a whole data set twice
+                ray.wait([refs[-IN_FLIGHT]])
+            refs.append(self.evaluator.measure.remote(*each))
+        return self._measured(refs)
+
+    def _measured(self, refs: list[ray.ObjectRef]) -> list[Any]:
+        try:
+            return [get(ref) for ref in refs]
+        except LOST as death:
+            raise RunFailed(f"the evaluator {cause_of(death, None)}") from None

@@ -1,0 +1,107 @@
+"""How the motion family is scored: TMR, T2M, physics and whatever else reads motion; one evaluator trains, the other judges."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewards.compose import raw_total
+from rewards.family import Examination
+from rewards.motion.evaluators import Evaluator
+from rewards.motion.loading import load_reward_and_judge
+from rewards.motion.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
+from rewards.motion.motions import Motions, as_motions
+from rewards.motion.physics import ALL_PHYSICS
+from rewards.motion.texts import Embedded
+from rewards.own_class import use_folder
+from rewards.scoring import Scorer
+from rollout.io.errors import InputError
+from rollout.motion.features import features_to_joints
+from rollout.motion.prompts import Prompt
+from rollout.motion.skeleton import FEATURES
+from rollout.policy import Group
+
+log = logging.getLogger(__name__)
+REAL = Path(__file__).parent.parent / "assets" / "real_motion.npz"
+MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
+
+
+class MotionRewards:
+    """See `rewards.family.Rewards`."""
+
+    def subjects(self, *groups: Group) -> Motions:
+        return as_motions(*groups)
+
+    def load(self, config: Any, device: str, shared: Embedded) -> tuple[Scorer, Evaluator]:
+        reward = config.reward
+        return load_reward_and_judge(reward.parsed(), reward.chosen_judge()[0], reward, device, shared)
+
+    def check(self, config: Any, prompts: list[Prompt]) -> Embedded:
+        """The text embeddings of all prompts, so that no actor encodes one again.
+
+        Raises InputError when a component of the reward or the judge cannot be loaded, cannot read a prompt, finds its motion
+        too short, or does not score a body that stands still."""
+        (judge_name, independent), texts = config.reward.chosen_judge(), {}
+        use_folder(os.getcwd())
+        scorer, judge = self.load(config, "cpu", texts)
+        if not independent:
+            log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)
+        lengths = np.array([prompt.length for prompt in prompts])
+        if lengths.min() < MIN_FRAMES:
+            short = prompts[int(lengths.argmin())]
+            raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
+        for evaluator in {**scorer.evaluators, judge_name: judge}.values():
+            evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+        one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
+        lengths = np.array([prompt.length for prompt in one_of_each])
+        features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
+        produced = np.pad(features, ((0, 0), (0, 1), (0, 0)))
+        tokens = [prompt.tokens for prompt in one_of_each]
+        still = Motions(features, lengths, [prompt.text for prompt in one_of_each], tokens, produced)
+        judge(still)
+        scorer.check(still, config.cluster.reward_deadline)
+        return texts
+
+    def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Evaluator) -> list[Examination]:
+        """`extras`: every measure of `rewards/motion/physics.py`, in its unit, and the judge's `embedding` [G,D]."""
+        found = []
+        for group, scores in zip(groups, scorer(as_motions(*groups)).split([len(group) for group in groups])):
+            motions, joints = as_motions(group), features_to_joints(group.outputs)
+            extras = {name: of(joints, group.lengths) for name, of in ALL_PHYSICS.items()}
+            extras["embedding"] = judge.embed_motion(motions.features, motions.lengths)
+            found.append(Examination(raw_total(scorer.settings, scores.values), scores.values, judge(motions), extras))
+        return found
+
+    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | None]:
+        return quality(results, real_motion(config.reward))
+
+
+def quality(results: list[Examination], real: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float | None]:
+    """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; means of physics.
+
+    Motions that are not finite are left out; None for what is left with too few.
+    """
+    embeddings = np.concatenate([e.extras["embedding"] for e in results])
+    embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
+    enough = len(embeddings) > 2
+    physics = {name: np.concatenate([e.extras[name] for e in results]).astype(np.float64) for name in ALL_PHYSICS}
+    return {
+        "fid": fid(*real, *statistics(embeddings)) if enough and real else None,
+        "diversity": diversity(embeddings, pairs=min(DIVERSITY_PAIRS, len(embeddings) - 1)) if enough else None,
+        **{name: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan") for name, values in physics.items()},
+    }
+
+
+MOTION = MotionRewards()
+
+
+def real_motion(reward: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and covariance of real held-out motion in the judge's embedding; they ship for the shipped judges only."""
+    judge, _ = reward.chosen_judge()
+    if reward.custom(judge):
+        return None
+    with np.load(REAL, allow_pickle=False) as real:
+        return real[f"{judge}_mean"], real[f"{judge}_cov"]

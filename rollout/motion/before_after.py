@@ -1,0 +1,54 @@
+"""Base beside tuned: film strips, and an animation of the same.
+
+Joints are [T, 22, 3] in metres, y up, 20 fps, as `rollout.motion.pictures` draws them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from rollout.family import Change
+from rollout.io.colours import FAINT, LEFT, PAPER
+from rollout.motion.features import features_to_joints
+from rollout.motion.pictures import Cell, Scene, legend, stack, strip, titled, write, write_gif
+
+Row = tuple[str, np.ndarray, np.ndarray, float, float]  # caption, joints before and after, rewards before and after
+
+
+def draw(folder: Path, changes: list[Change]) -> None:
+    """Both pictures of `changes`, motions cut to their lengths."""
+    rows = []
+    for before, after, sample, *rewards in changes:
+        length = before.lengths[sample]
+        rows.append((before.prompt.text, *(features_to_joints(group.outputs[sample, :length]) for group in (before, after)), *rewards))
+    before_after_png(folder / "before_after.png", rows)
+    before_after_gif(folder / "before_after.gif", rows)
+
+
+def before_after_png(path: Path | str, rows: list[Row]) -> None:
+    """Writes a PNG with two film strips a prompt: the base model's motion and the tuned model's, with rewards."""
+    strips = []
+    for caption, before, after, reward_before, reward_after in rows:
+        change = f"{reward_after - reward_before:+.3f}"
+        base = _labelled(strip(before), FAINT, ["base", "reward", f"{reward_before:.3f}"])
+        tuned = _labelled(strip(after), LEFT, ["tuned", "reward", f"{reward_after:.3f}", change])
+        strips.append(titled(stack([base, tuned], gap=0, margin=0), caption))
+    stack(strips + [legend(strips[0].width)]).save(path)
+
+
+def before_after_gif(path: Path | str, rows: list[Row]) -> None:
+    """Writes a GIF at 20 fps, base beside tuned for each prompt; a motion that ends earlier holds its last pose."""
+    scenes = []
+    for caption, before, after, reward_before, reward_after in rows:
+        base = Cell(f"base   reward {reward_before:.3f}", FAINT, before)
+        scenes.append(Scene(caption, [base, Cell(f"tuned   reward {reward_after:.3f}", LEFT, after)]))
+    write_gif(path, scenes, columns=2 if len(rows) > 2 else 1)
+
+
+def _labelled(image: Image.Image, colour: str, lines: list[str]) -> Image.Image:
+    framed = Image.new("RGB", (image.width + 84, image.height), PAPER)
+    framed.paste(image, (84, 0))
+    for i, line in enumerate(lines):
+        write(ImageDraw.Draw(framed), (4, image.height / 2 - 36 + 20 * i), line, 15 if i else 17, colour)
+    return framed

@@ -1,0 +1,60 @@
+"""Prompts of the motion family: read, cut to what the model can make, and encoded by its text encoder. No network is built."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from rollout.io.errors import InputError
+from rollout.motion.checkpoint import Opened, open_checkpoint
+from rollout.motion.huggingface import SOURCES, text_encoder
+from rollout.motion.policy import MotionPolicySettings, check_settings
+from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.skeleton import FEATURES
+from rollout.policy import Conditioning
+
+
+class MotionPreparer:
+    """See `rollout.policy.Preparer`."""
+
+    def __init__(self, settings: MotionPolicySettings):
+        """Raises InputError for a checkpoint that is not whole, or cannot be sampled with these settings."""
+        self.settings, self.checkpoint = settings, open_checkpoint(settings.path, settings.stats)
+        self.frames = check_settings(settings, self.checkpoint.shape, self.checkpoint.options)
+
+    def require_trainable(self) -> None:
+        if not self.settings.ddim_eta:
+            raise InputError("model.ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
+        require_whole_motions(self.settings.path, self.checkpoint, "trained")
+
+    def read(self, path: Path | str) -> list[Prompt]:
+        return read_prompts(path, self.settings.frames)
+
+    @functools.cached_property
+    def text_encoder(self):
+        """What turns captions into tokens [L,E]; looked up for the first caption."""
+        if self.checkpoint.text_encoder is not None:
+            return self.checkpoint.text_encoder
+        kind = self.checkpoint.options["text_encoder_type"]
+        if kind not in SOURCES:
+            raise InputError(f"{self.settings.path}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
+        encoder = text_encoder(kind, self.settings.text_encoder)
+        if encoder.width != self.checkpoint.shape.text:
+            takes = f"{self.settings.path} takes {self.checkpoint.shape.text}"
+            raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {takes}")
+        return encoder
+
+    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
+        """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at what the model makes.
+
+        Raises InputError for a prompt the text encoder cannot read.
+        """
+        cut = [dataclasses.replace(prompt, length=min(prompt.length, self.frames)) for prompt in prompts]
+        return [Conditioning(prompt, {"text": self.text_encoder.encode(prompt.text)}) for prompt in cut]
+
+
+def require_whole_motions(path: Path, checkpoint: Opened, purpose: str) -> None:
+    """InputError for models that can only be sampled, not `purpose` (trained, evaluated)."""
+    if checkpoint.options["context_len"]:
+        raise InputError(f"{path}: a prefix-completion model can be sampled (rollout.sample --prefix), not {purpose}")
+    if checkpoint.shape.features != FEATURES:
+        raise InputError(f"{path}: {checkpoint.shape.features} motion features can be sampled, not {purpose}; expected {FEATURES}")

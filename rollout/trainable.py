@@ -1,0 +1,111 @@
+"""What of a torch model is trained, and how it comes and goes: a PEFT adapter around frozen weights, or all weights.
+
+Of any family: its policy inherits `Trainable`.
+"""
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from rollout.adapter import Adapter
+from rollout.io.errors import InputError
+from rollout.io.files import replace_file
+from rollout.policy import arrays_digest
+
+
+class Trainable:
+    """`network` is what samples and is trained; `loaded` the version and digest of what it holds."""
+
+    whole_file = "model.safetensors"  # of a network whose weights are all trained
+
+    def train_part_of(self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int) -> None:
+        """Puts a fresh adapter around the frozen base, or unfreezes it beside a frozen copy (rank 0)."""
+        self._frozen, self._targets = None, targets
+        base.requires_grad_(False)
+        if rank == 0:
+            self._frozen, self.network = copy.deepcopy(base), base.requires_grad_(True)
+        else:
+            from peft import LoraConfig, get_peft_model  # seconds and 380 MB, for processes that hold an adapter only
+
+            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                try:
+                    self.network = get_peft_model(base, config)
+                except ValueError as error:
+                    raise InputError(f"lora targets {list(targets)}: {str(error).splitlines()[0][:120]}") from None
+        self.network.eval()
+        self._trainable = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        self.loaded = (-1, "nothing loaded")
+
+    def require_eval(self) -> None:
+        if any(module.training for module in self.network.modules()):
+            raise RuntimeError("a module of the policy is in train mode: its dropout would make sampler and learner disagree")
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, the network is the base model the run started from."""
+        if self._frozen is None:
+            with self.network.disable_adapter():
+                yield
+        else:
+            tuned, self.network = self.network, self._frozen
+            try:
+                yield
+            finally:
+                self.network = tuned
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, in the order of their names in the module."""
+        return list(self._trainable.values())
+
+    def adapter_state(self) -> dict[str, np.ndarray]:
+        """Copies of every trainable tensor, fp32, by parameter name (the parameters themselves go on changing)."""
+        return {name: p.detach().cpu().numpy().copy() for name, p in self._trainable.items()}
+
+    @torch.no_grad()
+    def load_adapter(self, adapter: Adapter) -> str:
+        """Loads `adapter` and returns the digest of the weights now held, read back from the parameters.
+
+        Raises InputError unless the names and shapes are exactly those of the trainable parameters.
+        """
+        tensors = adapter.tensors()
+        if tensors.keys() != self._trainable.keys():
+            odd = sorted(tensors.keys() ^ self._trainable.keys())
+            raise InputError(f"adapter version {adapter.version}: tensors {odd[:3]} do not match the policy's {len(self._trainable)}")
+        for name, parameter in self._trainable.items():
+            if parameter.shape != tensors[name].shape:
+                raise InputError(f"adapter version {adapter.version}: {name} is {tensors[name].shape}, expected {tuple(parameter.shape)}")
+        for name, parameter in self._trainable.items():
+            parameter.copy_(torch.tensor(tensors[name]))
+        held = Adapter.pack(adapter.version, self.adapter_state()).sha256
+        self.loaded = (adapter.version, held)
+        return held
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes what is held, an adapter as `PeftModel.from_pretrained(base, folder)` reads it.
+
+        Each file of that name is whole at any moment: the folder's earlier one, or the new one.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as aside:
+            if self._frozen is None:
+                # PEFT makes a set of them, which every process would write in another order.
+                self.network.peft_config["default"].target_modules = sorted(self._targets)
+                self.network.save_pretrained(aside)
+            else:
+                save_file({name: p.detach().contiguous() for name, p in self.network.named_parameters()}, Path(aside, self.whole_file))
+            for file in Path(aside).iterdir():
+                replace_file(folder / file.name, file.read_bytes())
+
+    def base_digest(self) -> str:
+        """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
+        frozen = self._frozen.named_parameters() if self._frozen else self.network.named_parameters()
+        return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
