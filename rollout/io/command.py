@@ -3,8 +3,10 @@
 import argparse
 import difflib
 import errno
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -39,6 +41,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def exit_code(run: Callable[[], str]) -> int:
     """Runs a command that returns its status; what went wrong is one line on stderr."""
+    if os.path.expanduser("~") == "~":  # a user without an entry: MLflow and others do not load without a home
+        os.environ["HOME"] = tempfile.gettempdir()
     with enduring():
         try:
             return EXIT_CODES[run()]

@@ -1,10 +1,14 @@
 """A command whose standard output or error goes away does its work, ends with its own exit code, and says nothing else."""
 
 import os
+import pwd
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from rollout.io.command import exit_code
 
 CODE = """
 import os
@@ -53,6 +57,21 @@ def test_streams_that_were_closed_from_the_beginning(tmp_path):
     words = " ".join(f"'{word}'" for word in command(tmp_path, "refused"))
     assert subprocess.run(["sh", "-c", f"{words} >&- 2>&-"], timeout=60).returncode == 2
     assert (tmp_path / "done").read_text() == "done"
+
+
+def test_a_user_without_home_or_entry_among_the_users_reads_the_help():
+    code = "import pwd, runpy, sys\n\ndef nobody(uid):\n    raise KeyError(uid)\n\npwd.getpwuid = nobody\nsys.argv = ['main', '--help']\n"
+    homeless = {name: value for name, value in os.environ.items() if name != "HOME"}
+    words = [sys.executable, "-c", f"{code}runpy.run_module('learner.main', run_name='__main__')"]
+    done = subprocess.run(words, env=homeless, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "exit status" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_a_user_without_home_gets_one_while_the_command_runs(monkeypatch):
+    monkeypatch.setenv("HOME", "/")  # which is put back
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # nobody has an entry
+    assert exit_code(lambda: str(Path.home().is_dir() and "finished")) == 0
 
 
 def test_an_error_of_the_system_is_one_line(tmp_path):
