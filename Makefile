@@ -2,7 +2,7 @@
 # starves runs for hours and writes what came of it to benchmarks/results/torture; it ends with many times the hostile input.
 PYTHON ?= python3
 BIN := .venv/bin
-TORCH := torch>=2.6,<2.14
+TORCH := torch>=2.13,<2.14
 
 .PHONY: demo test torture clean
 
