@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
             scorer(as_motions(group))
 
     with connected():
-        pool = TrainingPool(config, build, plan.shared)
+        pool = TrainingPool(config, build, plan.rewards, plan.shared)
 
         def by_actors(count: int) -> None:
             scoring = Scorers(pool.scorers.actors[:count], pool.scorers.another, 1, config.cluster.reward_deadline, print).begin("score", len(groups))

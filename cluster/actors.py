@@ -19,7 +19,7 @@ from learner.config.settings import Config
 from learner.learner import Learner, State, SyncError, Update
 from learner.tally import ScoredGroup
 from rewards.compose import Composer
-from rewards.family import Examination, rewards_of
+from rewards.family import Examination, Rewards
 from rewards.own_class import use_folder
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
@@ -80,10 +80,11 @@ class SamplerActor(Process):
 class RewardActor(Process):
     """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
 
-    def start(self, config: Config, shared: Any, folder: str, threads: int) -> None:
-        """shared: what the driver worked out; folder: where the modules of the user lie, as the driver sees them."""
+    def start(self, config: Config, rewards: Rewards, shared: Any, folder: str, threads: int) -> None:
+        """rewards: the family's; shared: what the driver worked out; folder: where the modules of the user lie, as the driver
+        sees them."""
         use_folder(folder)
-        self.rewards = rewards_of(config.family)
+        self.rewards = rewards
         self.scorer, self.judge = self.rewards.load(config, own_device(threads), shared)
 
     def score(self, *groups: Group) -> list[Scores]:

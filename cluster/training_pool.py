@@ -22,6 +22,7 @@ from cluster.samplers import Job, Samplers
 from cluster.scorers import Scorers, Scoring
 from learner.config.settings import Config
 from learner.learner import State, SyncError, Update
+from rewards.family import Rewards
 from rollout.adapter import Adapter
 from rollout.io.files import replace_file
 from rollout.policy import Group, Request
@@ -78,14 +79,14 @@ class Pending:
 class TrainingPool(Pool):
     """N samplers, a learner and reward actors."""
 
-    def __init__(self, config: Config, build: Build, shared: Any = None, tell: Callable[[str], None] = lambda line: None):
-        """shared: what the driver worked out for all reward actors."""
+    def __init__(self, config: Config, build: Build, rewards: Rewards, shared: Any = None, tell: Callable[[str], None] = lambda line: None):
+        """rewards: the family's; shared: what the driver worked out for all reward actors."""
         cluster = config.cluster
         super().__init__(cluster, 1 + cluster.reward_actors, tell)
         self.config, self._learner_build = config, build
         self._conditionings: dict[str, ray.ObjectRef] = {}  # by digest: each crosses the cluster once a node
         self.learner = RemoteLearner(self._new_learner, cluster.learner_deadline, lambda *waiting: self.samplers.turn(*waiting), tell)
-        self._shared = ray.put(shared), os.getcwd()
+        self._shared = rewards, ray.put(shared), os.getcwd()
         scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         self.start_samplers(build)
         actors = [started(*scorer) for scorer in scorers]

@@ -117,7 +117,7 @@ def run(config: Config) -> str:
             progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = TrainingPool(config, build, plan.shared, progress.note)
+                pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note)
                 open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)
                 report = Report(plan, folder, progress, tracker)

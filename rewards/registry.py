@@ -38,7 +38,7 @@ KINDS = {
     "feature_consistency": Kind("rewards.motion.real_band:FeatureConsistency"),
     "diversity": Kind("rewards.motion.diversity:Diversity"),
 }
-SERVED = Kind("rewards.served:Served")
+SERVED = Kind("rewards.motion.served:Served")
 EVALUATORS = ("tmr", "t2m")
 OWN_KEYS = ["path", "weight", "normalise"]
 

@@ -37,7 +37,7 @@ def planned(config: Path, *flags) -> Plan:
 
 
 def pool_of(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> TrainingPool:
-    return TrainingPool(plan.config, plan.family.build(plan.config), plan.shared, tell)
+    return TrainingPool(plan.config, plan.family.build(plan.config), plan.rewards, plan.shared, tell)
 
 
 def end(pool: TrainingPool) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from learner.run.folder import require_format
+from rewards.trust import RUN
 from rollout.io.errors import InputError
 
+FORMAT = 1  # of run folders: raised whenever an older one cannot be gone on with exactly
 # Threads are not among them: they set the order of sums, and so the last bits.
 MAY_CHANGE = (
     "iterations", "checkpoint.every", "checkpoint.keep", "checkpoint.path", "rollout.keep",
@@ -25,6 +26,19 @@ def run_to_resume(path: str) -> Path:
         raise InputError(f"resume: {run} is no run folder (it has no config.yaml)")
     require_format(run)
     return run
+
+
+def require_format(path: Path) -> None:
+    """Raises InputError unless this version can go on with the run in folder `path`, exactly."""
+    try:
+        found = json.loads((path / RUN).read_text(encoding="utf-8"))["format"]
+    except FileNotFoundError:
+        found = "none"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(f"resume: {path / RUN}: expected the format of the run folder, and who began it") from None
+    if found != FORMAT:
+        other = "a later" if isinstance(found, int) and found > FORMAT else "an earlier"
+        raise InputError(f"resume: {path} has run folder format {found}, expected {FORMAT}: only {other} version of this project can go on with it")
 
 
 def refuse_changes(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from learner.learner import Learner
 from learner.run.plan import Plan
 from learner.tally import ScoredGroup
 from rewards.compose import Composer
-from rewards.family import rewards_of
 from rollout.io.machine import peak_memory
 from rollout.policy import Policy
 
@@ -20,8 +19,7 @@ def predict(plan: Plan, policy: Policy) -> str:
     """A text of a few lines: what was resolved, seconds and memory of the run as measured on one group."""
     config = plan.config
     torch.set_num_threads(config.cluster.sampler_cpus)
-    rewards = rewards_of(config.family)
-    scorer, _ = rewards.load(config, "cpu", plan.shared)
+    scorer, _ = plan.rewards.load(config, "cpu", plan.shared)
     learner = Learner(policy, config.objective, config.optimizer)
     policy.load_adapter(learner.adapter)
     request = plan.rollout_requests(0)[0]
@@ -29,7 +27,7 @@ def predict(plan: Plan, policy: Policy) -> str:
     started = time.perf_counter()
     group = policy.sample(request)
     sampling = time.perf_counter() - started
-    (rewards,) = Composer(config.reward.parsed()).total([scorer(rewards.subjects(group))])
+    (rewards,) = Composer(config.reward.parsed()).total([scorer(plan.rewards.subjects(group))])
     torch.set_num_threads(config.cluster.learner_cpus)
     started = time.perf_counter()
     learner.update([ScoredGroup(group, rewards)])

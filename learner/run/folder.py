@@ -16,12 +16,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
+from learner.config.resume import FORMAT
 from rewards.trust import RUN, origin
 from rollout.io.errors import InputError
 from rollout.io.files import ASIDE, replace_file, strict, write_json
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of run folders: raised whenever an older one cannot be gone on with exactly
 LOCK = ".lock"
 NOT_FINITE = ("nan", "inf", "-inf")
 
@@ -172,19 +172,6 @@ class RunFolder(Folder):
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_json(self.summary, summary)
-
-
-def require_format(path: Path) -> None:
-    """Raises InputError unless this version can go on with the run in folder `path`, exactly."""
-    try:
-        found = json.loads((path / RUN).read_text(encoding="utf-8"))["format"]
-    except FileNotFoundError:
-        found = "none"
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        raise InputError(f"resume: {path / RUN}: expected the format of the run folder, and who began it") from None
-    if found != FORMAT:
-        other = "a later" if isinstance(found, int) and found > FORMAT else "an earlier"
-        raise InputError(f"resume: {path} has run folder format {found}, expected {FORMAT}: only {other} version of this project can go on with it")
 
 
 def _locked(path: Path) -> TextIO | None:

@@ -2,13 +2,15 @@
 
 import functools
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from learner.config.settings import Config
-from rewards.family import Examination, rewards_of
+from rewards.family import Examination, Rewards, rewards_of
+from rewards.own_class import use_folder
 from rollout.family import Family, family
 from rollout.io.errors import InputError
 from rollout.policy import Conditioning, Preparer, Prompt, Request, arrays_digest
@@ -28,6 +30,7 @@ class Plan:
 
     config: Config
     family: Family
+    rewards: Rewards
     training: dict[int, Conditioning]
     prompts: int
     examined: list[int]
@@ -50,12 +53,14 @@ class Plan:
         places = sorted(dealt.union(examined))
         training = dict(zip(places, preparer.prepare([prompts[place] for place in places])))
         heldout = _never_trained_on(config, preparer, own, prompts, training)
-        shared = rewards_of(config.family).check(config, [c.prompt for c in [*training.values(), *heldout]])
-        return cls(config, own, training, len(prompts), examined, heldout, shared)
+        rewards = rewards_of(config.family)
+        use_folder(os.getcwd())
+        shared = rewards.check(config, [c.prompt for c in [*training.values(), *heldout]])
+        return cls(config, own, rewards, training, len(prompts), examined, heldout, shared)
 
     def quality(self, results: list[Examination]) -> dict[str, float | None]:
         """What the family says of all outputs of an evaluation together."""
-        return rewards_of(self.config.family).quality(self.config, results)
+        return self.rewards.quality(self.config, results)
 
     def rollout_requests(self, iteration: int) -> list[Request]:
         """The groups of one iteration: the next prompts of a shuffled deck, reshuffled whenever it runs out."""

@@ -1,7 +1,6 @@
 """How the motion family is scored: TMR, T2M, physics and whatever else reads motion; one evaluator trains, the other judges."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from rewards.motion.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
 from rewards.motion.motions import Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
 from rewards.motion.texts import Embedded
-from rewards.own_class import use_folder
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
@@ -45,7 +43,6 @@ class MotionRewards:
         Raises InputError when a component of the reward or the judge cannot be loaded, cannot read a prompt, finds its motion
         too short, or does not score a body that stands still."""
         (judge_name, independent), texts = config.reward.chosen_judge(), {}
-        use_folder(os.getcwd())
         scorer, judge = self.load(config, "cpu", texts)
         if not independent:
             log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)

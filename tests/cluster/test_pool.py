@@ -21,6 +21,7 @@ from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.learner import State, SyncError
 from learner.run.plan import Plan
+from rewards.motion.family import MOTION as REWARDS
 from rewards.motion.motions import as_motions
 from rewards.motion.tmr import TMRReward
 from rollout.adapter import Adapter
@@ -70,7 +71,7 @@ def tuned(policy):
 
 @pytest.fixture(scope="module")
 def pool(config):
-    return TrainingPool(config, build(config), {})
+    return TrainingPool(config, build(config), REWARDS, {})
 
 
 @pytest.fixture
@@ -270,7 +271,7 @@ def test_what_the_driver_reads_of_a_group_is_small_and_the_actions_stay_where_th
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):
     """One version ahead: the groups of the second rollout come from the adapter before the update."""
     ahead = config.replace(cluster=config.cluster.replace(samplers=1, sampler_cpus=1, max_staleness=1))
-    pool = TrainingPool(ahead, build(ahead), {}, print)
+    pool = TrainingPool(ahead, build(ahead), REWARDS, {}, print)
     base = pool.adapter()
     pool.publish(base)
     first = pool.launch(requests[1:3]).result()
@@ -353,7 +354,7 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
     (folder / "word_embeddings.pt").write_bytes(b"")
     broken = config.replace(reward=config.reward.replace(tmr_path=str(folder)))
     with pytest.raises(InputError, match="word_embeddings.pt: not a readable weights file") as caught:
-        get(RewardActor.remote().start.remote(broken, {}, ".", 1))
+        get(RewardActor.remote().start.remote(broken, REWARDS, {}, ".", 1))
     assert "\n" not in str(caught.value)
 
 
@@ -368,5 +369,5 @@ def test_what_an_actor_cannot_load_is_one_line(config, tmp_path):
 def test_more_than_the_cluster_has_is_one_line(config, resources, message):
     asked = config.replace(cluster=config.cluster.replace(**resources))
     with pytest.raises(InputError) as caught:
-        TrainingPool(asked, build(asked), {})
+        TrainingPool(asked, build(asked), REWARDS, {})
     assert str(caught.value) == message

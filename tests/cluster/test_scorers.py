@@ -10,6 +10,7 @@ from cluster.actors import RewardActor
 from cluster.calls import get
 from cluster.scorers import Scorers
 from learner.config.parse import parse_config
+from rewards.motion.family import MOTION
 from rollout.io.errors import InputError, RunFailed
 from tests.tiny import TRAINING, make_policy, sample_group, write_mdm, write_run_config
 
@@ -59,7 +60,7 @@ def another(folder, tmp_path_factory):
 
     def another():
         actor = RewardActor.options(num_cpus=0, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}).remote()
-        get(actor.start.remote(config, {}, str(folder), 1))
+        get(actor.start.remote(config, MOTION, {}, str(folder), 1))
         return actor
 
     return another

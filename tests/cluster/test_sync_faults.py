@@ -33,7 +33,7 @@ def lines():
 
 @pytest.fixture(scope="module")
 def pool(plan, lines):
-    return TrainingPool(plan.config, plan.family.build(plan.config), plan.shared, lines.append)
+    return TrainingPool(plan.config, plan.family.build(plan.config), plan.rewards, plan.shared, lines.append)
 
 
 @pytest.fixture

@@ -136,6 +136,17 @@ def test_a_group_whose_samples_are_all_broken_teaches_nothing(run):
     assert all(np.isfinite(value) for value in found.metrics.values())
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.03])
+def test_the_gap_of_groups_one_version_behind_is_measured(mdm_folder, shift):
+    run = Run(mdm_folder, max_staleness=1)
+    old = run.rollout()
+    run.learner.update(run.rollout())
+    run.learner.tolerance = 0.1
+    shifted = [dataclasses.replace(e, group=dataclasses.replace(e.group, log_probs=e.group.log_probs + np.float32(shift))) for e in old]
+    update = run.learner.update(shifted)
+    assert update.metrics["staleness"] == 1 and update.metrics["log_prob_gap"] == pytest.approx(shift, rel=1e-3)
+
+
 def test_where_a_device_is_inexact_the_ratio_is_one_all_the_same(run):
     """The learner's own first recompute stands for the sampled log-probs, and what differs is the gap."""
     first, second = run.rollout()

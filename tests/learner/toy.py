@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rollout.adapter import Adapter
-from rollout.policy import Conditioning, Group, Prompt, Request, Score, Trajectories
+from rollout.policy import Conditioning, Group, Prompt, Request, Score, Trajectories, arrays_digest
 
 SIGMA = 0.5
 TARGETS = {
@@ -21,8 +22,8 @@ TARGETS = {
 class LinearPolicy:
     """x ~ N(W c, SIGMA^2) with W [F,C] trainable and c one-hot of the prompt; one step, c1 = 1."""
 
-    def __init__(self):
-        self.device, self.tolerance = torch.device("cpu"), 0.0
+    def __init__(self, device: str = "cpu"):
+        self.device, self.tolerance = torch.device(device), 0.0
         self.weight = nn.Parameter(torch.zeros(8, len(TARGETS)))
         self.base = self.weight.detach().clone()
         self.loaded = (-1, "nothing loaded")
@@ -66,6 +67,12 @@ class LinearPolicy:
         self.weight.copy_(torch.tensor(adapter.tensors()["weight"]))
         self.loaded = (adapter.version, Adapter.pack(adapter.version, self.adapter_state()).sha256)
         return self.loaded[1]
+
+    def save_adapter(self, folder: Path) -> None:
+        np.save(folder / "weight.npy", self.weight.detach().numpy())
+
+    def base_digest(self) -> str:
+        return arrays_digest({"base": self.base.numpy()})
 
     def expected_reward(self) -> float:
         """Mean over the prompts of E[-mean((x - target)^2)]."""

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from rewards import served
 from rewards.components import Component
+from rewards.motion import served
 from rewards.motion.motions import Motions
 from rewards.registry import build
 from rollout.io.errors import InputError
