@@ -12,6 +12,7 @@ from learner.run.plan import Plan
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import MotionRewards
 from rollout.io.errors import InputError
+from rollout.motion.checkpoint import Opened
 from rollout.motion.family import policy_settings
 from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
 from rollout.motion.prompts import Prompt
@@ -146,6 +147,14 @@ def test_models_that_can_be_sampled_only_are_refused(folder, tmp_path, tiny):
     kit = tiny.write_mdm(tmp_path / "kit", dataset="kit")
     with pytest.raises(InputError, match="251 motion features can be sampled, not trained"):
         plan(folder, "--model.path", str(kit))
+
+
+def test_preparing_prompts_builds_no_network(folder, monkeypatch):
+    def built(self):
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr(Opened, "denoiser", built)
+    assert len(plan(folder).training) == 4
 
 
 def test_a_prompt_of_unknown_words_is_refused_before_anything_starts(folder, tmp_path):
