@@ -101,7 +101,7 @@ class Learner:
                 self._accumulate(group, i, advantages[i], len(teaching), tally, own[i], on_policy=step == 0 and not staleness[i])
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.grad_clip)
             if not torch.isfinite(norm):
-                raise SyncError(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
+                raise RunFailed(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
             self.optimizer.step()
             max_gap = max(max_gap, tally.gap)
             metrics |= tally.metrics() | {"grad_norm": norm.item()}
@@ -223,7 +223,7 @@ class Learner:
         try:
             self.recent.append(Adapter.pack(self.adapter.version + 1, self.policy.adapter_state()))
         except InputError as error:
-            raise SyncError(f"the update destroyed the weights: {error}") from None
+            raise RunFailed(f"the update destroyed the weights: {error}") from None
         self.recent = self.recent[-(self.max_staleness + 1) :]
         self._update_average()
 

@@ -8,7 +8,7 @@ import pytest
 
 from learner.config.settings import Objective, Optimizer
 from learner.learner import Learner, State, SyncError
-from rollout.io.errors import InputError
+from rollout.io.errors import InputError, RunFailed
 from tests.learner.bench import Run
 
 EVERYTHING = Optimizer(learning_rate=1e-3, weight_decay=0.01, ema_decay=0.5)
@@ -111,5 +111,5 @@ def test_older_weights_survive_a_restart(ahead, mdm_folder):
 
 def test_weights_that_the_update_destroyed_are_no_adapter(run):
     run.learner = Learner(run.policy, Objective(), Optimizer(learning_rate=1e37, weight_decay=1e3))
-    with pytest.raises(SyncError, match="the update destroyed the weights: .* contains NaN or infinity"):
+    with pytest.raises(RunFailed, match="the update destroyed the weights: .* contains NaN or infinity"):
         run.learner.update(run.rollout())
