@@ -7,7 +7,7 @@ import numpy as np
 from rewards.components import Component
 from rewards.normalise import AdaptivePercentile, normalise
 from rewards.scoring import Scores
-from rollout.io.errors import InputError
+from rollout.io.errors import RunFailed
 
 
 class Composer:
@@ -21,11 +21,11 @@ class Composer:
         """float32 [G] of each group: the sum of weight x normalised value. NaN where any component failed.
 
         Groups come in request order: the histories grow in it. A failed sample counts in no component's normalisation.
-        Raises InputError when every sample of them failed.
+        Raises RunFailed when every sample of them failed.
         """
         totals = [self._total(each.values) for each in scores]
         if totals and not any(np.isfinite(total).any() for total in totals):
-            raise InputError(f"reward: every motion failed, the first one: {scores[0].failures[0]}")
+            raise RunFailed(f"reward: every motion failed, the first one: {scores[0].failures[0]}")
         return totals
 
     def state(self) -> dict:

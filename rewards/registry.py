@@ -69,8 +69,8 @@ def choose_judge(components: dict[str, Component], given: str | None) -> tuple[s
     return judge, judge not in read
 
 
-def build(name: str, component: Component, evaluator: Callable[[str], Reward]) -> Reward:
-    """The component, ready to score. `evaluator(name)` gives a loaded evaluator.
+def build(name: str, component: Component, evaluator: Callable[[str], Reward], deadline_s: float = 300.0) -> Reward:
+    """The component, ready to score. `evaluator(name)` gives a loaded evaluator; deadline_s: that a served one has for a call.
 
     Raises InputError, one line that names the component, when it cannot be found, imported or built with its options.
     """
@@ -80,7 +80,7 @@ def build(name: str, component: Component, evaluator: Callable[[str], Reward]) -
         _require_known(where, component.options, [])
         return given[0]
     maker = find_class(f"{where}.path", kind.where) if module_of(component.path) else _shipped(kind.where)
-    given += [component.path] if kind is SERVED else []
+    given += [component.path, deadline_s] if kind is SERVED else []
     parameters = inspect.signature(maker).parameters.values()
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(given) :]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -1,7 +1,5 @@
 """All components of a run's reward on a batch of samples: raw values, and which of them failed and why."""
 
-import queue
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from rewards.components import Component
+from rewards.deadline import TooLate, within
 from rewards.own_class import told
 from rewards.registry import KINDS
 from rewards.reward import Reward, Subjects
-from rollout.io.errors import InputError
+from rollout.io.errors import InputError, RunFailed
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,13 @@ class Scorer:
         """InputError for a component that raises, does not give one number a sample, or takes longer than the deadline."""
         for name, component in self.components.items():
             try:
-                found = _within(deadline_s, component, self._handed(name, subjects))
-            except InputError as error:
-                raise InputError(f"reward.components.{name}: {error}") from None
+                handed = self._handed(name, subjects)
+                found = within(deadline_s, lambda: component(handed))
+            except (InputError, RunFailed) as error:
+                raise type(error)(f"reward.components.{name}: {error}") from None
+            except TooLate:
+                late = f"no scores of {len(subjects)} samples within cluster.reward_deadline, {deadline_s:g} s"
+                raise InputError(f"reward.components.{name}: {late}") from None
             except Exception as error:
                 raise InputError(f"reward.components.{name}: raised {told(error)}") from None
             _checked(name, found, len(subjects))
@@ -64,30 +67,11 @@ class Scorer:
         return subjects if self.settings[name].path in KINDS else subjects.rows(range(len(subjects)))
 
 
-def _within(deadline_s: float, component: Reward, subjects: Subjects):
-    answers: queue.SimpleQueue = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put((component(subjects), None))
-        except Exception as error:
-            answers.put((None, error))
-
-    threading.Thread(target=ask, daemon=True).start()  # one that sleeps for ever does not keep the command from ending
-    try:
-        found, error = answers.get(timeout=deadline_s)
-    except queue.Empty:
-        raise InputError(f"no scores of {len(subjects)} samples within cluster.reward_deadline, {deadline_s:g} s") from None
-    if error:
-        raise error
-    return found
-
-
 def _ask(name: str, component: Reward, subjects: Subjects) -> tuple[np.ndarray, dict[int, str]]:
     try:
         found = component(subjects)
-    except InputError as error:
-        raise InputError(f"reward.components.{name}: {error}") from None
+    except (InputError, RunFailed) as error:  # it took the samples of the check before the run
+        raise RunFailed(f"reward.components.{name}: {error}") from None
     except Exception as error:
         if len(subjects) == 1:
             return np.full(1, np.nan, np.float32), {0: f"{name}: {told(error)}"}

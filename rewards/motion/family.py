@@ -35,7 +35,7 @@ class MotionRewards:
 
     def load(self, config: Any, device: str, shared: Embedded) -> tuple[Scorer, Evaluator]:
         reward = config.reward
-        return load_reward_and_judge(reward.parsed(), reward.chosen_judge()[0], reward, device, shared)
+        return load_reward_and_judge(reward.parsed(), reward.chosen_judge()[0], reward, device, shared, config.cluster.reward_deadline)
 
     def check(self, config: Any, prompts: list[Prompt]) -> Embedded:
         """The text embeddings of all prompts, so that no actor encodes one again.

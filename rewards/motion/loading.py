@@ -6,14 +6,17 @@ from rewards.components import Component
 from rewards.motion.evaluators import Evaluator, load_evaluator
 from rewards.motion.settings import Evaluators
 from rewards.motion.texts import Embedded
-from rewards.registry import build, evaluators_of
+from rewards.registry import SERVED, build, evaluators_of, kind_of
 from rewards.scoring import Scorer
 
 
 def load_reward_and_judge(
-    components: dict[str, Component], judge: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None
-) -> tuple[Scorer, Evaluator]:
-    """Both of a run; an evaluator that several read is loaded once. Raises InputError for what cannot be loaded."""
+    components: dict[str, Component], judge: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None,
+    deadline_s: float = 300.0,
+) -> tuple[Scorer, Evaluator]:  # fmt: skip
+    """Both of a run; an evaluator that several read is loaded once. deadline_s: what served components have for a call, one
+    after the other. Raises InputError for what cannot be loaded."""
     evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))
-    built = {name: build(name, component, evaluator) for name, component in components.items()}
+    served = sum(kind_of(name, component.path) is SERVED for name, component in components.items())
+    built = {name: build(name, component, evaluator, deadline_s / max(1, served)) for name, component in components.items()}
     return Scorer(components, built, {name: evaluator(name) for name in evaluators_of(components)}), evaluator(judge)

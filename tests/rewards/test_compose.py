@@ -7,7 +7,7 @@ from rewards.components import Component
 from rewards.compose import Composer, raw_total
 from rewards.normalise import AdaptivePercentile
 from rewards.scoring import Scores
-from rollout.io.errors import InputError
+from rollout.io.errors import RunFailed
 
 DRAW = np.random.default_rng(0)
 NAN = np.nan
@@ -45,7 +45,7 @@ def test_a_group_that_failed_whole_is_nan_and_a_whole_iteration_is_an_error():
     composer = Composer({"a": Component("x")})
     first, second = composer.total([scores(a=[NAN, NAN]), scores(a=[1, 2])])
     assert np.isnan(first).all() and second.tolist() == [1, 2]
-    with pytest.raises(InputError, match="^reward: every motion failed, the first one: reason$"):
+    with pytest.raises(RunFailed, match="^reward: every motion failed, the first one: reason$"):
         composer.total([scores(a=[NAN, NAN]), scores(a=[NAN])])
 
 
