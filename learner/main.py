@@ -4,26 +4,27 @@ Samplers make groups, a reward actor scores them, the learner turns scores into 
 samplers.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import sys
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
-from cluster.connect import connected
-from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.config.settings import Config
-from learner.run.dry_run import predict
 from learner.run.folder import RunFolder
-from learner.run.keeper import Keeper
-from learner.run.plan import Plan
-from learner.run.progress import Progress
-from learner.run.report import Report
-from learner.run.tracking import Tracker
 from learner.watch.health import Action
 from rollout.io.command import exit_code, stop_on_signals
 from rollout.io.errors import RunFailed
+
+if TYPE_CHECKING:
+    from cluster.training_pool import TrainingPool
+    from learner.run.keeper import Keeper
+    from learner.run.plan import Plan
+    from learner.run.report import Report
 
 
 def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str:
@@ -102,11 +103,22 @@ def run(config: Config) -> str:
 
     The run folder is claimed first. A run that ends before it began training leaves nothing of it behind.
     """
+    from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
+
     plan = Plan.make(config)
     build = plan.family.build(config)
     if config.dry_run:
+        from learner.run.dry_run import predict
+
         print(predict(plan, build("cpu")))
         return "finished"
+    from cluster.connect import connected
+    from cluster.training_pool import TrainingPool
+    from learner.run.keeper import Keeper
+    from learner.run.progress import Progress
+    from learner.run.report import Report
+    from learner.run.tracking import Tracker
+
     report = None
     folder = RunFolder.reopen(config.resume) if config.resume else RunFolder.create(config.run_dir, config.seed)
     try:

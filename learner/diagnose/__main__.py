@@ -10,7 +10,6 @@ from learner.config.settings import Config
 from learner.diagnose.ending import Ending, ending
 from learner.diagnose.ratio import Cause, explain
 from learner.diagnose.read import Record, read_record
-from learner.run.pictures import health_curves_png
 from learner.watch.health import Action, Finding, Monitor
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
@@ -140,6 +139,8 @@ def run(given: argparse.Namespace) -> str:
     record = read_record(given.run)
     lines, findings = diagnose(record)
     if given.out:
+        from learner.run.pictures import health_curves_png  # with matplotlib
+
         try:
             health_curves_png(given.out, record.rows, findings)
         except (OSError, ValueError) as error:

@@ -5,17 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
-from learner.pretrain.card import write_card
-from learner.pretrain.evaluators import of_split, train_t2m, train_tmr
-from learner.pretrain.mdm import MDMTraining, train_mdm
-from learner.pretrain.physics import write_real_physics
-from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.motion.dataset import clip_features, read_clips
-from rollout.motion.prompts import read_prompts
 
 PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
@@ -28,8 +19,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help="what to make, in this order (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=40, help="longest motion of the shipped prompts (default: %(default)s)")
-    parser.add_argument("--mdm_steps", type=int, default=MDMTraining.steps, help="length of the learning-rate schedule (default: %(default)s)")
-    parser.add_argument("--mdm_stop", type=int, default=MDMTraining.stop, help="step to stop at (default: %(default)s)")
+    parser.add_argument("--mdm_steps", type=int, default=8000, help="length of the learning-rate schedule (default: %(default)s)")
+    parser.add_argument("--mdm_stop", type=int, default=5000, help="step to stop at (default: %(default)s)")
     parser.add_argument("--tmr_steps", type=int, default=1600)
     parser.add_argument("--t2m_steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
@@ -37,12 +28,26 @@ def main(argv: list[str]) -> int:
 
 
 def run(args: argparse.Namespace, command: str) -> str:
+    parts = args.parts.split(",")
+    if odd := [part for part in parts if part not in PARTS]:
+        raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(PARTS)}")
+    # torch and all that needs it take seconds to import: only once the flags are good.
+    import torch
+
+    from learner.pretrain.card import write_card
+    from learner.pretrain.evaluators import of_split, train_t2m, train_tmr
+    from learner.pretrain.mdm import MDMTraining, train_mdm
+    from learner.pretrain.physics import write_real_physics
+    from learner.pretrain.prompts import split_prompts, write_prompts, write_real_motion
+    from rollout.motion.dataset import clip_features, read_clips
+    from rollout.motion.prompts import read_prompts
+
     torch.set_num_threads(args.threads)
     clips = read_clips(args.data)
     features = clip_features(clips)
     flat = [(c, f) for c, f in zip(clips, features) if c.action != UNEVEN]
     flat = [c for c, _ in flat], [f for _, f in flat]
-    for part in args.parts.split(","):
+    for part in parts:
         if part == "mdm":
             folder = args.out / "rollout" / "assets" / "mdm"
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,10 +63,8 @@ def run(args: argparse.Namespace, command: str) -> str:
             write_real_motion(args.out, *flat, heldout)
         elif part == "physics":
             write_real_physics(args.out, *flat, args.frames, args.data.name)
-        elif part == "card":
-            write_card(args.out, *flat)
         else:
-            raise InputError(f"--parts: found {part!r}, expected some of {', '.join(PARTS)}")
+            write_card(args.out, *flat)
     return "finished"
 
 

@@ -24,10 +24,10 @@ STD_GROUPS = ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263)
 
 @dataclass(frozen=True)
 class MDMTraining:
-    """Hyper-parameters; the defaults made the shipped model."""
+    """Hyper-parameters; with the defaults of `learner.pretrain` they made the shipped model."""
 
-    steps: int = 8000  # length of the cosine learning-rate schedule
-    stop: int = 5000  # where it is cut: the average is good by then, and rewards have room to rise
+    steps: int  # length of the cosine learning-rate schedule
+    stop: int  # where it is cut: the average is good by then, and rewards have room to rise
     batch_size: int = 64
     min_frames: int = 40
     max_frames: int = 60

@@ -11,15 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from rewards.component_flags import PREFIX, Shorthands, from_shorthands, merged, of_file, take_component_flags
-from rewards.components import DEFAULT, Component, parse_components
+from rewards.components import DEFAULT, Component
 from rewards.compose import raw_total
 from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
-from rewards.motion.loading import load_reward_and_judge
-from rewards.motion.motion_files import read_motions, read_real
-from rewards.motion.settings import Evaluators
+from rewards.motion.settings import Evaluators, Reward
 from rewards.own_class import use_folder
-from rewards.registry import choose_judge
 from rewards.scoring import Scorer
 from rewards.trust import HELP, modules_of, require_trust
 from rollout.io.command import Parser, exit_code
@@ -59,9 +56,14 @@ def main(argv: list[str]) -> int:
             raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
         found = found or from_shorthands(shorthands) or DEFAULT
         values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
-        parsed = parse_components(found)
+        reward = Reward(components=found, **values)
+        parsed, (judge, _) = reward.parsed(), reward.chosen_judge()
+        # torch takes seconds to import: only once the flags are good.
+        from rewards.motion.loading import load_reward_and_judge
+        from rewards.motion.motion_files import read_motions
+
         use_folder(os.getcwd())
-        scorer, _ = load_reward_and_judge(parsed, choose_judge(parsed, None)[0], Evaluators(**values))
+        scorer, _ = load_reward_and_judge(parsed, judge, reward)
         motions = read_motions(given["motions"])
         result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
         draw(given["picture"], result)
@@ -101,6 +103,8 @@ def _real(scorer: Scorer, components: dict[str, Component], data: Path | None) -
     """Mean scores of real motion by name; without those that it has none of, and {} without `data`."""
     if data is None:
         return {}
+    from rewards.motion.motion_files import read_real
+
     values = scorer(read_real(data)).values
     columns = values | {TOTAL: raw_total(components, values)}
     return {name: float(np.nanmean(column)) for name, column in columns.items() if np.isfinite(column).any()}

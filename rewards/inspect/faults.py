@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from rewards.inspect.probes import (
     Score,
@@ -193,4 +192,6 @@ def _paired(difference: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     means = np.array([part.mean() for part in means if len(part)], np.float64)
     if len(means) < 2:
         return np.nan, np.nan
+    from scipy import stats
+
     return float(means.mean()), float(stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rewards.inspect.inspection import Inspection, shares
 from rollout.io.errors import InputError
@@ -37,6 +35,9 @@ def table(result: Inspection) -> list[str]:
 
 def draw(path: Path, result: Inspection) -> None:
     """Writes a PNG: by component its distribution and the range of each group; correlations of components and normalisations."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     names = list(result.values)
     figure = Figure(figsize=(max(9, 3.6 * len(names)), 9), layout="constrained")
     FigureCanvasAgg(figure)

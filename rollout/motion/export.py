@@ -6,9 +6,7 @@ from pathlib import Path
 
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.motion.adapter_folder import load_policy
-from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
-from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
+from rollout.motion.settings import SHIPPED_MODEL
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +31,11 @@ def export(args: argparse.Namespace) -> Path:
     """
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
+    # torch takes seconds to import: only once the flags are good.
+    from rollout.motion.adapter_folder import load_policy
+    from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
+    from rollout.motion.policy import MotionPolicySettings
+
     # Nothing is sampled: the settings are those that every checkpoint allows.
     policy = load_policy(MotionPolicySettings(path=args.model, stats=args.stats, frames=2, respacing="", guidance=1.0), args.adapter)
     base = args.model if args.model.suffix == ".pt" else newest_model(args.model)

@@ -19,11 +19,10 @@ from rollout.io.errors import InputError
 from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import open_checkpoint
 from rollout.motion.mdm import MDMShape
+from rollout.motion.settings import SHIPPED_MODEL
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
 from rollout.trainable import Trainable
-
-SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,7 @@ import numpy as np
 
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.io.weights import read_array
-from rollout.motion.adapter_folder import load_policy
-from rollout.motion.bvh import write_bvh
-from rollout.motion.completion import check_prefix, complete
-from rollout.motion.features import features_to_joints
-from rollout.motion.pictures import motions_gif
-from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-from rollout.motion.prepare import MotionPreparer
-from rollout.motion.prompts import read_prompts
-from rollout.policy import Request
+from rollout.motion.settings import SHIPPED_MODEL
 
 PICTURED = 12  # motions in the GIF; all of them are saved
 
@@ -60,6 +51,18 @@ def sample(args: argparse.Namespace) -> None:
             raise InputError(f"--{name}: found {getattr(args, name)}, expected at least {least}")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
+    # torch and all that needs it take seconds to import: only once the flags are good.
+    from rollout.io.weights import read_array
+    from rollout.motion.adapter_folder import load_policy
+    from rollout.motion.bvh import write_bvh
+    from rollout.motion.completion import check_prefix, complete
+    from rollout.motion.features import features_to_joints
+    from rollout.motion.pictures import motions_gif
+    from rollout.motion.policy import MotionPolicySettings
+    from rollout.motion.prepare import MotionPreparer
+    from rollout.motion.prompts import read_prompts
+    from rollout.policy import Request
+
     settings = MotionPolicySettings(
         path=args.model, stats=args.stats, text_encoder=args.text_encoder, frames=args.frames, respacing=args.steps,
         ddim_eta=args.ddim_eta, guidance=args.guidance,

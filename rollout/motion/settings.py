@@ -1,10 +1,12 @@
 """The settings of a motion-diffusion model: what it is, its adapter, and what is sampled of it."""
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from rollout.io.settings import FilePath, HubName, Section, option, refuse
 
+SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from rewards.inspect import __main__ as inspect
+from rewards.motion.motion_files import read_motions
 from rollout.motion.record import COLUMNS
 from rollout.record import write_rollout
 from tests.tiny import FRAMES, TRAINING, make_policy, sample_group
@@ -86,7 +87,7 @@ def folder(mdm_folder, tmp_path_factory):
             np.save(out / f"{name}.features.npy", features)
             index.append({"motion": name, "prompt": prompt, "frames": FRAMES})
     (out / "prompts.json").write_text(json.dumps(index))
-    motions = inspect.read_motions(out)
+    motions = read_motions(out)
     heads = heights(motions)
     OWN_HEIGHT.update({prompt: heads[np.array(motions.prompts) == prompt].mean() for prompt in PROMPTS})
     OWN_HEIGHT["near"] = np.quantile(Sound().gap(motions), 0.2)
@@ -188,7 +189,7 @@ def test_a_shipped_reward_by_config_gets_suggested_scales(look, tmp_path, tmr_fo
 
 
 def test_the_rollout_of_a_run_is_read_group_by_group(look, folder, tmp_path):
-    motions = inspect.read_motions(folder)
+    motions = read_motions(folder)
     rows = [
         {
             "iteration": 0, "group": i % 2, "sample": i // 2, "prompt": PROMPTS[i % 2], "seed": "0", "length": FRAMES, "adapter_version": 0,
@@ -199,7 +200,7 @@ def test_the_rollout_of_a_run_is_read_group_by_group(look, folder, tmp_path):
     ]  # fmt: skip
     write_rollout(tmp_path / "000000.parquet", rows, COLUMNS)
     for place in (tmp_path / "000000.parquet", tmp_path):
-        found = inspect.read_motions(place)
+        found = read_motions(place)
         assert found.groups.tolist() == [0, 1] * 4 and found.prompts == PROMPTS[:2] * 4
         np.testing.assert_allclose(found.produced, motions.produced[:8], atol=1e-3)
     assert look(*of("Sound"), motions=tmp_path)[1][0] == "8 motions in 2 groups"

@@ -1,0 +1,43 @@
+"""What is only asked or mistyped is answered at once: no command imports the heavy libraries before its settings are good."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "torch ray peft mlflow transformers matplotlib pyarrow scipy sqlalchemy PIL rich".split()
+RUN = (
+    "import json, runpy, sys\n"
+    "try:\n    runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)\n"
+    f"finally:\n    print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+)
+# A value that is wrong of its own, for each command.
+COMMANDS = {
+    "learner.main": ["--optimizer.learning_rate", "-1"],
+    "learner.evaluate": ["--samples", "1"],
+    "learner.diagnose": ["run", "--out"],
+    "learner.pretrain": ["--data", "x", "--parts", "hands"],
+    "rollout.sample": ["--prompts", "x", "--out", "y", "--samples", "0"],
+    "rollout.export": ["--adapter", "a", "--out", "."],
+    "rewards.inspect": ["motions", "--reward.components.it.path", "beauty"],
+}
+
+
+def ran(command: str, *flags: str) -> tuple[int, str, list[str]]:
+    """Exit status and stderr of a command, and which of HEAVY it imported."""
+    done = subprocess.run([sys.executable, "-c", RUN, command, *flags], capture_output=True, text=True)
+    return done.returncode, done.stderr, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_nothing_heavy(command):
+    assert ran(command, "--help") == (0, "", [])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("what", ["an unknown flag", "a wrong value"])
+def test_a_mistake_imports_nothing_heavy(command, what):
+    status, stderr, imported = ran(command, *COMMANDS[command], *(["--colour", "red"] if what == "an unknown flag" else []))
+    assert (status, imported) == (2, [])
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1
