@@ -7,18 +7,11 @@ import torch
 from torch import Tensor
 
 from rollout.motion.dataset import Clip
-from rollout.motion.features import joints_to_features
+from rollout.motion.features import frozen, joints_to_features
 from rollout.motion.vocabulary import UNKNOWN, Vocabulary
 
 MIN_FRAMES, MAX_FRAMES = 40, 60  # the lengths the policy makes and the evaluator has to judge
 ALIKE = 0.6
-
-
-def frozen(features: np.ndarray, frame: int) -> np.ndarray:
-    """The pose of one frame held still: no root motion, no velocities, feet in contact."""
-    still = np.repeat(features[frame : frame + 1], len(features), axis=0)
-    still[:, 0:3], still[:, 193:259], still[:, 259:263] = 0, 0, 1
-    return still
 
 
 def jittered(joints: np.ndarray, metres: float, draw: np.random.Generator) -> np.ndarray:

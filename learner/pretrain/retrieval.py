@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from learner.pretrain.crops import MAX_FRAMES, frozen, jittered
+from learner.pretrain.crops import MAX_FRAMES, jittered
 from rewards.motion.metrics import distances, r_precision
 from rewards.motion.motions import Motions
 from rollout.motion.dataset import Clip
-from rollout.motion.features import joints_to_features, rederived
+from rollout.motion.features import frozen, joints_to_features, rederived
 
 POOL = 32
 

@@ -4,16 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewards.inspect.probes import (
-    Score,
-    frozen,
-    group_by_group,
-    in_another_order,
-    of_mixed_lengths,
-    one_by_one,
-    under_other_prompts,
-    with_other_padding,
-)  # fmt: skip
+from rewards.inspect.probes import Score, held_still, members, of_mixed_lengths, scored_in, under_other_prompts, with_other_padding
 from rewards.motion.motions import Motions
 
 FLAT = 1e-4  # std of a group below which the learner takes no step from it (objective.advantage_eps)
@@ -51,26 +42,28 @@ class Probed:
 def probe(score: Score, motions: Motions) -> list[Probed]:
     """All probes of each component that `score` gives, in its order."""
     mixed, others = of_mixed_lengths(motions), under_other_prompts(motions)
-    few = mixed.rows(np.arange(min(ALONE, len(mixed))))
+    places = np.arange(len(mixed))
+    shuffled, few = np.random.default_rng(0).permutation(places), mixed.rows(places[:ALONE])
     runs = [
-        score(motions), None if others is None else score(others), score(frozen(motions)), score(mixed),
-        in_another_order(score, mixed), one_by_one(score, few), group_by_group(score, mixed), score(with_other_padding(motions)),
+        score(motions), None if others is None else score(others), score(held_still(motions)), score(mixed),
+        scored_in([shuffled], score, mixed), scored_in(np.split(places[:ALONE], len(few)), score, few),
+        scored_in(members(mixed.groups), score, mixed), score(with_other_padding(motions)),
     ]  # fmt: skip
     return [Probed(*(None if run is None else run[:, c] for run in runs)) for c in range(runs[0].shape[1])]
 
 
 def find_faults(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
     """Findings on one component. whole: it is all that is trained on; what a term beside others may lack is then serious."""
-    return [
-        *_failures(probed), *_saturation(probed.plain, whole), *_spread(probed.plain, groups, whole),
-        *_prompts(probed, groups, whole), *_neighbours(probed), *_padding(probed), *_stillness(probed, groups, whole),
-    ]  # fmt: skip
+    found = (
+        _failures(probed), _saturation(probed.plain, whole), _spread(probed.plain, groups, whole), _prompts(probed, groups, whole),
+        _neighbours(probed), _padding(probed), _stillness(probed, groups, whole),
+    )  # fmt: skip
+    return [finding for finding in found if finding]
 
 
 def flat_groups(values: np.ndarray, groups: np.ndarray) -> float:
     """Share of the groups whose scores differ by less than the learner can use; those with less than two scores count."""
-    parts = [values[groups == group] for group in np.unique(groups)]
-    parts = [part[np.isfinite(part)] for part in parts]
+    parts = [values[rows][np.isfinite(values[rows])] for rows in members(groups)]
     return float(np.mean([len(part) < 2 or part.std() < FLAT for part in parts]))
 
 
@@ -87,109 +80,92 @@ def _constant(values: np.ndarray) -> bool:
     return len(finite) > 1 and np.ptp(finite) <= 1e-6 * np.abs(finite).max()
 
 
-def _failures(probed: Probed) -> list[Finding]:
-    failed = int((~np.isfinite(probed.plain)).sum())
-    if not failed:
-        return []
-    words = f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out"
-    return [Finding("nan", words)]
+def _failures(probed: Probed) -> Finding | None:
+    if failed := int((~np.isfinite(probed.plain)).sum()):
+        return Finding("nan", f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out")
 
 
-def _saturation(values: np.ndarray, whole: bool) -> list[Finding]:
+def _saturation(values: np.ndarray, whole: bool) -> Finding | None:
     finite = values[np.isfinite(values)]
     if len(finite) < 2 or _constant(values):
-        return []
+        return None
     end, share = crowded(values)
-    if share > CROWDED:
-        words = f"saturated: {share:.0%} of the motions have the same score {end:.4g}, an end of its range: it cannot tell them apart"
-        return [Finding("saturated", words, whole)]
     low, high = np.percentile(finite, [10, 90])
-    if high - low < SQUEEZED * np.ptp(finite):
-        whole_range = f"{finite.min():.4g} to {finite.max():.4g}"
-        words = f"saturated: 80 % of the motions score {low:.4g} to {high:.4g}, in a range of {whole_range}"
-        return [Finding("saturated", words, whole)]
-    return []
+    if share > CROWDED:
+        words = f"{share:.0%} of the motions have the same score {end:.4g}, an end of its range: it cannot tell them apart"
+    elif high - low < SQUEEZED * np.ptp(finite):
+        words = f"80 % of the motions score {low:.4g} to {high:.4g}, in a range of {finite.min():.4g} to {finite.max():.4g}"
+    else:
+        return None
+    return Finding("saturated", f"saturated: {words}", whole)
 
 
-def _spread(values: np.ndarray, groups: np.ndarray, whole: bool) -> list[Finding]:
+def _spread(values: np.ndarray, groups: np.ndarray, whole: bool) -> Finding | None:
     finite = values[np.isfinite(values)]
     if _constant(values):
-        return [Finding("constant", f"constant: every motion scores {finite[0]:.4g}; there is nothing to learn")]
+        return Finding("constant", f"constant: every motion scores {finite[0]:.4g}; there is nothing to learn")
     flat = flat_groups(values, groups)
     if len(finite) and flat > CROWDED:
         words = f"no spread inside groups: in {flat:.0%} of them all motions score the same (std below {FLAT:g}) and teach nothing"
-        return [Finding("flat", words, whole)]
-    return []
+        return Finding("flat", words, whole)
 
 
-def _prompts(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
+def _prompts(probed: Probed, groups: np.ndarray, whole: bool) -> Finding | None:
     if probed.other_prompts is None or _constant(probed.plain):
-        return []
-    if _same(probed.other_prompts, probed.plain):
+        return None
+    if not _moved(probed.other_prompts, probed.plain):
         words = "blind to the prompt: a motion scores the same under the prompt of another"
         beside = "" if whole else "; as a term beside one that reads it, this is as it should be"
-        return [Finding("prompt-blind", words + beside, whole)]
+        return Finding("prompt-blind", words + beside, whole)
     mean, half = _paired(probed.plain - probed.other_prompts, groups)
     more = f"a motion scores {mean:+.3g}±{half:.2g} more under its own than under another's"
     if mean + half < HARDLY * np.nanstd(probed.plain):
-        return [Finding("prompt-blind", f"does not prefer the right prompt: {more}", whole)]
+        return Finding("prompt-blind", f"does not prefer the right prompt: {more}", whole)
     if mean - half <= 0:
         words = f"with so few prompts it cannot be told whether it prefers the right one: {more}"
-        return [Finding("prompts unclear", words, serious=False)]
-    return []
+        return Finding("prompts unclear", words, serious=False)
 
 
-def _neighbours(probed: Probed) -> list[Finding]:
-    if not _same(probed.reordered, probed.mixed):
-        moved = _moved(probed.reordered, probed.mixed)
+def _neighbours(probed: Probed) -> Finding | None:
+    if moved := _moved(probed.reordered, probed.mixed):
         words = f"depends on the order of the batch: shuffled, {moved} of {len(probed.mixed)} motions of mixed lengths score differently"
-        return [Finding("order", words)]
+        return Finding("order", words)
     together = probed.mixed[: len(probed.alone)]
-    if _same(probed.alone, together, like=probed.mixed):
-        return []
-    if _same(probed.grouped, probed.mixed):
-        return [Finding("group", "reads the other motions of its group, as a diversity reward is meant to", serious=False)]
     moved = _moved(probed.alone, together, like=probed.mixed)
-    words = f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently"
-    return [Finding("neighbours", words)]
+    if moved and not _moved(probed.grouped, probed.mixed):
+        return Finding("group", "reads the other motions of its group, as a diversity reward is meant to", serious=False)
+    if moved:
+        words = f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently"
+        return Finding("neighbours", words)
 
 
-def _padding(probed: Probed) -> list[Finding]:
-    if _same(probed.padded, probed.plain):
-        return []
-    moved = _moved(probed.padded, probed.plain)
-    words = f"reads frames past a motion's length: with others there, {moved} of {len(probed.plain)} motions score differently"
-    return [Finding("padding", words)]
+def _padding(probed: Probed) -> Finding | None:
+    if moved := _moved(probed.padded, probed.plain):
+        words = f"reads frames past a motion's length: with others there, {moved} of {len(probed.plain)} motions score differently"
+        return Finding("padding", words)
 
 
-def _stillness(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
+def _stillness(probed: Probed, groups: np.ndarray, whole: bool) -> Finding | None:
     mean, half = _paired(probed.frozen - probed.plain, groups)
-    if not mean - half > 0:
-        return []
-    words = f"standing still pays: motions frozen in their middle pose score {mean:+.3g}±{half:.2g} more than they do moving"
-    return [Finding("still", words, whole)]
+    if mean - half > 0:
+        words = f"standing still pays: motions frozen in their middle pose score {mean:+.3g}±{half:.2g} more than they do moving"
+        return Finding("still", words, whole)
 
 
-def _differs(found: np.ndarray, expected: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+def _moved(found: np.ndarray, expected: np.ndarray, like: np.ndarray | None = None) -> int:
+    """How many scores differ by more than rounding, which goes by the scores `like` (those expected)."""
     like = expected if like is None else like
     finite = like[np.isfinite(like)]
     allowed = ROUNDING[0] * np.abs(finite).max(initial=0) + ROUNDING[1] * (finite.std() if len(finite) else 0)
     gap = np.abs(np.subtract(found, expected, dtype=np.float64))
-    return np.where(np.isfinite(found) & np.isfinite(expected), gap > allowed, np.isfinite(found) != np.isfinite(expected))
-
-
-def _same(found: np.ndarray, expected: np.ndarray, like: np.ndarray | None = None) -> bool:
-    return not _differs(found, expected, like).any()
-
-
-def _moved(found: np.ndarray, expected: np.ndarray, like: np.ndarray | None = None) -> int:
-    return int(_differs(found, expected, like).sum())
+    both = np.isfinite(found) & np.isfinite(expected)
+    return int(np.where(both, gap > allowed, np.isfinite(found) != np.isfinite(expected)).sum())
 
 
 def _paired(difference: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     """Mean over groups and its 95 % half-width (Student's t); NaN with fewer than two groups."""
-    means = [difference[(groups == group) & np.isfinite(difference)] for group in np.unique(groups)]
-    means = np.array([part.mean() for part in means if len(part)], np.float64)
+    parts = [difference[rows][np.isfinite(difference[rows])] for rows in members(groups)]
+    means = np.array([part.mean() for part in parts if len(part)], np.float64)
     if len(means) < 2:
         return np.nan, np.nan
     from scipy import stats

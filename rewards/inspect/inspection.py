@@ -1,5 +1,6 @@
 """Everything that can be said of a reward from the motions it scores: distributions, faults, correlations, calibration."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from rewards.components import NORMALISATIONS, Component
 from rewards.compose import Composer, raw_total
 from rewards.inspect.faults import Finding, crowded, find_faults, flat_groups, probe
+from rewards.inspect.probes import members
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import RealBand, real_statistics
 from rewards.scoring import Scorer, Scores
@@ -47,16 +49,16 @@ def inspect(scorer: Scorer, components: dict[str, Component], motions: Motions, 
         columns = values | {TOTAL: raw_total(components, values)}
         return np.stack([columns[name] for name in names], axis=1)
 
-    scores = scorer(motions)
+    failures = scorer(motions).failures
     probed = dict(zip(names, probe(score, motions), strict=True))
     values = {name: probed[name].plain for name in names}
     findings = {name: find_faults(probed[name], motions.groups, whole=name == names[-1]) for name in names}
     if len(components) > 1:
         findings[TOTAL] = [finding for finding in findings[TOTAL] if finding.fault not in OF_A_COMPONENT]
     zero_std = {name: flat_groups(value, motions.groups) for name, value in values.items()}
-    trained = _trained(components, scores, motions.groups)
+    zero_std["trained"] = flat_groups(trained(components, values, motions.groups), motions.groups)
     return Inspection(
-        motions.groups, values, zero_std | {"trained": flat_groups(trained, motions.groups)}, findings, _reasons(scores),
+        motions.groups, values, zero_std, findings, Counter(failures.values()),
         correlation([_centred(values[name], motions.groups) for name in names]),
         {name: compare_normalisations(values[name], motions.groups) for name in components}, real,
         beside_real(scorer, motions), suggest(scorer, components, motions),
@@ -78,9 +80,8 @@ def compare_normalisations(values: np.ndarray, groups: np.ndarray) -> dict[str, 
     """How the advantages of each normalisation correlate with those of raw values, when this component trains alone."""
     advantages = {}
     for kind in NORMALISATIONS:
-        composer = Composer({"one": Component("", normalise=kind)})
-        parts = composer.total([Scores({"one": values[groups == group]}, {}) for group in np.unique(groups)])
-        advantages[kind] = np.concatenate([_standardised(part) for part in parts])
+        total = trained({"one": Component("", normalise=kind)}, {"one": values}, groups)
+        advantages[kind] = np.concatenate([_standardised(total[rows]) for rows in members(groups)])
     return {kind: float(correlation([advantages["raw"], found])[0, 1]) for kind, found in advantages.items()}
 
 
@@ -132,26 +133,20 @@ def shares(values: np.ndarray) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _trained(components: dict[str, Component], scores: Scores, groups: np.ndarray) -> np.ndarray:
+def trained(components: dict[str, Component], values: dict[str, np.ndarray], groups: np.ndarray) -> np.ndarray:
     """What the learner would be given, float32 [N]: components normalised in their groups, weighted and summed."""
+    parts = [Scores({name: values[name][rows] for name in components}, {}) for rows in members(groups)]
     total = np.empty(len(groups), np.float32)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    parts = [Scores({name: value[rows] for name, value in scores.values.items()}, {}) for rows in members]
-    for rows, part in zip(members, Composer(components).total(parts)):
+    for rows, part in zip(members(groups), Composer(components).total(parts)):
         total[rows] = part
     return total
 
 
-def _reasons(scores: Scores) -> dict[str, int]:
-    found = list(scores.failures.values())
-    return {reason: found.count(reason) for reason in dict.fromkeys(found)}
-
-
 def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     centred = np.array(values, np.float64)
-    for group in np.unique(groups):
-        finite = (groups == group) & np.isfinite(values)
-        centred[finite] -= values[finite].mean() if finite.any() else 0
+    for rows in members(groups):
+        finite = rows[np.isfinite(values[rows])]
+        centred[finite] -= values[finite].mean() if len(finite) else 0
     return centred
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rewards.motion.motions import Motions
+from rollout.motion.features import frozen
 
 PADDING = 7  # frames beyond the longest motion
 GARBAGE = 50.0  # in every feature of them: far from any real motion
@@ -19,24 +20,19 @@ def under_other_prompts(motions: Motions) -> Motions | None:
     """Every motion under the prompt of the nearest following motion that has another one; None when all have the same."""
     if len(set(motions.prompts)) < 2:
         return None
-    count = len(motions)
-    around = [[j % count for j in range(i + 1, i + count)] for i in range(count)]
-    other = [next(j for j in after if motions.prompts[j] != motions.prompts[i]) for i, after in enumerate(around)]
+    places = range(len(motions))
+    other = [next(j for j in (*places[i + 1 :], *places[:i]) if motions.prompts[j] != motions.prompts[i]) for i in places]
     tokens = motions.tokens and [motions.tokens[j] for j in other]
     return dataclasses.replace(motions, prompts=[motions.prompts[j] for j in other], tokens=tokens)
 
 
-def frozen(motions: Motions) -> Motions:
+def held_still(motions: Motions) -> Motions:
     """Every motion held in the pose of its middle frame."""
-    middle = motions.lengths // 2
 
-    def hold(features: np.ndarray) -> np.ndarray:
-        still = np.repeat(features[np.arange(len(features)), middle][:, None], features.shape[1], axis=1)
-        still[..., 0:3], still[..., 193:259], still[..., 259:] = 0, 0, 1
-        return still
+    def held(features: np.ndarray) -> np.ndarray:
+        return np.stack([frozen(motion, length // 2) for motion, length in zip(features, motions.lengths)])
 
-    produced = None if motions.produced is None else hold(motions.produced)
-    return dataclasses.replace(motions, features=hold(motions.features), produced=produced)
+    return dataclasses.replace(motions, features=held(motions.features), produced=held(motions.produced))
 
 
 def of_mixed_lengths(motions: Motions) -> Motions:
@@ -45,20 +41,15 @@ def of_mixed_lengths(motions: Motions) -> Motions:
     return dataclasses.replace(motions, lengths=np.minimum(cut, motions.lengths))
 
 
-def in_another_order(score: Score, motions: Motions, seed: int = 0) -> np.ndarray:
-    """Scores of the shuffled batch, put back in the order of the motions."""
-    order = np.random.default_rng(seed).permutation(len(motions))
-    return score(motions.rows(order))[np.argsort(order)]
+def members(groups: np.ndarray) -> list[np.ndarray]:
+    """The places of each group's motions."""
+    return [np.flatnonzero(groups == group) for group in np.unique(groups)]
 
 
-def group_by_group(score: Score, motions: Motions) -> np.ndarray:
-    """Scores of each group scored by itself."""
-    return _in_parts(score, motions, [np.flatnonzero(motions.groups == group) for group in np.unique(motions.groups)])
-
-
-def one_by_one(score: Score, motions: Motions) -> np.ndarray:
-    """Scores of each motion scored by itself."""
-    return _in_parts(score, motions, [np.array([i]) for i in range(len(motions))])
+def scored_in(parts: list[np.ndarray], score: Score, motions: Motions) -> np.ndarray:
+    """Scores in the order of the motions, each of `parts` (their places) scored by itself."""
+    found = np.concatenate([score(motions.rows(part)) for part in parts])
+    return found[np.argsort(np.concatenate(parts))]
 
 
 def with_other_padding(motions: Motions) -> Motions:
@@ -69,10 +60,5 @@ def with_other_padding(motions: Motions) -> Motions:
         longer[np.arange(longer.shape[1]) >= lengths[:, None]] = GARBAGE
         return longer
 
-    produced = None if motions.produced is None else pad(motions.produced, motions.lengths + 1)
+    produced = pad(motions.produced, motions.lengths + 1)
     return dataclasses.replace(motions, features=pad(motions.features, motions.lengths), produced=produced)
-
-
-def _in_parts(score: Score, motions: Motions, parts: list[np.ndarray]) -> np.ndarray:
-    found = np.concatenate([score(motions.rows(part)) for part in parts])
-    return found[np.argsort(np.concatenate(parts))]

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 
 from rewards.inspect.inspection import Inspection, shares
+from rewards.inspect.probes import members
+from rollout.io.colours import INK, LEFT, RIGHT, dress
 from rollout.io.errors import InputError
 
-INK, SCORES, REAL = "#333333", "#2a6f97", "#c1121f"
 GROUPS_SHOWN = 60
 
 
 def table(result: Inspection) -> list[str]:
     """One line a component: its distribution, failures, share at an end of its range, groups without spread, real motion."""
-    groups = len(np.unique(result.groups))
     numbers = "".join(f"{head:>9}" for head in ("mean", "std", "5 %", "median", "95 %"))
     head = f"{'':<22}{numbers}{'at an end':>11}{'flat groups':>13}{'failed':>8}{'real':>9}"
-    lines = [f"{len(result.groups)} motions in {groups} groups", "", head]
+    lines = [f"{len(result.groups)} motions in {len(np.unique(result.groups))} groups", "", head]
     for name, values in result.values.items():
         row = shares(values)
         real = f"{result.real[name]:.3g}" if name in result.real else "-"
@@ -35,17 +35,14 @@ def table(result: Inspection) -> list[str]:
 
 def draw(path: Path, result: Inspection) -> None:
     """Writes a PNG: by component its distribution and the range of each group; correlations of components and normalisations."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(result.values)
     figure = Figure(figsize=(max(9, 3.6 * len(names)), 9), layout="constrained")
-    FigureCanvasAgg(figure)
     top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1.1))
-    axes = top.subplots(2, len(names), squeeze=False)
-    for column, name in enumerate(names):
-        _histogram(axes[0, column], name, result)
-        _ranges(axes[1, column], result.values[name], result.groups)
+    for (above, below), name in zip(top.subplots(2, len(names), squeeze=False).T, names):
+        _histogram(above, name, result)
+        _ranges(below, result.values[name], result.groups)
     left, right = bottom.subplots(1, 2)
     _matrix(left, result.correlation, names, names, "correlation of components, inside groups")
     kinds = list(next(iter(result.normalisations.values())))
@@ -60,30 +57,28 @@ def draw(path: Path, result: Inspection) -> None:
 def _histogram(axes, name: str, result: Inspection) -> None:
     values = result.values[name]
     finite = values[np.isfinite(values)]
-    axes.hist(finite, bins=min(40, max(10, len(finite) // 4)), color=SCORES, alpha=0.85)
+    axes.hist(finite, bins=min(40, max(10, len(finite) // 4)), color=LEFT, alpha=0.85)
     if name in result.real:
-        axes.axvline(result.real[name], color=REAL, linestyle="--", linewidth=1.5)
-        axes.annotate("real", (result.real[name], 0.92), xycoords=("data", "axes fraction"), color=REAL, fontsize=8)
+        axes.axvline(result.real[name], color=RIGHT, linestyle="--", linewidth=1.5)
+        axes.annotate("real", (result.real[name], 0.92), xycoords=("data", "axes fraction"), color=RIGHT, fontsize=8)
     serious = [finding.fault for finding in result.findings[name] if finding.serious]
-    title = f"{name}: {', '.join(serious)}" if serious else name
-    axes.set_title(title, fontsize=10, loc="left", color=REAL if serious else INK)
+    dress(axes, f"{name}: {', '.join(serious)}" if serious else name, RIGHT if serious else INK)
     failed = len(values) - len(finite)
     axes.set_xlabel(f"score ({failed} of {len(values)} failed)" if failed else "score", fontsize=8)
-    _plain(axes)
 
 
 def _ranges(axes, values: np.ndarray, groups: np.ndarray) -> None:
     """One line a group from its lowest to its highest score, groups in the order of their means: what an advantage sees is
     the length of a line, not where it lies."""
-    parts = [values[(groups == group) & np.isfinite(values)] for group in np.unique(groups)]
+    parts = [values[rows][np.isfinite(values[rows])] for rows in members(groups)]
     parts = sorted((part for part in parts if len(part)), key=np.mean)
     shown = np.unique(np.linspace(0, len(parts) - 1, min(len(parts), GROUPS_SHOWN)).astype(int))
     for place, part in enumerate(parts[i] for i in shown):
-        axes.plot([place, place], [part.min(), part.max()], color=SCORES, alpha=0.5, linewidth=2)
+        axes.plot([place, place], [part.min(), part.max()], color=LEFT, alpha=0.5, linewidth=2)
         axes.plot(np.full(len(part), place), part, ".", color=INK, markersize=2.5)
     axes.set_xlabel("groups, by mean", fontsize=8)
     axes.set_ylabel("scores of a group", fontsize=8)
-    _plain(axes)
+    dress(axes, "")
 
 
 def _matrix(axes, values: np.ndarray, rows: list[str], columns: list[str], title: str) -> None:
@@ -94,9 +89,3 @@ def _matrix(axes, values: np.ndarray, rows: list[str], columns: list[str], title
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_title(title, fontsize=10, loc="left", color=INK)
-
-
-def _plain(axes) -> None:
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)

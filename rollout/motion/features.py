@@ -50,6 +50,13 @@ def joints_to_features(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([part.reshape(frames, -1).astype(np.float32) for part in parts], axis=1)
 
 
+def frozen(features: np.ndarray, frame: int) -> np.ndarray:
+    """The pose of one frame of [T, 263] held: no root motion, no velocities, feet in contact."""
+    held = np.repeat(features[frame : frame + 1], len(features), axis=0)
+    held[:, 0:3], held[:, 193:259], held[:, 259:263] = 0, 0, 1
+    return held
+
+
 def rederived(features: np.ndarray) -> np.ndarray:
     """What the skeleton of one motion [T, 263] really does: features [T-1, 263] computed anew from its recovered joints.
 
