@@ -134,9 +134,12 @@ def shares(values: np.ndarray) -> dict[str, float]:
 
 
 def trained(components: dict[str, Component], values: dict[str, np.ndarray], groups: np.ndarray) -> np.ndarray:
-    """What the learner would be given, float32 [N]: components normalised in their groups, weighted and summed."""
+    """What the learner would be given, float32 [N]: components normalised in their groups, weighted and summed; NaN when every
+    motion failed, of which a learner would be told instead."""
+    total = np.full(len(groups), np.nan, np.float32)
+    if not np.isfinite(raw_total(components, values)).any():
+        return total
     parts = [Scores({name: values[name][rows] for name in components}, {}) for rows in members(groups)]
-    total = np.empty(len(groups), np.float32)
     for rows, part in zip(members(groups), Composer(components).total(parts)):
         total[rows] = part
     return total

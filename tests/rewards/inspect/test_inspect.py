@@ -61,6 +61,11 @@ class SometimesNaN(Sound):
         return np.where(heights(motions) > OWN_HEIGHT[TRAINING[0]], np.nan, scores).astype(np.float32)
 
 
+class AlwaysNaN(Sound):
+    def __call__(self, motions):
+        return np.full(len(motions), np.nan, np.float32)
+
+
 class ReadsPadding(Sound):
     def __call__(self, motions):
         return super().__call__(motions) + motions.features.mean(axis=(1, 2)).astype(np.float32)
@@ -127,6 +132,7 @@ def test_a_sound_reward_has_no_fault(look):
         ("PromptBlind", "blind to the prompt"),
         ("SortsByLength", "depends on the order of the batch"),
         ("SometimesNaN", "of 24 motions (an error, NaN or infinite)"),
+        ("AlwaysNaN", "fails on 24 of 24 motions"),
         ("ReadsPadding", "reads frames past a motion's length"),
         ("ComparesWithBatch", "depends on its neighbours"),
     ],
