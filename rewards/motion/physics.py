@@ -6,9 +6,11 @@ finite inside the length makes that sample NaN and no other; a sample with nothi
 frames) is 0. InputError for shapes or lengths that do not fit.
 
 All are 0 for a body that stands still, so none is a reward by itself: compare with real motion, as `rewards/motion/real_band.py`
-does, or with the base model.
-Clips recorded on uneven ground have no common floor; their users leave them out of foot statistics.
+does, or with the base model. Clips recorded on uneven ground have no common floor; their users leave them out of foot statistics.
 """
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,7 +22,24 @@ TOE_HEIGHT, ANKLE_HEIGHT = 0.05, 0.08  # m; a foot stands below both
 FLOOR_TOLERANCE = 0.005  # m
 
 
-def foot_skate(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _mean(values: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A measure: the mean of what `values` makes of joints, [N, T - k, ...] by a frame and those k before it, over all frames
+    inside a sample's length; 0 where there are none, NaN where the sample is not finite."""
+
+    @functools.wraps(values)
+    def measure(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        joints, valid, finite = _checked(joints, lengths)
+        found = values(joints)
+        lost, axes = valid.shape[1] - found.shape[1], tuple(range(1, found.ndim))
+        counted = np.broadcast_to(np.expand_dims(valid[:, lost:], axes[1:]), found.shape)
+        mean = np.where(counted, found, 0).sum(axis=axes) / np.maximum(counted.sum(axis=axes), 1)
+        return np.where(finite, mean, np.nan).astype(np.float32)
+
+    return measure
+
+
+@_mean
+def foot_skate(joints: np.ndarray) -> np.ndarray:
     """Horizontal speed of a toe while its foot stands, 0 while it does not, mean over frames and feet; m/s.
 
     A foot stands between two frames when in both its toe is below 5 cm and its ankle below 8 cm: in mid-swing the toe
@@ -28,51 +47,47 @@ def foot_skate(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     (Karunratanakul et al., ICCV 2023), whose contact height this is, all frames are in the denominator: a mean over
     stance alone is 0 for feet that never stand and jumps when they touch the floor once.
     """
-    joints, valid, finite = _checked(joints, lengths)
     speed = np.linalg.norm(np.diff(joints[:, :, TOES][..., [0, 2]], axis=1), axis=-1) * FPS  # [N, T-1, 2]
-    counted = np.broadcast_to(valid[:, 1:, None], speed.shape)
-    return _mean(np.where(_stance(joints), speed, 0), counted, finite)
+    return np.where(_stance(joints), speed, 0)
 
 
-def ground_penetration(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+@_mean
+def ground_penetration(joints: np.ndarray) -> np.ndarray:
     """Mean depth of the lowest joint below the floor, m; depths within 5 mm are 0.
 
     PhysDiff's Penetrate (Yuan et al., ICCV 2023) on joints instead of the body's surface.
     """
-    joints, valid, finite = _checked(joints, lengths)
     depth = -joints[..., 1].min(axis=2)
-    return _mean(np.where(depth > FLOOR_TOLERANCE, depth, 0), valid, finite)
+    return np.where(depth > FLOOR_TOLERANCE, depth, 0)
 
 
-def floating(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+@_mean
+def floating(joints: np.ndarray) -> np.ndarray:
     """Mean height of the lowest joint above the floor, m; heights within 5 mm are 0.
 
     PhysDiff's Float (Yuan et al., ICCV 2023) on joints instead of the body's surface. A real jump floats too.
     """
-    joints, valid, finite = _checked(joints, lengths)
     height = joints[..., 1].min(axis=2)
-    return _mean(np.where(height > FLOOR_TOLERANCE, height, 0), valid, finite)
+    return np.where(height > FLOOR_TOLERANCE, height, 0)
 
 
-def jerk(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+@_mean
+def jerk(joints: np.ndarray) -> np.ndarray:
     """Mean size of the third derivative of a joint's position, m/s^3, over all joints; finite differences.
 
     The smoothness measure of Flash and Hogan (1985), as reported for motion capture by TransPose (Yi et al., 2021).
     """
-    joints, valid, finite = _checked(joints, lengths)
-    size = np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * FPS**3  # [N, T-3, 22]
-    return _mean(size, np.broadcast_to(valid[:, 3:, None], size.shape), finite)
+    return np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * FPS**3  # [N, T-3, 22]
 
 
-def smoothness(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+@_mean
+def smoothness(joints: np.ndarray) -> np.ndarray:
     """How unsmooth: mean size of a joint's acceleration, m/s^2, over all joints; second finite differences.
 
     The acceleration of the human mesh recovery literature (Kanazawa et al., CVPR 2019), without a reference motion.
     Slow motion has little of it, whatever its quality.
     """
-    joints, valid, finite = _checked(joints, lengths)
-    size = np.linalg.norm(np.diff(joints, n=2, axis=1), axis=-1) * FPS**2  # [N, T-2, 22]
-    return _mean(size, np.broadcast_to(valid[:, 2:, None], size.shape), finite)
+    return np.linalg.norm(np.diff(joints, n=2, axis=1), axis=-1) * FPS**2  # [N, T-2, 22]
 
 
 def root_drift(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -113,13 +128,6 @@ def _checked(joints: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nd
     joints = np.where(valid[:, :, None, None], joints, 0).astype(np.float64)
     finite = np.isfinite(joints).all(axis=(1, 2, 3))
     return np.where(finite[:, None, None, None], joints, 0), valid, finite
-
-
-def _mean(values: np.ndarray, counted: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """Mean of each sample's counted values; 0 where there are none, NaN where the sample is not finite."""
-    axes = tuple(range(1, values.ndim))
-    mean = np.where(counted, values, 0).sum(axis=axes) / np.maximum(counted.sum(axis=axes), 1)
-    return np.where(finite, mean, np.nan).astype(np.float32)
 
 
 # What an evaluation reports of motions, and what training's own evaluation adds.

@@ -45,6 +45,7 @@ class RealBand:
 
     name: str
     unit: str
+    measure: Callable[[Motions], np.ndarray]  # float32 [N] in `unit`; NaN for a motion that is not finite
     least_scale = 0.0  # where all real motion has one value
 
     def __init__(self, low: float | None = None, high: float | None = None, scale: float | None = None):
@@ -56,87 +57,62 @@ class RealBand:
         width = max(quantiles["0.95"] - quantiles["0.05"], self.least_scale)
         self.scale = number("scale", width if scale is None else scale, above=0)
 
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        """float32 [N] in `unit`; NaN for a motion that is not finite."""
-        raise NotImplementedError
-
     def __call__(self, motions: Motions) -> np.ndarray:
         """float32 [N], at most 0; NaN for a motion that is not finite."""
         x = self.measure(motions)
         return (0 - np.maximum(self.low - x, 0) - np.maximum(x - self.high, 0)) / self.scale
 
 
-def of_skeleton(measure: Callable, motions: Motions) -> np.ndarray:
+def _of_skeleton(measure: Callable) -> staticmethod:
     """A measure of the joints that are scored: re-derived, their lowest point on the floor."""
-    return measure(motions.joints, motions.lengths)
+    return staticmethod(lambda motions: measure(motions.joints, motions.lengths))
 
 
-def of_floor(measure: Callable, motions: Motions) -> np.ndarray:
+def _of_floor(measure: Callable) -> staticmethod:
     """A measure of where the model itself puts the floor: re-deriving sets every motion on it, and hides the fault."""
-    if motions.produced is None:
-        return of_skeleton(measure, motions)
-    return measure(features_to_joints(motions.produced), motions.lengths + 1)
+
+    def of(motions: Motions) -> np.ndarray:
+        if motions.produced is None:
+            return measure(motions.joints, motions.lengths)
+        return measure(features_to_joints(motions.produced), motions.lengths + 1)
+
+    return staticmethod(of)
 
 
 class FootSkate(RealBand):
     """`foot_skate`: horizontal speed of standing toes, m/s; see `physics.foot_skate`."""
 
-    name, unit = "foot_skate", "m/s"
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_skeleton(physics.foot_skate, motions)
+    name, unit, measure = "foot_skate", "m/s", _of_skeleton(physics.foot_skate)
 
 
 class GroundPenetration(RealBand):
     """`ground_penetration`: mean depth of the lowest joint below the floor, m. Real motion has 0; the scale is 1 cm."""
 
-    name, unit, least_scale = "ground_penetration", "m", 0.01
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_floor(physics.ground_penetration, motions)
+    name, unit, measure, least_scale = "ground_penetration", "m", _of_floor(physics.ground_penetration), 0.01
 
 
 class Floating(RealBand):
     """`floating`: mean height of the lowest joint above the floor, m. Real jumps and toes that lift have some."""
 
-    name, unit = "floating", "m"
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_floor(physics.floating, motions)
+    name, unit, measure = "floating", "m", _of_floor(physics.floating)
 
 
 class Jerk(RealBand):
     """`jerk`: mean size of the third derivative of position, m/s^3; see `physics.jerk`."""
 
-    name, unit = "jerk", "m/s^3"
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_skeleton(physics.jerk, motions)
+    name, unit, measure = "jerk", "m/s^3", _of_skeleton(physics.jerk)
 
 
 class Smoothness(RealBand):
     """`smoothness`: mean size of acceleration, m/s^2; see `physics.smoothness`."""
 
-    name, unit = "smoothness", "m/s^2"
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_skeleton(physics.smoothness, motions)
+    name, unit, measure = "smoothness", "m/s^2", _of_skeleton(physics.smoothness)
 
 
 class RootDrift(RealBand):
     """`root_drift`: way of the root while both feet stand, m/s; see `physics.root_drift`."""
 
-    name, unit = "root_drift", "m/s"
-
-    @staticmethod
-    def measure(motions: Motions) -> np.ndarray:
-        return of_skeleton(physics.root_drift, motions)
+    name, unit, measure = "root_drift", "m/s", _of_skeleton(physics.root_drift)
 
 
 class FeatureConsistency(RealBand):
