@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from rewards.motion.evaluators import Evaluator
 from rewards.motion.motions import Motions
+from rewards.motion.space import Evaluator
 
 
 class Diversity:

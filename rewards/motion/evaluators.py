@@ -1,32 +1,14 @@
 """The evaluators of a run: two networks of different kind, trained apart; what one is trained on, the other can judge."""
 
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
 from rewards.motion.texts import Embedded
 from rewards.motion.tmr import TMRReward
 from rewards.registry import EVALUATORS
-from rewards.reward import Reward
 
 SHIPPED = Path(__file__).parent.parent / "assets"
-
-
-class Evaluator(Reward, Protocol):
-    """A network that reads motions and captions into one space; by itself the plainest reward made of it."""
-
-    name: str
-
-    def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Raw features [N, T, F] and lengths [N] to float32 [N, D]."""
-        ...
-
-    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
-        """float32 [N, D]; InputError when a prompt cannot be read."""
-        ...
 
 
 def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:

@@ -9,11 +9,11 @@ import numpy as np
 
 from rewards.compose import raw_total
 from rewards.family import Examination
-from rewards.motion.evaluators import Evaluator
 from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
 from rewards.motion.motions import Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
+from rewards.motion.space import Evaluator
 from rewards.motion.texts import Embedded
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError

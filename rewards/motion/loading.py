@@ -3,8 +3,9 @@
 import functools
 
 from rewards.components import Component
-from rewards.motion.evaluators import Evaluator, load_evaluator
+from rewards.motion.evaluators import load_evaluator
 from rewards.motion.settings import Evaluators
+from rewards.motion.space import Evaluator
 from rewards.motion.texts import Embedded
 from rewards.registry import SERVED, build, evaluators_of, kind_of
 from rewards.scoring import Scorer

@@ -20,19 +20,12 @@ import logging
 
 import numpy as np
 
-from rewards.motion.evaluators import Evaluator
-from rewards.motion.motions import Motions
+from rewards.motion.space import Evaluator, OfEmbeddings, cosine
 from rewards.options import choice, number
 
 MAPPINGS = {"linear": "max_distance", "exponential": "scale", "sigmoid": "scale", "negative": None}
 MAX_DISTANCE, SCALE = 10.0, 2.0  # embedding units, of the original
 log = logging.getLogger(__name__)
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosines [N] of the rows of a and b [N, D]; NaN for a row of zeros."""
-    with np.errstate(invalid="ignore"):
-        return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
 def mapped(d: np.ndarray, mapping: str, max_distance: float = MAX_DISTANCE, scale: float = SCALE) -> np.ndarray:
@@ -45,7 +38,7 @@ def mapped(d: np.ndarray, mapping: str, max_distance: float = MAX_DISTANCE, scal
     return -d if mapping == "negative" else np.exp(-d / scale) / (1 + np.exp(-d / scale))
 
 
-class Matching:
+class Matching(OfEmbeddings):
     """`tmr.matching`: nearness of a motion's and its prompt's embedding.
 
     similarity cosine: (1 + cos) / 2, in [0, 1], which no mapping touches (as in the original); euclidean: the formulas in
@@ -72,13 +65,7 @@ class Matching:
                 setting = f"mapping {self.mapping}" if "mapping" in read else "similarity cosine"
                 log.warning("%s matching: %s is not read with %s", evaluator.name, name, setting)
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        """float32 [N]; NaN for a motion that is not finite."""
-        text = self.evaluator.embed_text(motions.prompts, motions.tokens)
-        return self.of(text, self.evaluator.embed_motion(motions.features, motions.lengths))
-
     def of(self, text: np.ndarray, motion: np.ndarray) -> np.ndarray:
-        """The reward of embeddings [N, D] of captions and of motions."""
         if self.similarity == "cosine":
             return ((1 + cosine(text, motion)) / 2).astype(np.float32)
         d = np.linalg.norm(text.astype(np.float64) - motion, axis=1)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.motion.evaluators import Evaluator
 from rewards.motion.matching import T2MMatching
-from rewards.motion.motions import Motions
+from rewards.motion.space import Evaluator, OfEmbeddings
 from rewards.options import count, number
 from rollout.io.errors import InputError
 from rollout.motion.prompts import Prompt, read_prompts
@@ -22,7 +21,7 @@ DISTRACTORS = 31  # with the own caption the official pool of 32 (Guo et al. 202
 log = logging.getLogger(__name__)
 
 
-class RPrecision:
+class RPrecision(OfEmbeddings):
     """1 when a motion's own caption is among the `top_k` nearest to it of its pool, else 1 / (1 + rank); in (0, 1].
 
     The pool is the own caption and the first `distractors` captions of `bank` that the evaluator can read; what it
@@ -44,13 +43,7 @@ class RPrecision:
         self.top_k = count("top_k", top_k, most=self.distractors)
         self.captions, self.embeddings = self._readable(_read_bank(bank), bank or BANK)
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        """float32 [N]; NaN for a motion that is not finite. InputError for a prompt that cannot be read."""
-        text = self.evaluator.embed_text(motions.prompts, motions.tokens)
-        return self.of(text, self.evaluator.embed_motion(motions.features, motions.lengths))
-
     def of(self, text: np.ndarray, motion: np.ndarray) -> np.ndarray:
-        """The reward of embeddings [N, D] of captions and of motions."""
         own = np.linalg.norm(text.astype(np.float64) - motion, axis=1)
         wrong = np.linalg.norm(self.embeddings[None].astype(np.float64) - motion[:, None], axis=2)
         another = (self.embeddings[None] != text[:, None]).any(axis=2)
@@ -76,7 +69,7 @@ class RPrecision:
         return list(found), np.stack(list(found.values()))
 
 
-class Combined:
+class Combined(OfEmbeddings):
     """matching_weight * matching + r_precision_weight * r_precision, of one evaluator and one embedding of each motion.
 
     0.7 and 0.3 with top_k 1 are the original's; `distractors` and `bank` are those of `RPrecision`; `mapping`,
@@ -101,10 +94,7 @@ class Combined:
         self.matching = T2MMatching(evaluator, mapping, max_distance, scale)
         self.r_precision = RPrecision(evaluator, top_k, distractors, bank)
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        """float32 [N]; NaN for a motion that is not finite."""
-        text = self.evaluator.embed_text(motions.prompts, motions.tokens)
-        motion = self.evaluator.embed_motion(motions.features, motions.lengths)
+    def of(self, text: np.ndarray, motion: np.ndarray) -> np.ndarray:
         parts = self.matching.of(text, motion), self.r_precision.of(text, motion)
         return sum(weight * part for weight, part in zip(self.weights, parts)).astype(np.float32)
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rewards.motion.glove import GloveWords
-from rewards.motion.motions import Motions
+from rewards.motion.space import Evaluator
 from rewards.motion.t2m_files import find_checkpoint, read_statistics, read_words
-from rewards.motion.texts import TextEmbeddings
 from rewards.motion.words import CATEGORIES, WordTable
 from rollout.io.errors import InputError
 from rollout.io.weights import load_strict, read_torch, size_of
@@ -97,7 +96,7 @@ def build_networks(checkpoint, source: str) -> tuple[TextEncoder, MovementEncode
     return tuple(load_strict(build, checkpoint[part], f"{source} [{part}]") for part, build in zip(parts, builders))
 
 
-class T2MReward:
+class T2MReward(Evaluator):
     """Minus the Euclidean distance between the co-embeddings of a motion and of its prompt (embedding units)."""
 
     name = "t2m"
@@ -113,13 +112,9 @@ class T2MReward:
         device: str = "cpu",
     ):
         """mean, std: [F] of raw features; words: how a caption becomes word vectors and categories."""
-        self.device = torch.device(device)
-        self.text_encoder = text_encoder.to(self.device).eval()
-        self.movement_encoder = movement_encoder.to(self.device).eval()
-        self.motion_encoder = motion_encoder.to(self.device).eval()
-        self.mean, self.std = mean.to(self.device).double(), std.to(self.device).double()
+        networks = {"text_encoder": text_encoder, "movement_encoder": movement_encoder, "motion_encoder": motion_encoder}
+        super().__init__(device, mean.double(), std.double(), **networks)
         self.words = words
-        self.texts = TextEmbeddings(self._embed_caption)
 
     @classmethod
     def load(cls, path: Path | str, device: str = "cpu") -> "T2MReward":
@@ -136,8 +131,7 @@ class T2MReward:
         The convolutions look 3 frames past a motion's end. They see zeros there, so that a score is of the motion alone;
         with `keep_tail` they see what `features` holds, as the official evaluation of generated motions does.
         """
-        if features.shape[-1] != len(self.mean):
-            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
+        self._require_width(features)
         x_ntf = (torch.as_tensor(features, device=self.device).double() - self.mean) / self.std
         return self.embed_normalised(x_ntf.float(), torch.as_tensor(lengths), keep_tail).cpu().numpy()
 
@@ -155,13 +149,6 @@ class T2MReward:
             x_ntf = x_ntf.masked_fill(beyond_nt[..., None].to(x_ntf.device), 0)
         return self.motion_encoder(self.movement_encoder(x_ntf[..., :-CONTACTS]), lengths_n // FRAMES_PER_MOVEMENT)
 
-    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
-        """Co-embeddings of the prompts, float32 [N, D]; tokens: the `word/POS` strings of each, () for none.
-
-        InputError when a prompt cannot be read: no known word, or no tags and no tagger.
-        """
-        return self.texts(prompts, tokens)
-
     @torch.no_grad()
     def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
         vectors, categories, length = self.words.sentence(text, tokens)
@@ -169,6 +156,5 @@ class T2MReward:
         vectors_1lw = torch.as_tensor(vectors, device=self.device)[None]
         return self.text_encoder(vectors_1lw, one_hot_1lc, torch.tensor([length]))[0].cpu().numpy()
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        gap_nd = self.embed_text(motions.prompts, motions.tokens) - self.embed_motion(motions.features, motions.lengths)
-        return -np.linalg.norm(gap_nd, axis=1).astype(np.float32)
+    def of(self, text: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        return -np.linalg.norm(text - motion, axis=1).astype(np.float32)

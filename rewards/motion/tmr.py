@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewards.motion.motions import Motions
+from rewards.motion.space import Evaluator, cosine
 from rewards.motion.t2m import MovementEncoder
-from rewards.motion.texts import TextEmbeddings
 from rewards.motion.tmr_files import (
     DECODER,
     MOTION,
@@ -131,7 +130,7 @@ def check_movement(path: Path) -> None:
         load_strict(lambda: ActorDecoder(nfeats, latent, feedforward, layers, num_heads=1), state, str(path))
 
 
-class TMRReward:
+class TMRReward(Evaluator):
     """Cosine between the latent means of a motion and of its prompt, as cos/2 + 1/2 in [0, 1]."""
 
     name = "tmr"
@@ -146,12 +145,8 @@ class TMRReward:
         device: str = "cpu",
     ):
         """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]."""
-        self.device = torch.device(device)
-        self.text_encoder = text_encoder.to(self.device).eval()
-        self.motion_encoder = motion_encoder.to(self.device).eval()
-        self.mean, self.std = mean.to(self.device), std.to(self.device)
+        super().__init__(device, mean, std, text_encoder=text_encoder, motion_encoder=motion_encoder)
         self.read_text = read_text
-        self.texts = TextEmbeddings(self._embed_caption)
 
     @classmethod
     def load(
@@ -206,18 +201,13 @@ class TMRReward:
     @torch.no_grad()
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Raw features [N, T, F] and lengths [N] to latent means, float32 [N, D], in input order."""
-        if features.shape[-1] != len(self.mean):
-            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
+        self._require_width(features)
         x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
         lengths_n = torch.as_tensor(lengths, device=self.device)
         mask_nt = valid_frames(x_ntf.shape[1], lengths_n)
         # Zeroed, not only masked: an attention weight of 0 times NaN would still be NaN.
         x_ntf = ((x_ntf - self.mean) / (self.std + 1e-12)).masked_fill(~mask_nt[..., None], 0)
         return self.motion_encoder(x_ntf, mask_nt)[0].cpu().numpy()
-
-    def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
-        """Latent means of the prompts, float32 [N, D]; tokens do not matter. InputError when a prompt cannot be read."""
-        return self.texts(prompts, tokens)
 
     @torch.no_grad()
     def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
@@ -230,8 +220,5 @@ class TMRReward:
         mask_1l = torch.ones(x_1lf.shape[:2], dtype=torch.bool, device=self.device)
         return self.text_encoder(x_1lf, mask_1l)[0][0].cpu().numpy()
 
-    def __call__(self, motions: Motions) -> np.ndarray:
-        text_nd = self.embed_text(motions.prompts, motions.tokens)
-        motion_nd = self.embed_motion(motions.features, motions.lengths)
-        norms_n = np.linalg.norm(text_nd, axis=1) * np.linalg.norm(motion_nd, axis=1)
-        return ((text_nd * motion_nd).sum(axis=1) / norms_n / 2 + 0.5).astype(np.float32)
+    def of(self, text: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        return (cosine(text, motion) / 2 + 0.5).astype(np.float32)
