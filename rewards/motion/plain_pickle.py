@@ -4,8 +4,7 @@ import io
 import pickle
 from pathlib import Path
 
-from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in
+from rollout.io.files import reading
 
 
 class PlainUnpickler(pickle._Unpickler):
@@ -20,12 +19,11 @@ class PlainUnpickler(pickle._Unpickler):
 
 def read_plain_pickle(path: Path):
     """The list or dict that a pickle holds. InputError when missing, damaged, or of anything that needs code to load."""
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    refuse_stand_in(path)
-    try:
+
+    def told(error: Exception) -> str:
+        reason = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
+        return f"not a readable pickle of a plain list or dict ({' '.join(reason.split())[:120]})"
+
+    with reading(path, told):
         # From memory: a file is asked for as many bytes as a damaged length claims, and makes room for them first.
         return PlainUnpickler(io.BytesIO(path.read_bytes())).load()
-    except Exception as error:  # a damaged pickle surfaces as almost any exception type
-        reason = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
-        raise InputError(f"{path}: not a readable pickle of a plain list or dict ({' '.join(reason.split())[:120]})") from None

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +38,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reading(path: Path, told: Callable[[Exception], str], missing: str = "file not found") -> Iterator[None]:
+    """Around a reader that others' bytes are put before, which damage lets raise almost any exception: all become one InputError
+    that says what `told` makes of the exception."""
+    if not os.path.isfile(path):  # which, unlike Path.is_file, finds no name too long
+        raise InputError(f"{path}: {missing}")
+    refuse_stand_in(path)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {told(error)}") from None
 
 
 def refuse_stand_in(path: Path) -> None:

@@ -6,17 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in
+from rollout.io.files import reading
 
 VALUES_PER_BYTE, FREE_VALUES = 64, 1_000_000  # recorded motion has less than one value a byte
 
 
 def read_table(path: Path) -> pa.Table:
     """The whole table, its text and offsets checked, its page checksums where it has some. InputError otherwise."""
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    refuse_stand_in(path)
-    try:
+    with reading(path, lambda error: "not a readable Parquet file ({})".format(str(error).partition("\n")[0][:120])):
         # Not `pq.read_table`, which takes folders named `a=b` above the file for columns of it.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata, size = file.metadata, path.stat().st_size
@@ -27,8 +24,3 @@ def read_table(path: Path) -> pa.Table:
             table = file.read()
             table.validate(full=True)
             return table
-    except InputError:
-        raise
-    except Exception as error:  # damage surfaces as almost any exception type
-        reason = str(error).partition("\n")[0][:120]
-        raise InputError(f"{path}: not a readable Parquet file ({reason})") from None

@@ -1,6 +1,5 @@
 """Reading weights that users downloaded: every defect of a file ends in one line that names it."""
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in
+from rollout.io.files import reading
 from rollout.io.text_files import read_json
 
 DTYPES = {
@@ -21,21 +20,14 @@ DTYPES = {
 def read_torch(path: Path):
     """`torch.load` of plain tensors only. InputError for a missing, truncated, corrupt or unsafe file, and for one whose
     content would take more memory than the file has bytes."""
-    if not path.is_file():
-        raise InputError(f"{path}: weights file not found")
-    refuse_stand_in(path)
-    try:
+    with reading(
+        path, lambda error: f"not a readable weights file ({type(error).__name__}); it may be truncated or corrupt", "weights file not found"
+    ):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                     raise InputError(f"{path}: compressed, expected an archive as torch.save writes it")
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged archive surfaces as almost any exception type
-        raise InputError(
-            f"{path}: not a readable weights file ({type(error).__name__}); it may be truncated or corrupt"
-        ) from None
     _require_plain(value, path)
     return value
 
@@ -63,13 +55,8 @@ def _require_plain(value, path: Path) -> None:
 
 def read_array(path: Path) -> np.ndarray:
     """A numeric `.npy` array, in this machine's byte order; InputError when missing or unreadable."""
-    if not os.path.isfile(path):  # which, unlike Path.is_file, finds no name too long
-        raise InputError(f"{path}: file not found")
-    refuse_stand_in(path)
-    try:
+    with reading(path, lambda error: "not a readable .npy file of numbers; it may be truncated or corrupt"):
         array = np.load(path, allow_pickle=False)
-    except Exception:  # a damaged header surfaces as almost any exception type
-        raise InputError(f"{path}: not a readable .npy file of numbers; it may be truncated or corrupt") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"{path}: expected one array of numbers")
     return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)

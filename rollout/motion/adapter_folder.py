@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in
+from rollout.io.files import reading
 from rollout.io.text_files import read_json
 from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 
@@ -20,6 +20,7 @@ FREE = {
 }  # fmt: skip
 PLAIN = {"peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"']}
 UNSET = ["null", "false", "{}", "[]"]
+NOT_FOUND = "not found; expected the adapter/ folder of a run"
 CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", MotionDiffusionPolicy.whole_file
 
 
@@ -53,13 +54,8 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str
 
 
 def _read_weights(file: Path) -> dict[str, np.ndarray]:
-    refuse_stand_in(file)
-    try:
+    with reading(file, lambda error: f"not a readable safetensors file ({str(error)[:100]})", NOT_FOUND):
         state = load_file(file)
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found; expected the adapter/ folder of a run") from None
-    except Exception as error:  # a damaged header surfaces as almost any exception type
-        raise InputError(f"{file}: not a readable safetensors file ({str(error)[:100]})") from None
     if not state:
         raise InputError(f"{file}: holds no tensors")
     with np.errstate(over="ignore"):  # infinity, which is refused by name
@@ -68,7 +64,7 @@ def _read_weights(file: Path) -> dict[str, np.ndarray]:
 
 def _read_config(file: Path) -> dict:
     if not file.exists():
-        raise InputError(f"{file}: not found; expected the adapter/ folder of a run")
+        raise InputError(f"{file}: {NOT_FOUND}")
     config = read_json(file)
     rank, alpha, targets = (config.get(key) if isinstance(config, dict) else None for key in ("r", "lora_alpha", "target_modules"))
     scaled = type(alpha) in (int, float) and 0 < alpha < 1e30
