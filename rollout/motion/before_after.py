@@ -6,12 +6,12 @@ Joints are [T, 22, 3] in metres, y up, 20 fps, as `rollout.motion.pictures` draw
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from rollout.family import Change
 from rollout.io.colours import FAINT, LEFT, PAPER
 from rollout.motion.features import features_to_joints
-from rollout.motion.pictures import Cell, Scene, legend, stack, strip, titled, write, write_gif
+from rollout.motion.pictures import Cell, Scene, sheet, stack, strip, titled, write, write_gif
 
 Row = tuple[str, np.ndarray, np.ndarray, float, float]  # caption, joints before and after, rewards before and after
 
@@ -33,8 +33,8 @@ def before_after_png(path: Path | str, rows: list[Row]) -> None:
         change = f"{reward_after - reward_before:+.3f}"
         base = _labelled(strip(before), FAINT, ["base", "reward", f"{reward_before:.3f}"])
         tuned = _labelled(strip(after), LEFT, ["tuned", "reward", f"{reward_after:.3f}", change])
-        strips.append(titled(stack([base, tuned], gap=0, margin=0), caption))
-    stack(strips + [legend(strips[0].width)]).save(path)
+        strips.append(titled(stack([base, tuned]), caption))
+    sheet(strips).save(path)
 
 
 def before_after_gif(path: Path | str, rows: list[Row]) -> None:
@@ -47,8 +47,7 @@ def before_after_gif(path: Path | str, rows: list[Row]) -> None:
 
 
 def _labelled(image: Image.Image, colour: str, lines: list[str]) -> Image.Image:
-    framed = Image.new("RGB", (image.width + 84, image.height), PAPER)
-    framed.paste(image, (84, 0))
+    framed = ImageOps.expand(image, (84, 0, 0, 0), PAPER)
     for i, line in enumerate(lines):
         write(ImageDraw.Draw(framed), (4, image.height / 2 - 36 + 20 * i), line, 15 if i else 17, colour)
     return framed

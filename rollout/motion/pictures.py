@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from scipy.ndimage import uniform_filter1d
 
 from rollout.io.colours import FAINT, INK, LEFT, PAPER, RIGHT, TRAIL
 from rollout.motion.skeleton import skeleton_of
@@ -34,7 +35,7 @@ class Motion(NamedTuple):
 def contact_sheet(path: Path | str, rows: list[Motion]) -> None:
     """Writes a PNG with one film strip a motion: eight moments, and the path of the root seen from above."""
     strips = [titled(strip(joints), caption) for caption, joints in rows]
-    stack(strips + [legend(strips[0].width)]).save(path)
+    sheet(strips).save(path)
 
 
 def motions_gif(path: Path | str, rows: list[Motion]) -> None:
@@ -67,8 +68,7 @@ class Scene:
         # Metres across a cell: wide enough for a short walk; the camera follows the part of a longer one that is left.
         self.span = min(max(2.2 + 0.75 * reach, 2.6), 3.6)
         self.follow = max(0.0, 1 - 1.6 / max(reach, 1e-6))
-        self.background = Image.new("RGB", (len(cells) * width, height + _GIF_HEADER), PAPER)
-        draw = ImageDraw.Draw(self.background)
+        self.background, draw = blank(len(cells) * width, height + _GIF_HEADER)
         write(draw, (10, 6), title, 15, INK, len(cells) * width - 20)
         for i, cell in enumerate(cells):
             write(draw, (i * width + 10, 26), cell.label, cell.size, cell.colour, width - 20)
@@ -80,7 +80,8 @@ class Scene:
             now = min(index, len(joints) - 1)
             root = joints[:, 0] * np.array([1, 0, 1])
             middle = (root.min(axis=0) + root.max(axis=0)) / 2
-            centre = middle + self.follow * (_smoothed(root)[now] - middle) + np.array([0, 0.85, 0])
+            smoothed = uniform_filter1d(root, 15, axis=0, mode="nearest")
+            centre = middle + self.follow * (smoothed[now] - middle) + np.array([0, 0.85, 0])
             patch = np.stack([root.min(axis=0) - 0.8, root.max(axis=0) + 0.8])[:, [0, 2]]
             view = View(_GIF_CELL, centre, width / self.span)
             image.paste(scene(view, joints[now], root[: now + 1], patch), (i * width, _GIF_HEADER))
@@ -90,7 +91,7 @@ class Scene:
 def write_gif(path: Path | str, scenes: list[Scene], columns: int) -> None:
     """Writes the scenes, all of one skeleton, as one GIF at its rate that lasts as long as the longest of them."""
     frames = max(each.frames for each in scenes)
-    images = [_grid([each.frame(i) for each in scenes], columns) for i in range(frames)]
+    images = [stack([each.frame(i) for each in scenes], columns, gaps=(12, 0)) for i in range(frames)]
     # One palette for all frames: smaller, and colours do not flicker.
     palette = images[frames // 2].quantize(48, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
@@ -105,8 +106,7 @@ def strip(joints: np.ndarray) -> Image.Image:
     width, height = _CELL
     top = np.clip(joints[moments, :, 1].max() + 0.3, 1.85, 4.0)
     middle = (top - 0.45) / 2
-    image = Image.new("RGB", (FIGURES * width + _PLAN, height + 18), PAPER)
-    draw = ImageDraw.Draw(image)
+    image, draw = blank(FIGURES * width + _PLAN, height + 18)
     for i, frame in enumerate(moments):
         root = joints[frame, 0] * np.array([1, 0, 1])
         view = View(_CELL, root + np.array([0, middle, 0]), height / (top + 0.45))
@@ -123,8 +123,7 @@ def _plan(root: np.ndarray, moments: np.ndarray) -> Image.Image:
     """The root's path [T, 3] from above: first facing (+z) to the right, left (+x) up."""
     scale = 3
     side = _PLAN * scale
-    image = Image.new("RGB", (side, _CELL[1] * scale), PAPER)
-    draw = ImageDraw.Draw(image)
+    image, draw = blank(side, _CELL[1] * scale)
     path = np.stack([root[:, 2], -root[:, 0]], axis=1)
     middle = (path.min(axis=0) + path.max(axis=0)) / 2
     pixels_per_metre = side * 0.78 / max(float(np.ptp(path, axis=0).max()), 1.5)
@@ -142,54 +141,42 @@ def _plan(root: np.ndarray, moments: np.ndarray) -> Image.Image:
 
 def titled(image: Image.Image, title: str) -> Image.Image:
     """The image under a line of text."""
-    framed = Image.new("RGB", (image.width, image.height + 28), PAPER)
-    framed.paste(image, (0, 28))
+    framed = ImageOps.expand(image, (0, 28, 0, 0), PAPER)
     write(ImageDraw.Draw(framed), (4, 4), title, 17, INK, image.width - 8)
     return framed
 
 
-def legend(width: int) -> Image.Image:
-    """What the colours mean, `width` pixels wide."""
-    image = Image.new("RGB", (width, 22), PAPER)
-    draw = ImageDraw.Draw(image)
+def sheet(strips: list[Image.Image]) -> Image.Image:
+    """The strips below each other, and under them what the colours mean."""
+    legend, draw = blank(strips[0].width, 22)
     at = 4.0
     for text, colour in (("left arm and leg", LEFT), ("right arm and leg", RIGHT), ("path of the pelvis", TRAIL)):
         draw.rounded_rectangle((at, 7, at + 22, 14), 3, fill=colour)
         write(draw, (at + 28, 3), text, 12, FAINT)
         at += 52 + draw.textlength(text, font=ImageFont.load_default(12))
-    return image
+    return ImageOps.expand(stack([*strips, legend], gaps=(0, 10)), _MARGIN, PAPER)
 
 
-def stack(images: list[Image.Image], gap: int = 10, margin: int = _MARGIN) -> Image.Image:
-    """The images below each other."""
-    width = max(image.width for image in images) + 2 * margin
-    height = sum(image.height + gap for image in images) - gap + 2 * margin
-    sheet = Image.new("RGB", (width, height), PAPER)
-    top = margin
-    for image in images:
-        sheet.paste(image, (margin, top))
-        top += image.height + gap
-    return sheet
+def stack(images: list[Image.Image], columns: int = 1, gaps: tuple[int, int] = (0, 0)) -> Image.Image:
+    """The images in rows of `columns`, as far apart as `gaps` says (pixels across and down)."""
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    width, heights = max(image.width for image in images) + gaps[0], [row[0].height + gaps[1] for row in rows]
+    whole, _ = blank(columns * width - gaps[0], sum(heights) - gaps[1])
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            whole.paste(image, (j * width, sum(heights[:i])))
+    return whole
 
 
-def _grid(images: list[Image.Image], columns: int) -> Image.Image:
-    lines = -(-len(images) // columns)
-    width, height = images[0].size
-    sheet = Image.new("RGB", (columns * (width + 12) - 12, lines * height), PAPER)
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * (width + 12), i // columns * height))
-    return sheet
+def blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    image = Image.new("RGB", (width, height), PAPER)
+    return image, ImageDraw.Draw(image)
 
 
 def _drawable(joints: np.ndarray) -> np.ndarray:
     """Float64 joints in metres, without NaN and within 50 m."""
     metres = np.asarray(joints, dtype=np.float64) * skeleton_of(joints).metres
     return np.clip(np.nan_to_num(metres, posinf=50, neginf=-50), -50, 50)
-
-
-def _smoothed(path: np.ndarray, window: int = 15) -> np.ndarray:
-    padded = np.pad(path, ((window // 2, window // 2), (0, 0)), mode="edge")
-    return np.stack([np.convolve(padded[:, i], np.ones(window) / window, mode="valid") for i in range(3)], axis=1)
 
 
 def write(draw, at, text: str, size: int, colour: str, width: float | None = None, anchor: str = "la") -> None:

@@ -4,6 +4,7 @@ Everything is in metres with y up; a `View` turns points into pixels. Left limbs
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -88,14 +89,12 @@ def _draw_figure(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> N
     parts = []
     right_leg, left_leg, spine, right_arm, left_arm = chains = skeleton_of(joints).chains
     for chain, (colour, radius) in zip(chains, _LIMBS):
-        chain = list(chain)
-        near = depth[chain[2:]].mean()
-        parts.append((near, _limb_drawer(draw, pixels[chain], _radius_pixels(view, radius, near), colour)))
+        near = depth[list(chain[2:])].mean()
+        parts.append((near, partial(_draw_rimmed, draw, pixels[list(chain)], _radius_pixels(view, radius, near), colour)))
     right_shoulder, left_shoulder = right_arm[-3], left_arm[-3]
     torso = [left_shoulder, right_shoulder, right_leg[1], left_leg[1]]
-    outline = [tuple(p) for p in pixels[torso]]
     # Behind every limb that is not clearly behind it.
-    parts.append((depth[torso].mean() + 0.05, lambda: draw.polygon(outline, fill=_TORSO_FILL)))
+    parts.append((depth[torso].mean() + 0.05, partial(draw.polygon, [tuple(p) for p in pixels[torso]], fill=_TORSO_FILL)))
     parts += _head_parts(draw, view, joints[list(spine[-2:])], joints[right_shoulder] - joints[left_shoulder])
     for _, drawer in sorted(parts, key=lambda part: -part[0]):
         drawer()
@@ -110,27 +109,23 @@ def _head_parts(draw: ImageDraw.ImageDraw, view: View, neck_and_head: np.ndarray
     parts = []
     for point, size, colour in ((centre, 0.115, TRUNK), (nose, 0.04, TRAIL)):
         pixel, depth = view.project(point)
-        parts.append((depth, _disc_drawer(draw, pixel, _radius_pixels(view, size, depth), colour)))
+        parts.append((depth, partial(_draw_disc, draw, pixel, _radius_pixels(view, size, depth), colour)))
     return parts
 
 
-def _limb_drawer(draw, pixels: np.ndarray, radius: float, colour: str):
-    def drawer():
-        _draw_limb(draw, pixels, radius + 1.2 * SUPERSAMPLING, PAPER)  # a rim, so that crossing limbs stay apart
-        _draw_limb(draw, pixels, radius, colour)
-
-    return drawer
-
-
-def _disc_drawer(draw, pixel: np.ndarray, radius: float, colour: str):
-    x, y = pixel
-    return lambda: draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+def _draw_rimmed(draw, pixels: np.ndarray, radius: float, colour: str) -> None:
+    _draw_limb(draw, pixels, radius + 1.2 * SUPERSAMPLING, PAPER)  # so that crossing limbs stay apart
+    _draw_limb(draw, pixels, radius, colour)
 
 
 def _draw_limb(draw, pixels: np.ndarray, radius: float, colour: str) -> None:
     draw.line([tuple(p) for p in pixels], fill=colour, width=max(1, round(2 * radius)))
     for pixel in pixels:
-        _disc_drawer(draw, pixel, radius, colour)()
+        _draw_disc(draw, pixel, radius, colour)
+
+
+def _draw_disc(draw, pixel: np.ndarray, radius: float, colour: str) -> None:
+    draw.ellipse((*(pixel - radius), *(pixel + radius)), fill=colour)
 
 
 def _radius_pixels(view: View, radius: float, depth: float) -> float:
