@@ -110,9 +110,11 @@ def _canonical(joints: np.ndarray) -> np.ndarray:
 
 def _root_rotations(joints: np.ndarray) -> np.ndarray:
     """The yaw [T, 4] that turns each frame's smoothed facing to +z; identity at frame 0."""
+    from scipy.ndimage import gaussian_filter1d  # a quarter of a second, for processes that derive features only
+
     # The hips enter with the wrong sign: a published bug that the wider shoulders outweigh, and so part of the format.
     across = joints[:, L_HIP] - joints[:, R_HIP] + joints[:, R_SHOULDER] - joints[:, L_SHOULDER]
-    facing = _normalised(_smoothed(np.cross(_UP, _normalised(across))))
+    facing = _normalised(gaussian_filter1d(np.cross(_UP, _normalised(across)), _SMOOTHING_SIGMA, axis=0, mode="nearest"))
     root = quaternion.between(facing, _FORWARD)
     root[0] = (1, 0, 0, 0)
     return root
@@ -124,15 +126,6 @@ def _local_rotations(joints: np.ndarray, root_t: np.ndarray) -> np.ndarray:
     world = np.concatenate([root_t[:, None], quaternion.between(UNIT_OFFSETS[1:], bones)], axis=1)
     before = world[:, [_CHAIN_PARENTS[joint] for joint in range(1, JOINTS)]]
     return quaternion.multiply(quaternion.inverse(before), world[:, 1:])
-
-
-def _smoothed(vectors: np.ndarray) -> np.ndarray:
-    """[T, 3] under a Gaussian along time, cut at 4 sigma, edges repeated."""
-    radius = int(4 * _SMOOTHING_SIGMA + 0.5)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SMOOTHING_SIGMA) ** 2)
-    padded = np.pad(vectors.astype(np.float64), ((radius, radius), (0, 0)), mode="edge")
-    smooth = [np.convolve(padded[:, axis], kernel / kernel.sum(), mode="valid") for axis in range(3)]
-    return np.stack(smooth, axis=1).astype(np.float32)
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:
