@@ -34,28 +34,22 @@ def normalise(kind: str, values_G: np.ndarray) -> np.ndarray:
     choice("normalise", kind, KINDS)
     values_G = np.asarray(values_G, np.float64)
     finite_G = np.isfinite(values_G)
-    known = values_G[finite_G]
     result_G = np.full(values_G.shape, np.nan)
-    if len(known):
-        result_G[finite_G] = known if kind == "raw" else _flat(kind, known) if _equal(known) else _spread(kind, known)
+    if finite_G.any():
+        result_G[finite_G] = _of_finite(kind, values_G[finite_G])
     return result_G.astype(np.float32)
 
 
-def _equal(known: np.ndarray) -> bool:
-    return np.ptp(known) <= ROUNDING * np.abs(known).max()
-
-
-def _flat(kind: str, known: np.ndarray) -> np.ndarray:
-    return np.full(len(known), 0.0 if kind == "std" else 0.5)
-
-
-def _spread(kind: str, known: np.ndarray) -> np.ndarray:
+def _of_finite(kind: str, known: np.ndarray) -> np.ndarray | float:
+    if kind == "raw":
+        return known
+    if np.ptp(known) <= ROUNDING * np.abs(known).max():
+        return 0.0 if kind == "std" else 0.5
     if kind == "std":
         return (known - known.mean()) / known.std()
     if kind == "minmax":
         return (known - known.min()) / np.ptp(known)
-    below = (known[None] < known[:, None]).sum(axis=1)
-    ties = (known[None] == known[:, None]).sum(axis=1) - 1
+    below, ties = (known[None] < known[:, None]).sum(axis=1), (known[None] == known[:, None]).sum(axis=1) - 1
     return (below + ties / 2) / (len(known) - 1)
 
 

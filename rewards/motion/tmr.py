@@ -29,16 +29,10 @@ from rewards.motion.tmr_files import (
 from rollout.io.errors import InputError
 from rollout.io.weights import load_strict, read_json_object, size_of
 from rollout.motion.huggingface import text_encoder
+from rollout.motion.mdm import sinusoidal_table
 
 MAX_LENGTH = 5000
 DROPOUT = 0.1
-
-
-def position_table(length: int, width: int) -> Tensor:
-    """Interleaved sine-cosine table [length, width]: pe[p, 2k] = sin(p w_k), pe[p, 2k+1] = cos(p w_k)."""
-    frequency_k = torch.exp(torch.arange(0, width, 2) * (-np.log(10000.0) / width))
-    angle_pk = torch.arange(length)[:, None] * frequency_k
-    return torch.stack([angle_pk.sin(), angle_pk.cos()], dim=-1).reshape(length, width)
 
 
 def valid_frames(length: int, lengths: Tensor) -> Tensor:
@@ -56,7 +50,7 @@ class ActorEncoder(nn.Module):
         layer = nn.TransformerEncoderLayer(latent_dim, num_heads, ff_size, DROPOUT, "gelu", batch_first=True)
         self.seqTransEncoder = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
         self.dropout = nn.Dropout(DROPOUT)
-        self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
+        self.register_buffer("pe", sinusoidal_table(MAX_LENGTH, latent_dim), persistent=False)
 
     def forward(self, x_blf: Tensor, mask_bl: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, L, nfeats], mask [B, L] True = valid. Returns mu and logvar, each [B, latent_dim]."""
@@ -77,7 +71,7 @@ class ActorDecoder(nn.Module):
         self.seqTransDecoder = nn.TransformerDecoder(layer, num_layers)
         self.final_layer = nn.Linear(latent_dim, nfeats)
         self.dropout = nn.Dropout(DROPOUT)
-        self.register_buffer("pe", position_table(MAX_LENGTH, latent_dim), persistent=False)
+        self.register_buffer("pe", sinusoidal_table(MAX_LENGTH, latent_dim), persistent=False)
 
     def forward(self, latent_bd: Tensor, mask_bl: Tensor) -> Tensor:
         """Normalised features [B, L, nfeats]; padded frames are 0."""

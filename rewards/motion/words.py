@@ -52,8 +52,7 @@ class WordTable:
         return self.vectors[words], categories, len(words)
 
     def _report_unknown(self, text: str) -> None:
-        self.vocabulary.require_known(text)
-        if unknown := self.vocabulary.unknown_words(text):
+        if unknown := self.vocabulary.require_known(text):
             log.warning("%s: prompt %r: unknown words %s", self.evaluator, text, ", ".join(unknown))
 
 

@@ -44,7 +44,7 @@ class HuggingFaceText:
         self._known: dict[str, np.ndarray] = {}
         config = self._load("AutoConfig")
         try:
-            self.width = self._width(config)
+            self.width = getattr(config, self.width_key)
         except AttributeError:
             raise InputError(f"text encoder {source}: found a model of type {config.model_type!r}, expected {self.expected}") from None
 
@@ -94,11 +94,7 @@ class ClipText(HuggingFaceText):
     the end token cannot reach it through the causal mask, so nothing is padded here.
     """
 
-    expected, model_class = "CLIP text tower", "CLIPTextModelWithProjection"
-
-    @staticmethod
-    def _width(config) -> int:
-        return config.projection_dim
+    expected, model_class, width_key = "CLIP text tower", "CLIPTextModelWithProjection", "projection_dim"
 
     @staticmethod
     def _features(tokenizer, model, text: str) -> torch.Tensor:
@@ -110,11 +106,7 @@ class ClipText(HuggingFaceText):
 class DistilBertText(HuggingFaceText):
     """The last hidden state of every token, [CLS] and [SEP] included; nothing is cut or padded."""
 
-    expected, model_class = "DistilBERT", "DistilBertModel"
-
-    @staticmethod
-    def _width(config) -> int:
-        return config.dim
+    expected, model_class, width_key = "DistilBERT", "DistilBertModel", "dim"
 
     @staticmethod
     def _features(tokenizer, model, text: str) -> torch.Tensor:

@@ -134,9 +134,6 @@ class MDM(nn.Module):
 
 def sinusoidal_table(length: int, width: int) -> Tensor:
     """[length, width] of interleaved sin/cos with frequencies exp(-2k ln(10000) / width)."""
-    position = torch.arange(length, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
-    table = torch.zeros(length, width)
-    table[:, 0::2] = torch.sin(position * frequency)
-    table[:, 1::2] = torch.cos(position * frequency)
-    return table
+    angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, width)

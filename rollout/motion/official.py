@@ -37,21 +37,13 @@ def from_official(state: dict[str, Tensor], decoder: bool) -> dict[str, Tensor]:
 def to_official(denoiser: MDM) -> dict[str, Tensor]:
     """The weights under their official names, position tables included: what the public MDM code loads strictly."""
     stack, state = STACK[denoiser.shape.decoder], denoiser.state_dict()
-    names = {name: official for official, name in NAMES.items()}
     official = dict.fromkeys(RECOMPUTED, denoiser.positions[:, None])
     for key, value in state.items():
         if split := _SPLIT.fullmatch(key):
-            layer, cross, part, leaf = split.groups()
-            if part == "q":
-                fused = torch.cat([state[f"{layer}{cross or ''}{p}.{leaf}"] for p in "qkv"])
-                attention = "multihead_attn" if cross else "self_attn"
-                official[f"{layer.replace('layers.', stack)}{attention}.in_proj_{leaf}"] = fused
-            continue
-        place, dot, leaf = key.rpartition(".")
-        if match := re.fullmatch(r"(layers\.\d+\.)(.+)", place):
-            inner = f"{match[2]}."
-            official[match[1].replace("layers.", stack) + names.get(inner, inner) + leaf] = value
-        else:
-            prefix = next(name for name in names if key.startswith(name))
-            official[names[prefix] + key.removeprefix(prefix)] = value
+            layer, cross, part, leaf = split.groups("")
+            key = f"{layer}{'multihead_attn' if cross else 'self_attn'}.in_proj_{leaf}"
+            value = torch.cat([state[f"{layer}{cross}{p}.{leaf}"] for p in "qkv"])
+        for name, ours in NAMES.items():
+            key = re.sub(rf"^(layers\.\d+\.)?{re.escape(ours)}", rf"\g<1>{name}", key)
+        official[re.sub(r"^layers\.", stack, key)] = value
     return official

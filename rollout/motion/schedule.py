@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -94,11 +95,8 @@ def _kept_steps(steps: int, respacing: str) -> np.ndarray:
     count = int(digits)
     if respacing.startswith("ddim"):
         for stride in range(1, steps):
-            if len(range(0, steps, stride)) == count:
-                return np.arange(0, steps, stride)
+            if len(kept := np.arange(0, steps, stride)) == count:
+                return kept
         raise InputError(f"respacing: no integer stride keeps exactly {count} of {steps} steps")
-    stride, position, kept = (steps - 1) / (count - 1), 0.0, []
-    for _ in range(count):
-        kept.append(round(position))
-        position += stride
-    return np.array(kept)
+    stride = (steps - 1) / (count - 1)
+    return np.array([round(position) for position in accumulate([0.0] + [stride] * (count - 1))])

@@ -27,7 +27,9 @@ class VocabularyTextEncoder(nn.Module):
         words_BLW = self.word_vectors(ids_BL)
         packed = nn.utils.rnn.pack_padded_sequence(words_BLW, mask_BL.sum(1).cpu(), batch_first=True, enforce_sorted=False)
         states_BLH, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
-        return masked_mean(torch.cat([words_BLW[:, : states_BLH.shape[1]], states_BLH], dim=-1), mask_BL)
+        longest = states_BLH.shape[1]
+        weights_BL1 = mask_BL[:, :longest, None].float()
+        return (torch.cat([words_BLW[:, :longest], states_BLH], dim=-1) * weights_BL1).sum(1) / weights_BL1.sum(1)
 
     @torch.no_grad()
     def encode(self, text: str) -> np.ndarray:
@@ -35,8 +37,7 @@ class VocabularyTextEncoder(nn.Module):
 
         Words it does not know are reported; a caption of nothing else raises InputError.
         """
-        self.vocabulary.require_known(text)
-        if unknown := self.vocabulary.unknown_words(text):
+        if unknown := self.vocabulary.require_known(text):
             log.warning("prompt %r: the model does not know %s", text, ", ".join(unknown))
         return self(torch.tensor([self.vocabulary.encode(text)])).numpy()
 
@@ -46,8 +47,3 @@ class VocabularyTextEncoder(nn.Module):
         ids_BL = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
         dropped = torch.rand(ids_BL.shape, generator=generator) < word_dropout
         return ids_BL.masked_fill(dropped & (ids_BL != PAD), UNKNOWN)
-
-
-def masked_mean(values_BLW: Tensor, mask_BL: Tensor) -> Tensor:
-    weights = mask_BL[:, : values_BLW.shape[1], None].float()
-    return (values_BLW * weights).sum(1) / weights.sum(1)

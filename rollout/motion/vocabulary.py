@@ -35,14 +35,15 @@ class Vocabulary:
         """The words of `text` the encoder has never seen, to be reported and never dropped silently."""
         return [word for word in split_words(text) if word not in self.index]
 
-    def require_known(self, text: str) -> None:
-        """Raises InputError when `text` has no words at all, or not one that the vocabulary knows."""
-        words = split_words(text)
-        if not words or len(self.unknown_words(text)) == len(words):
+    def require_known(self, text: str) -> list[str]:
+        """The unknown words. Raises InputError when `text` has no words at all, or not one that the vocabulary knows."""
+        unknown = self.unknown_words(text)
+        if len(unknown) == len(split_words(text)):
             raise InputError(
                 f"prompt {text!r}: none of its words is in the vocabulary of {len(self.words)} words "
                 f"(which starts: {', '.join(self.words[:8])} ...)"
             )
+        return unknown
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.words, indent=0))
