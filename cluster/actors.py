@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
 
 from cluster.calls import Whereabouts
+from cluster.device import compute_exactly, own_device
 from learner.config.settings import Config
 from learner.learner import Learner, State, SyncError, Update
 from learner.tally import ScoredGroup
@@ -29,14 +29,12 @@ from rollout.policy import Conditioning, Group, Policy, Request, Trajectories
 Build = Callable[[str], Policy]  # on a device
 
 
-def own_device(threads: int) -> str:
-    """Pins the process to its threads and says where its model goes: the GPU that Ray gave it, else the CPU."""
-    torch.set_num_threads(threads)
-    return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-
-
 class Process:
-    """What every actor can say of itself."""
+    """How every actor computes, and what it can say of itself."""
+
+    def __init__(self, deterministic: bool = True):
+        if deterministic:
+            compute_exactly(gpu=bool(ray.get_gpu_ids()))
 
     def whereabouts(self) -> Whereabouts:
         return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), ray._private.worker.global_worker.get_err_file_path())

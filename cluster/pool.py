@@ -9,6 +9,8 @@ from ray.exceptions import GetTimeoutError
 
 from cluster.actors import Build, SamplerActor
 from cluster.calls import LOST, cause_of, get
+from cluster.device import environment
+from cluster.placement import place
 from cluster.samplers import START_DEADLINE_S, Samplers
 from learner.config.settings import Cluster
 from learner.learner import SyncError
@@ -20,9 +22,9 @@ class Pool:
     """N samplers. What a kind of pool adds is started first, by its constructor, since it starts beside the samplers."""
 
     def __init__(self, cluster: Cluster, others: int, tell: Callable[[str], None]):
-        """others: actors beside the samplers. tell: is given a line about every actor that is lost."""
+        """others: actors beside the samplers. tell: is given a line about every actor that is lost, and about waiting for nodes."""
         self.cluster, self._tell = cluster, tell
-        self._gpus = gpus_per_actor(cluster, cluster.samplers + others)
+        self._shares = place(cluster, others, tell)
         self._adapter: Adapter | None = None
 
     def start_samplers(self, build: Build) -> None:
@@ -32,9 +34,9 @@ class Pool:
         self.samplers = Samplers(start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell)
 
     def new(self, kind, cpus: int, threads: int) -> ActorHandle:
-        # An idle OpenMP pool that spins would take the core from the actor that works.
-        environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-        return kind.options(num_cpus=cpus, num_gpus=self._gpus, runtime_env={"env_vars": environment}).remote()
+        gpus = self._shares.sampler if kind is SamplerActor else self._shares.other
+        own = {"env_vars": environment(self.cluster, threads)}
+        return kind.options(num_cpus=cpus, num_gpus=gpus, runtime_env=own).remote(self.cluster.deterministic)
 
     def _build(self, build: Build) -> Callable[[ActorHandle], ray.ObjectRef]:
         return lambda actor: actor.start.remote(build, self.cluster.sampler_cpus)
@@ -66,25 +68,3 @@ def started(actor: ActorHandle, start: ray.ObjectRef) -> ActorHandle:
     except LOST as death:
         raise RunFailed(f"an actor {cause_of(death, None)} while it started") from None
     return actor
-
-
-def gpus_per_actor(cluster: Cluster, actors: int) -> float:
-    """GPUs for each of `actors`, samplers and all others: one when the cluster has enough, an equal share of fewer, else 0.
-
-    Raises InputError when the cluster has not the CPUs or GPUs that the configuration asks for.
-    """
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    needed = cluster.samplers * cluster.sampler_cpus
-    if needed > cpus:
-        raise InputError(
-            f"cluster.samplers: {cluster.samplers} of {cluster.sampler_cpus} CPU each need {needed} CPUs, the cluster has {cpus:g}"
-        )
-    if cluster.gpus_per_actor is not None:
-        if actors * cluster.gpus_per_actor > gpus:
-            raise InputError(
-                f"cluster.gpus_per_actor: {actors} actors of {cluster.gpus_per_actor:g} GPU each need "
-                f"{actors * cluster.gpus_per_actor:g} GPUs, the cluster has {gpus:g}"
-            )
-        return cluster.gpus_per_actor
-    return 1.0 if gpus >= actors else int(gpus / actors * 1000) / 1000

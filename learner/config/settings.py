@@ -78,7 +78,13 @@ class Cluster(Section):
     reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
     sampler_deadline: float = option(900.0, "seconds that a sampler may take for one group before it is replaced", above=0)
     learner_deadline: float = option(1800.0, "seconds that the learner may take for one update before it is replaced", above=0)
-    gpus_per_actor: float | None = option(None, "GPUs of each actor; null = one each when the cluster has enough", minimum=0)
+    gpus_per_actor: float | None = option(
+        None, "GPUs of each actor; null = one each when the cluster has enough, else shares that fit; 0 = none", minimum=0
+    )
+    wait_s: float = option(0.0, "seconds that a cluster with too few CPUs, or GPUs of gpus_per_actor, is given to grow before it is refused", minimum=0)
+    deterministic: bool = option(
+        True, "no TF32, and kernels that give the same bits each time, in every actor; slower on a GPU; another kind of device has other bits still"
+    )
     max_staleness: int = option(
         0, "adapter versions a group may lag behind: 0 = exactly on-policy; 1 = the next rollout is sampled during the update", minimum=0, below=2
     )

@@ -116,7 +116,7 @@ def run(config: EvaluateConfig) -> str:
             progress.stage("starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = EvaluationPool(config.cluster, evaluation.models[0].build, functools.partial(Reader, config.reward))
+                pool = EvaluationPool(config.cluster, evaluation.models[0].build, functools.partial(Reader, config.reward), progress.note)
                 tracker = Tracker.start(config, folder.path, progress.note)
                 report = EvaluationReport(config, folder.path, progress, tracker, evaluation.notes)
                 status = "failed"

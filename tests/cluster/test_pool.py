@@ -16,6 +16,7 @@ from ray.exceptions import OwnerDiedError
 
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
+from cluster.device import EXACT, environment
 from cluster.samplers import Job, Samplers
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
@@ -112,6 +113,23 @@ def test_every_sampler_holds_what_was_published(pool, policy, tuned):
     for adapter in (noisy_adapter(policy, version=4, seed=3), tuned):
         pool.publish(adapter)
         assert held(pool) == [(adapter.version, adapter.sha256)] * 2
+
+
+def test_every_actor_computes_exactly_unless_told_otherwise(pool, config):
+    """Its environment too, which CUDA reads when it starts. On a CPU attention keeps the kernel it has."""
+
+    def read(actor):
+        import torch
+
+        environment = {name: os.environ.get(name) for name in EXACT}
+        return environment, torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.flash_sdp_enabled()
+
+    off = config.cluster.replace(deterministic=False)
+    inexact = RewardActor.options(num_cpus=0, runtime_env={"env_vars": environment(off, 1)}).remote(off.deterministic)
+    for actor in (pool.samplers.all[0].actor, pool.learner.actor, pool.scorers.actors[0]):
+        assert get(actor.__ray_call__.remote(read)) == (EXACT, True, False, True)
+    assert get(inexact.__ray_call__.remote(read)) == (dict.fromkeys(EXACT), False, True, True)
+    ray.kill(inexact)
 
 
 def test_an_adapter_damaged_on_its_way_is_acknowledged_by_none(published, tuned):
