@@ -64,10 +64,10 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     return folder
 
 
-def make_policy(folder: Path, **settings) -> MotionDiffusionPolicy:
+def make_policy(folder: Path, device: str = "cpu", **settings) -> MotionDiffusionPolicy:
     """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
     return MotionDiffusionPolicy(
-        MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings})
+        MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings}), device
     )
 
 
