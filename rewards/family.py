@@ -52,8 +52,8 @@ class Rewards(Protocol):
     def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Reward | None) -> list[Examination]:
         """Each group by every component of the reward, by the judge, and by what else the family measures."""
 
-    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | None]:
-        """What is said of all outputs of an evaluation together, by name; None where there is too little to tell."""
+    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
+        """What is said of all outputs of an evaluation together, by name; where there is no number, why, or None."""
 
 
 def rewards_of(name: str) -> Rewards:

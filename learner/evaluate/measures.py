@@ -11,7 +11,7 @@ import numpy as np
 
 from learner.evaluate.settings import POOL
 from rewards.motion.evaluators import load_evaluators
-from rewards.motion.metrics import diversity, fid, matching_score, multimodality, r_precision, statistics
+from rewards.motion.metrics import diversity, matching_score, multimodality, r_precision
 from rewards.motion.physics import PHYSICS
 from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
@@ -119,11 +119,6 @@ def replication_metrics(prompts: list[Prompt], measured: Measured, texts: Texts,
         "tmr_score": float((cosine / 2 + 0.5).mean()),
         **{name: float(getattr(measured, name).mean()) for name in PHYSICS},
     }
-
-
-def distance(real: tuple[np.ndarray, np.ndarray], embeddings: np.ndarray) -> float:
-    """FID of embeddings [N, D] to the mean and covariance of real ones; NaN when an embedding is not finite."""
-    return fid(*real, *statistics(embeddings)) if np.isfinite(embeddings).all() else float("nan")
 
 
 def repeats_spread(repeats: list[Measured], seed: int) -> float:

@@ -9,13 +9,14 @@ from learner.evaluate.settings import POOL, EvaluateConfig
 from learner.run.pictures import intervals_png
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
-from rewards.motion.metrics import mean_and_interval
+from rewards.motion.metrics import TOO_FEW, mean_and_interval
 from rollout.io.files import write_json
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `source`: where the adapter lies, None without one; `values`: those of every replication by metric."""
+    """One line of the table. `source`: where the adapter lies, None without one; `values`: those of every replication by metric,
+    none where there were too few motions."""
 
     name: str
     source: str | None
@@ -30,6 +31,10 @@ class Row:
                 mean, half = mean_and_interval(values)
                 found[name] = {"mean": float(mean), "ci95": float(half) if len(values) > 1 else None, "values": values}
         return found
+
+    def told(self) -> dict[str, dict | str]:
+        """The summary, and in words what there were too few motions for."""
+        return {**self.summary(), **{name: TOO_FEW for name, values in self.values.items() if not values}}
 
 
 class EvaluationReport:
@@ -61,7 +66,7 @@ class EvaluationReport:
 
     def _write(self, status: str) -> None:
         rows = [
-            {"name": row.name, "adapter": row.source, "adapter_sha256": row.sha256, "metrics": row.summary()} for row in self.rows
+            {"name": row.name, "adapter": row.source, "adapter_sha256": row.sha256, "metrics": row.told()} for row in self.rows
         ]
         settings, config = self.config.to_dict(), self.config
         content = {
@@ -79,7 +84,7 @@ def table(rows: list[Row]) -> list[str]:
     for names in (T2M_METRICS, [name for name in METRICS if name not in T2M_METRICS]):
         cells = [["", *(f"{METRICS[name].label} {METRICS[name].better}" for name in names)]]
         for row in rows:
-            found = row.summary()
+            found = row.told()
             cells.append([row.name, *(_cell(found.get(name), METRICS[name].digits) for name in names)])
         widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
         padded = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in cells]
@@ -88,8 +93,8 @@ def table(rows: list[Row]) -> list[str]:
     return lines[:-1]
 
 
-def _cell(found: dict | None, digits: int) -> str:
-    if found is None:
-        return "-"
+def _cell(found: dict | str | None, digits: int) -> str:
+    if not isinstance(found, dict):
+        return found or "-"
     half = "" if found["ci95"] is None else f" ± {found['ci95']:.{digits}f}"
     return f"{found['mean']:.{digits}f}{half}"

@@ -10,7 +10,7 @@ import numpy as np
 from cluster.connect import connected
 from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import write_config
-from learner.evaluate.measures import Measured, Reader, distance, repeats_spread
+from learner.evaluate.measures import Measured, Reader, repeats_spread
 from learner.evaluate.plan import Evaluation, Model, Pending
 from learner.evaluate.protocol import REPEATS, RealStored
 from learner.evaluate.report import EvaluationReport, Row
@@ -18,7 +18,7 @@ from learner.evaluate.settings import POOL, EvaluateConfig
 from learner.run.folder import Folder
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
-from rewards.motion.metrics import statistics
+from rewards.motion.metrics import fid_to, statistics
 from rollout.io.command import stop_on_signals
 
 
@@ -54,7 +54,7 @@ def evaluate_real(evaluation: Evaluation, pool: EvaluationPool, report: Evaluati
         progress.step("ground truth", time.perf_counter() - started)
     reference = [statistics(each) for each in embeddings]
     for replication, metrics in enumerate(found):
-        metrics["fid"] = distance(reference[(replication + 1) % rounds], embeddings[replication])
+        metrics["fid"] = fid_to(reference[(replication + 1) % rounds], embeddings[replication])
     report.add(Row("ground truth", None, None, _by_metric(found)))
     return reference
 
@@ -83,7 +83,7 @@ def evaluate_model(
         prompts = [prompt for batch, _ in own if batch.repeat == 0 for prompt in batch.prompts]
         measured = Measured.joined([each for batch, each in own if batch.repeat == 0])
         metrics = evaluation.metrics(replication, prompts, measured)
-        metrics["fid"] = distance(reference[replication], measured.t2m)
+        metrics["fid"] = fid_to(reference[replication], measured.t2m)
         if repeated := {batch.pool for batch, _ in own if batch.repeat}:
             repeats = [[each for batch, each in own if batch.pool in repeated and batch.repeat == i] for i in range(REPEATS)]
             metrics["multimodality"] = repeats_spread([Measured.joined(each) for each in repeats], draws.pairs_seed(replication))
@@ -94,9 +94,9 @@ def evaluate_model(
 
 
 def _by_metric(found: list[dict[str, float]]) -> dict[str, list[float]]:
-    """The values of every replication that has the metric, by metric."""
+    """The values of every replication that has the metric, by metric; none of one that there were too few motions for."""
     names = dict.fromkeys(name for metrics in found for name in metrics)
-    return {name: [metrics[name] for metrics in found if name in metrics] for name in names}
+    return {name: [metrics[name] for metrics in found if isinstance(metrics.get(name), float)] for name in names}
 
 
 def run(config: EvaluateConfig) -> str:

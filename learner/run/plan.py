@@ -58,7 +58,7 @@ class Plan:
         shared = rewards.check(config, [c.prompt for c in [*training.values(), *heldout]])
         return cls(config, own, rewards, training, len(prompts), examined, heldout, shared)
 
-    def quality(self, results: list[Examination]) -> dict[str, float | None]:
+    def quality(self, results: list[Examination]) -> dict[str, float | str | None]:
         """What the family says of all outputs of an evaluation together."""
         return self.rewards.quality(self.config, results)
 

@@ -192,8 +192,8 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
 
 def _numbers_of(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
     before, after = entry["before"], entry["after"]
-    if before is None or after is None:
-        return "-", "-", "-", "not measured"
+    if missing := [value or "not measured" for value in (before, after) if value is None or isinstance(value, str)]:
+        return "-", "-", "-", missing[0]
     if not isinstance(before, Mapping):
         return f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", ""
     mean, half = entry["gain"]["mean"], entry["gain"]["ci95"]

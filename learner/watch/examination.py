@@ -1,16 +1,18 @@
 """Before and after: the same prompts and noise under the base and the tuned model, read by the reward and by the judge."""
 
 import numpy as np
+from scipy import stats
 
+from learner.watch.divergence import LEVEL, paired_change
 from rewards.family import Examination
 
 
 def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
-    """Mean and 95 % half-width (1.96 standard errors) of P prompts x G samples.
+    """Mean and 95 % half-width (Student's t) of P prompts x G samples.
 
-    Held-out prompts stand for all prompts of their kind, so their interval is over prompt means, sd / sqrt(P). Training
-    prompts are a fixed set and only the noise is random: sqrt(sum of each prompt's variance / G) / P. Samples that failed
-    (NaN) are left out.
+    Held-out prompts stand for all prompts of their kind, so their interval is over prompt means as in `paired_change`. Training
+    prompts are a fixed set and only the noise is random: its standard error is sqrt(sum of each prompt's variance / G) / P.
+    Samples that failed (NaN) are left out.
     """
     values_PG = np.asarray(values_PG, np.float64)
     values_PG = values_PG[np.isfinite(values_PG).any(axis=1)]
@@ -18,11 +20,13 @@ def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
     prompts = len(values_PG)
     if not prompts:
         return {"mean": np.nan, "ci95": np.nan}
-    if fixed_prompts:
-        error = np.sqrt((np.nanvar(values_PG, axis=1, ddof=1) / scored_P).sum()) / prompts if scored_P.min() > 1 else np.nan
-    else:
-        error = np.nanmean(values_PG, axis=1).std(ddof=1) / np.sqrt(prompts) if prompts > 1 else np.nan
-    return {"mean": float(np.nanmean(values_PG)), "ci95": float(1.96 * error)}
+    half = np.nan
+    if not fixed_prompts:
+        half = paired_change(values_PG).half
+    elif scored_P.min() > 1:
+        error = np.sqrt((np.nanvar(values_PG, axis=1, ddof=1) / scored_P).sum()) / prompts
+        half = stats.t.ppf(1 - LEVEL / 2, (scored_P - 1).sum()) * error
+    return {"mean": float(np.nanmean(values_PG)), "ci95": float(half)}
 
 
 def compare(before: list[Examination], after: list[Examination], fixed_prompts: bool) -> dict[str, dict]:

@@ -16,7 +16,7 @@ class HeldOut:
     entries: by evaluation, `iterations` and every metric, as `observe` returns them.
     """
 
-    def __init__(self, patience: int, quality: Callable[[list[Examination]], dict[str, float | None]]):
+    def __init__(self, patience: int, quality: Callable[[list[Examination]], dict[str, float | str | None]]):
         """quality: what the family says of all outputs of an evaluation together, by name."""
         self.quality, self.divergence = quality, Divergence(patience)
         self.entries: list[dict[str, float]] = []
@@ -31,7 +31,7 @@ class HeldOut:
         found = {
             **{name: interval(values_PG, False)["mean"] for name, values_PG in values.items()}, **self.quality(results), "parted": verdict.streak,
         }  # fmt: skip
-        metrics = {f"heldout_{name}": float(value) for name, value in found.items() if value is not None}
+        metrics = {f"heldout_{name}": float(value) for name, value in found.items() if isinstance(value, (int, float))}
         self.entries.append({"iterations": iterations, **metrics})
         return metrics, verdict.words() if verdict.streak == self.divergence.patience else None
 

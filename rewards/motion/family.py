@@ -10,7 +10,7 @@ import numpy as np
 from rewards.compose import raw_total
 from rewards.family import Examination
 from rewards.motion.loading import load_reward_and_judge
-from rewards.motion.metrics import DIVERSITY_PAIRS, diversity, fid, statistics
+from rewards.motion.metrics import DIVERSITY_PAIRS, TOO_FEW, diversity, fid_to
 from rewards.motion.motions import Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
 from rewards.motion.space import Evaluator
@@ -72,22 +72,21 @@ class MotionRewards:
             found.append(Examination(raw_total(scorer.settings, scores.values), scores.values, judge(motions), extras))
         return found
 
-    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | None]:
+    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
         return quality(results, real_motion(config.reward))
 
 
-def quality(results: list[Examination], real: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float | None]:
+def quality(results: list[Examination], real: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float | str | None]:
     """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; means of physics.
 
-    Motions that are not finite are left out; None for what is left with too few.
+    Motions that are not finite are left out; TOO_FEW where what is left does not do.
     """
     embeddings = np.concatenate([e.extras["embedding"] for e in results])
     embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
-    enough = len(embeddings) > 2
     physics = {name: np.concatenate([e.extras[name] for e in results]).astype(np.float64) for name in ALL_PHYSICS}
     return {
-        "fid": fid(*real, *statistics(embeddings)) if enough and real else None,
-        "diversity": diversity(embeddings, pairs=min(DIVERSITY_PAIRS, len(embeddings) - 1)) if enough else None,
+        "fid": fid_to(real, embeddings) if real else None,
+        "diversity": diversity(embeddings, pairs=min(DIVERSITY_PAIRS, len(embeddings) - 1)) if len(embeddings) > 2 else TOO_FEW,
         **{name: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan") for name, values in physics.items()},
     }
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from rollout.io.errors import InputError
 
+TOO_FEW = "too few motions"
 DIVERSITY_PAIRS, MULTIMODALITY_PAIRS = 300, 10  # of the official protocol
 
 
@@ -57,6 +58,14 @@ def fid(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.nda
         root = root.real
     gap = mean_a - mean_b
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(root))
+
+
+def fid_to(real: tuple[np.ndarray, np.ndarray], embeddings: np.ndarray) -> float | str:
+    """FID of embeddings [N, D] to the mean and covariance of real ones; NaN when an embedding is not finite. TOO_FEW unless N
+    exceeds D: their covariance then lacks directions, and the distance says more of N than of the motions."""
+    if len(embeddings) <= embeddings.shape[1]:
+        return TOO_FEW
+    return fid(*real, *statistics(embeddings)) if np.isfinite(embeddings).all() else float("nan")
 
 
 def diversity(embeddings: np.ndarray, pairs: int = DIVERSITY_PAIRS, seed: int = 0) -> float:

@@ -10,6 +10,7 @@ from PIL import Image
 from learner.config.settings import Tracking
 from learner.evaluate.measures import METRICS
 from learner.evaluate.report import EvaluationReport, Row, table
+from learner.evaluate.run import _by_metric
 from learner.evaluate.settings import EvaluateConfig
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
@@ -64,6 +65,14 @@ def test_a_stopped_evaluation_keeps_the_rows_it_finished(report):
     assert content(report)["status"] == "killed" and len(content(report)["rows"]) == 1
 
 
+def test_a_fid_of_too_few_motions_is_told_in_words(report):
+    report.add(row("ground truth", fid=[]))
+    report.close("finished")
+    assert content(report)["rows"][0]["metrics"]["fid"] == "too few motions"
+    assert "| too few motions |" in (report.folder / "table.md").read_text()
+    assert "ground truth/fid" not in MlflowClient(report.tracker.uri).get_run(report.tracker.run_id).data.metrics
+
+
 def test_one_stopped_before_its_first_row_still_says_so(report):
     report.close("killed")
     assert content(report)["rows"] == []
@@ -79,3 +88,8 @@ def test_the_table_has_a_line_for_each_row_in_aligned_columns():
         assert [line.count("|") for line in part] == [part[0].count("|")] * 4
     assert first[2].startswith("| ground truth | 2.000 ± 1.386 |")
     assert first[2].endswith("| -               |") and first[3].endswith("| 4.000           |")
+
+
+def test_a_metric_without_numbers_is_no_value_of_any_replication():
+    found = [{"fid": "too few motions", "mm_dist": 1.0, "multimodality": 4.0}, {"fid": "too few motions", "mm_dist": 2.0}]
+    assert _by_metric(found) == {"fid": [], "mm_dist": [1.0, 2.0], "multimodality": [4.0]}

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluate.measures import Measured, Texts, distance, measure, repeats_spread, replication_metrics
-from rewards.motion.metrics import statistics
+from learner.evaluate.measures import Measured, Texts, measure, repeats_spread, replication_metrics
+from rewards.motion.metrics import fid_to, statistics
 from rewards.motion.physics import PHYSICS
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
@@ -90,10 +90,11 @@ def test_tmr_scores_lie_between_opposite_and_equal():
 
 def test_real_motion_has_no_distance_to_itself_and_one_broken_motion_leaves_no_number():
     rows = DRAW.normal(size=(400, 6))
-    assert distance(statistics(rows), rows) == pytest.approx(0, abs=1e-9)
-    assert distance(statistics(rows), rows + 1) == pytest.approx(6)
+    assert fid_to(statistics(rows), rows) == pytest.approx(0, abs=1e-9)
+    assert fid_to(statistics(rows), rows + 1) == pytest.approx(6)
     rows[7, 2] = np.nan
-    assert np.isnan(distance((np.zeros(6), np.eye(6)), rows))
+    assert np.isnan(fid_to((np.zeros(6), np.eye(6)), rows))
+    assert fid_to((np.zeros(6), np.eye(6)), rows[:6]) == "too few motions"
 
 
 def test_multimodality_compares_the_repeats_of_a_caption():

@@ -19,6 +19,7 @@ SUMMARY = {
         "judge": {"before": {"mean": 0.4, "ci95": 0.02}, "after": {"mean": 0.41, "ci95": 0.02}, "gain": {"mean": 0.01, "ci95": 0.03}},
         "fid": {"before": 1.5, "after": 1.25},
         "foot_skate": {"before": None, "after": None},
+        "diversity": {"before": 1.5, "after": "too few motions"},
     },
     "trained": {
         "reward": {"before": {"mean": 0.5, "ci95": 0.02}, "after": {"mean": 0.4, "ci95": 0.02}, "gain": {"mean": -0.1, "ci95": 0.03}},
@@ -107,6 +108,7 @@ def test_the_summary_says_what_rose_what_fell_and_what_cannot_be_told(tmp_path):
         "held-out judge before 0.400±0.020 after 0.410±0.020 gain +0.010±0.030 not significant",
         "held-out fid (less is better) before 1.500 after 1.250 gain -0.250",
         "held-out foot_skate (less is better) before - after - gain - not measured",
+        "held-out diversity before - after - gain - too few motions",
         "trained reward before 0.500±0.020 after 0.400±0.020 gain -0.100±0.030 down",
         "run finished: iterations 3, seed 7, samplers 2, max_log_prob_gap 0.0, 12m34s, adapter abababababab",
         f"results in {tmp_path}: adapter/ reward.png",

@@ -121,7 +121,7 @@ def test_the_interval_of_held_out_prompts_is_over_prompt_means():
     means = values.mean(axis=1)
     found = interval(values, fixed_prompts=False)
     assert found["mean"] == pytest.approx(values.mean()) and found["ci95"] == pytest.approx(
-        1.96 * means.std(ddof=1) / 4
+        2.131450 * means.std(ddof=1) / 4  # Student's t of 15 degrees of freedom
     )
     # More samples of the same prompts do not make it narrower.
     assert interval(np.repeat(values, 10, axis=1), fixed_prompts=False)["ci95"] == pytest.approx(found["ci95"])
@@ -132,7 +132,7 @@ def test_the_interval_of_training_prompts_is_over_noise_alone():
     values = levels + DRAW.normal(size=(16, 4))
     found = interval(values, fixed_prompts=True)
     assert found["ci95"] == pytest.approx(interval(values - levels, fixed_prompts=True)["ci95"])
-    assert found["ci95"] == pytest.approx(1.96 * np.sqrt(values.var(axis=1, ddof=1).mean() / 64))
+    assert found["ci95"] == pytest.approx(2.010635 * np.sqrt(values.var(axis=1, ddof=1).mean() / 64))  # of 48
 
 
 @pytest.mark.parametrize("fixed_prompts", [False, True])
@@ -201,7 +201,16 @@ def test_a_motion_that_is_not_finite_is_left_out_of_the_quality():
     values = np.zeros((9, 5))
     assert quality(examined(values, embedding=spoilt), real) == quality(examined(values[:8], embedding=embedding), real)
     nothing = quality(examined(values, embedding=np.full((9, 5, 3), np.nan)), real)
-    assert nothing["fid"] is None and nothing["diversity"] is None
+    assert nothing["fid"] == nothing["diversity"] == "too few motions"
+
+
+def test_there_is_a_fid_only_of_more_motions_than_dimensions():
+    real = (np.zeros(10), np.eye(10))
+    enough, few = DRAW.normal(size=(11, 1, 10)), DRAW.normal(size=(5, 2, 10))
+    assert quality(examined(np.zeros((11, 1)), embedding=enough), real)["fid"] > 0
+    assert quality(examined(np.zeros((5, 2)), embedding=few), real)["fid"] == "too few motions"
+    enough[3] = np.nan  # what is not finite is none of them
+    assert quality(examined(np.zeros((11, 1)), embedding=enough), real)["fid"] == "too few motions"
 
 
 def test_without_statistics_of_real_motion_there_is_no_fid():

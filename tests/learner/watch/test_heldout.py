@@ -44,6 +44,11 @@ def test_without_statistics_of_real_motion_there_is_no_fid():
     assert "heldout_fid" not in metrics and "heldout_diversity" in metrics
 
 
+def test_a_fid_of_too_few_motions_is_no_metric():
+    metrics, _ = HeldOut(3, lambda found: quality(found, (np.zeros(3), np.eye(3)))).observe(0, results(0.5, -4)[:1])
+    assert "heldout_fid" not in metrics and "heldout_reward" in metrics
+
+
 def test_a_failed_sample_is_left_out_of_the_means():
     found = results(0.5, -4)
     plain, _ = HeldOut(3, unknown_real).observe(0, found)
