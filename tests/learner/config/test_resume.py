@@ -172,6 +172,11 @@ def test_a_run_with_work_left_goes_on(run, done, wanted, summary):
     if summary:
         (run / "summary.json").write_text(json.dumps(summary))
     require_work_left(run, done, wanted)
+    with pytest.raises(InputError, match=f"iterations: found {done - 1}, expected at least the {done}"):
+        require_work_left(run, done, done - 1)
+    (run / "summary.json").write_text(json.dumps({"status": "finished", "iterations": wanted}))
+    with pytest.raises(InputError, match=f"has finished its {wanted} iterations"):
+        require_work_left(run, done, wanted)
 
 
 @pytest.mark.parametrize(

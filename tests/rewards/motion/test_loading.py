@@ -108,8 +108,15 @@ def test_t2m_names_a_missing_network(t2m_folder):
 
 
 def test_t2m_ignores_optimizer_states(t2m_folder):
+    motion, lengths = np.random.default_rng(0).normal(size=(2, 12, 263)).astype(np.float32), np.array([12, 8])
+    plain = T2MReward.load(t2m_folder)
     edit(t2m_folder / "finest.tar", lambda checkpoint: checkpoint.update(opt_text_encoder={"state": {}}, epoch=3))
-    T2MReward.load(t2m_folder)
+    loaded = T2MReward.load(t2m_folder)
+    for embed in (lambda reward: reward.embed_motion(motion, lengths), lambda reward: reward.embed_text(["a person walks"])):
+        np.testing.assert_array_equal(embed(loaded), embed(plain))
+    assert np.ptp(loaded.embed_motion(motion, lengths), axis=0).max() > 1e-3  # of two motions, so that equal is not empty
+    edit(t2m_folder / "finest.tar", lambda checkpoint: checkpoint["motion_encoder"]["output_net.0.bias"].add_(1))
+    assert (T2MReward.load(t2m_folder).embed_motion(motion, lengths) != plain.embed_motion(motion, lengths)).any()
 
 
 def test_tmr_names_wrong_widths(tmr_folder):

@@ -39,7 +39,10 @@ def test_a_prompt_without_a_known_word_is_refused_with_examples_of_known_ones(te
 
 
 def test_one_known_word_is_enough():
-    Vocabulary(WORDS).require_known("xyzzy walks")
+    Vocabulary(WORDS).require_known(text := "xyzzy walks")
+    assert Vocabulary(WORDS).unknown_words(text) == ["xyzzy"]
+    with pytest.raises(InputError, match="none of its words is in the vocabulary of 5 words"):
+        Vocabulary([word for word in WORDS if word != "walks"]).require_known(text)
 
 
 def test_a_saved_vocabulary_loads_again(tmp_path):
