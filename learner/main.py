@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from learner.config.parse import parse_config
 from learner.config.settings import Config
 from learner.run.folder import RunFolder
+from learner.run.platforms import require_platform
 from learner.watch.health import Action
 from rollout.io.command import exit_code, stop_on_signals
 from rollout.io.errors import RunFailed
@@ -103,8 +104,11 @@ def run(config: Config) -> str:
 
     The run folder is claimed first. A run that ends before it began training leaves nothing of it behind.
     """
+    from cluster.gpu import use_gpu
     from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
 
+    require_platform(config.tracking.platform)
+    use_gpu(config.cluster.device)
     plan = Plan.make(config)
     build = plan.family.build(config)
     if config.dry_run:

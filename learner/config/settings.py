@@ -78,6 +78,9 @@ class Cluster(Section):
     reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
     sampler_deadline: float = option(900.0, "seconds that a sampler may take for one group before it is replaced", above=0)
     learner_deadline: float = option(1800.0, "seconds that the learner may take for one update before it is replaced", above=0)
+    device: int | None = option(
+        None, "the one GPU of this machine that the run uses, by its number; null = all; no GPU = the CPU", minimum=0, flags=("--device",)
+    )
     gpus_per_actor: float | None = option(
         None, "GPUs of each actor; null = one each when the cluster has enough, else shares that fit; 0 = none", minimum=0
     )
@@ -103,10 +106,18 @@ class Checkpoint(Section):
 
 
 class Tracking(Section):
-    """MLflow."""
+    """MLflow, always; and one platform beside it."""
 
     experiment: str = option("motion-grpo", "name of the experiment")
     uri: str | None = option(None, "tracking store; null = MLFLOW_TRACKING_URI, else an sqlite file beside the run folder")
+    platform: Literal["NoPlatform", "TensorboardPlatform", "WandBPlatform", "ClearmlPlatform"] = option(
+        "NoPlatform", "what else gets every number: NoPlatform = MLflow only; TensorboardPlatform needs pip install 'motion-grpo[tensorboard]', "
+        "WandBPlatform 'motion-grpo[wandb]'", flags=("--train_platform_type",)
+    )  # fmt: skip
+
+    def check(self) -> None:
+        if self.platform == "ClearmlPlatform":
+            refuse("platform", self.platform, "NoPlatform, TensorboardPlatform or WandBPlatform: ClearML gets nothing, and MLflow has every run")
 
 
 DEFAULT_FAMILY = "motion"
@@ -129,7 +140,7 @@ class Config(Section, validate_default=True):
 
     family: str = option(DEFAULT_FAMILY, "kind of generative model; it brings the sections model, lora, rollout, reward and evaluate")
     seed: int = option(0, "all noise and order of the run derive from it", minimum=0)
-    iterations: int = option(60, "rounds of sample, score, update, publish", minimum=1)
+    iterations: int = option(60, "rounds of sample, score, update, publish", minimum=1, flags=("--num_steps",))
     run_dir: FilePath | None = option(
         None, "folder for the results, new or empty; null = runs/<UTC time>-seed<seed>", flags=("--save_dir",)
     )

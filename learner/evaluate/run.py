@@ -9,6 +9,7 @@ import numpy as np
 
 from cluster.connect import connected
 from cluster.evaluation_pool import EvaluationPool
+from cluster.gpu import use_gpu
 from learner.config.parse import write_config
 from learner.evaluate.measures import Measured, Reader, repeats_spread
 from learner.evaluate.plan import Evaluation, Model, Pending
@@ -16,6 +17,7 @@ from learner.evaluate.protocol import REPEATS, RealStored
 from learner.evaluate.report import EvaluationReport, Row
 from learner.evaluate.settings import POOL, EvaluateConfig
 from learner.run.folder import Folder
+from learner.run.platforms import require_platform
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
 from rewards.motion.metrics import fid_to, statistics
@@ -104,6 +106,8 @@ def run(config: EvaluateConfig) -> str:
 
     An evaluation that ends before it began leaves nothing behind.
     """
+    require_platform(config.tracking.platform)
+    use_gpu(config.cluster.device)
     stop_on_signals()
     rows = 2 + len(config.adapter)
     report = folder = None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from learner.config.parse import flatten
 from learner.config.settings import Config
+from learner.run.platforms import Platform
 from rollout.io.credentials import redacted
 from rollout.io.errors import InputError, RunFailed
 
@@ -42,13 +43,18 @@ class Tracker:
     Once a run is open, no failure of the store ends it: what is not sent waits, and goes with the first that is.
     """
 
-    def __init__(self, client, run_id: str, uri: str, logged: Mapping[str, set[int]], tell: Callable[[str], None] = log.warning):
-        """logged: the steps that the run has of each metric. tell: is given a line when the store fails, and when it has caught up."""
+    def __init__(
+        self, client, run_id: str, uri: str, logged: Mapping[str, set[int]], tell: Callable[[str], None] = log.warning,
+        platform: Platform | None = None,
+    ):  # fmt: skip
+        """logged: the steps that the run has of each metric. tell: is given a line when the store fails, and when it has caught up.
+        platform: gets every number too."""
         self._client = client
         self.run_id = run_id
         self.uri = uri
         self._logged = defaultdict(set, logged)
         self._tell = tell
+        self._platform = platform
         self._metrics, self._warning = [], None  # that wait to be sent
         self._failing, self._again = False, 0.0  # when to ask a store that fails, by time.monotonic
 
@@ -67,7 +73,7 @@ class Tracker:
                 experiment = _experiment(client, config.tracking.experiment, database)
             run_id = client.create_run(experiment, run_name=run_folder.name).info.run_id
             client.log_batch(run_id, params=[Param(key, value) for key, value in _values(config).items()])
-        return cls(client, run_id, uri, {}, tell)
+        return cls(client, run_id, uri, {}, tell, Platform(config, run_folder, tell))
 
     @classmethod
     def resume(cls, config: Config, run_folder: Path, run_id: str, tell: Callable[[str], None] = log.warning) -> "Tracker":
@@ -91,7 +97,7 @@ class Tracker:
             changed = [RunTag(f"resumed.{key}", value) for key, value in _values(config).items() if began.get(key, value) != value]
             client.log_batch(run_id, tags=changed)
             logged = {name: {metric.step for metric in client.get_metric_history(run_id, name)} for name in run.data.metrics}
-        return cls(client, run_id, uri, logged, tell)
+        return cls(client, run_id, uri, logged, tell, Platform(config, Path(run_folder).resolve(), tell))
 
     def log(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """One batch of numbers at step `iteration`; one that is not finite is logged as `<name>_nonfinite` = 1.
@@ -106,6 +112,8 @@ class Tracker:
             name if math.isfinite(value) else f"{name}_nonfinite": float(value) if math.isfinite(value) else 1.0
             for name, value in metrics.items()
         }
+        if self._platform:
+            self._platform.log(iteration, batch)
         for name, value in batch.items():
             if iteration not in self._logged[name]:
                 self._metrics.append(Metric(name, value, now, iteration))
@@ -121,6 +129,8 @@ class Tracker:
         """Store files, and folders under their own names, and close the run as FINISHED, FAILED or KILLED (in any case)."""
         if status.upper() not in ("FINISHED", "FAILED", "KILLED"):
             raise ValueError(f"status {status!r}, expected FINISHED, FAILED or KILLED")
+        if self._platform:
+            self._platform.finish()
         self._again, unstored = 0.0, list(paths)
 
         def store() -> None:

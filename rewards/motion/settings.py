@@ -24,7 +24,7 @@ class Evaluators(Section):
         None, "DistilBERT that TMR reads text with, a folder or a hub name; null = distilbert-base-uncased in the hub cache"
     )
     tmr_text_encoder_path: FilePath | None = option(
-        None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders", flags=("--tmr_text_encoder_path",)
+        None, "weights file of TMR's text encoder, instead of tmr_path; one file may hold both encoders", flags=("--tmr_text_encoder_path", "--tmr_checkpoint_path")
     )
     tmr_motion_encoder_path: FilePath | None = option(
         None, "weights file of TMR's motion encoder, instead of tmr_path", flags=("--tmr_motion_encoder_path",)

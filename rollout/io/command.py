@@ -29,7 +29,9 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = unknown[0].partition("=")[0]
-            raise InputError(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}; --help lists them all")
+            bare = f"--{flag}" in self._option_string_actions  # the dashes were forgotten
+            meant = f" (did you mean --{' '.join(unknown[:2])}?)" if bare else did_you_mean(flag, self._option_string_actions)
+            raise InputError(f"unknown flag {flag}{meant}; --help lists them all")
         return known
 
 

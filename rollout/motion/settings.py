@@ -26,9 +26,8 @@ class Model(Section):
     )  # fmt: skip
     frames: int = option(40, "length of a sampled motion in frames, at 20 frames a second", minimum=2)
     steps: str = option(
-        "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them",
-        flags=("--num_steps",), min_length=0,
-    )  # fmt: skip
+        "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them", min_length=0
+    )
     ddim_eta: float = option(1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; training needs some", minimum=0)
     guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
 

@@ -60,13 +60,13 @@ def test_every_type_from_a_file_and_from_a_flag(tmp_path):
 
 def test_the_original_flags_work():
     flags = (
-        "--model_path m.pt --save_dir out --dataset humanml --batch_size 3 --group_size 5 --num_steps 50 --learning_rate 1e-3 --use_lora"
+        "--model_path m.pt --save_dir out --dataset humanml --batch_size 3 --group_size 5 --num_steps 50 --device 2 --train_platform_type NoPlatform --learning_rate 1e-3 --use_lora"
         " --lora_r 4 --lora_alpha 8 --clip_epsilon 0.2 --kl_penalty 0.1 --advantage_eps 1e-8 --use_checkpointing"
         " --reward_model_type mdm --reward_type matching"
     )
     expected = {
         "model.path": os.path.abspath("m.pt"), "run_dir": os.path.abspath("out"), "model.dataset": "humanml", "rollout.prompts_per_iteration": 3,
-        "rollout.group_size": 5, "model.steps": "50", "optimizer.learning_rate": 1e-3, "lora.enabled": True, "lora.r": 4,
+        "rollout.group_size": 5, "iterations": 50, "cluster.device": 2, "optimizer.learning_rate": 1e-3, "lora.enabled": True, "lora.r": 4,
         "lora.alpha": 8.0, "objective.clip_epsilon": 0.2, "objective.kl_penalty": 0.1, "objective.advantage_eps": 1e-8,
         "optimizer.use_checkpointing": True, "reward.components.t2m.path": "t2m.matching",
     }  # fmt: skip
@@ -125,14 +125,17 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--model.steps fast", "--model.steps: found 'fast', expected a number of steps"),
         ("--model.steps 0", "--model.steps: found '0', expected a number of steps"),
         ("--rollout.trained_steps 8", "--rollout.trained_steps: found 8, expected at most 7 (of 10 steps"),
-        ("--num_steps ddim8 --rollout.trained_steps 6", "--rollout.trained_steps: found 6, expected at most 5 (of ddim8 steps"),
+        ("--model.steps ddim8 --rollout.trained_steps 6", "--rollout.trained_steps: found 6, expected at most 5 (of ddim8 steps"),
         ("--lora.targets q,z", "--lora.targets: found ['q', 'z'], expected one or more different names of q, k, v"),
         ("--lora.targets q,q", "--lora.targets: found ['q', 'q'], expected one or more different names"),
         ("--run_dir=", "--run_dir: found '', expected text that is not empty"),
         ("--model.guidnce 3", "unknown flag --model.guidnce (did you mean --model.guidance?)"),
         ("--iter 3", "unknown flag --iter (did you mean --iterations?)"),
+        ("--train_platform_type ClearmlPlatform", "--train_platform_type: found 'ClearmlPlatform', expected NoPlatform, TensorboardPlatform or"),
+        ("--num_steps ddim8", "--num_steps: found 'ddim8', expected a whole number"),
+        ("--lora_r 8 lora_alpha 16 --seed 1", "unknown flag lora_alpha (did you mean --lora_alpha 16?)"),
         ("stray", "unknown flag stray"),
-        ("--iterations", "--iterations: expected one argument"),
+        ("--seed", "--seed: expected one argument"),
         ("--config nowhere.yaml", "--config: nowhere.yaml not found"),
     ],
 )

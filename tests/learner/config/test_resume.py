@@ -56,6 +56,7 @@ def test_what_changes_no_result_may_change(run):
     flags = {
         "iterations": "30", "checkpoint.every": "5", "checkpoint.keep": "9", "checkpoint.path": "mock://elsewhere",
         "cluster.samplers": "7", "cluster.min_samplers": "2", "cluster.reward_actors": "3", "cluster.gpus_per_actor": "0.5", "cluster.wait_s": "9",
+        "cluster.device": "1",
         "cluster.reward_deadline": "9.5", "cluster.sampler_deadline": "9", "cluster.learner_deadline": "9", "rollout.keep": "none",
     }  # fmt: skip
     assert set(flags) == set(MAY_CHANGE)
