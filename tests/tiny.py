@@ -57,7 +57,8 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     decoder = args.get("arch") == "trans_dec"
     class_token = "time" if args.get("emb_trans_dec") else "none"
     features = 251 if args.get("dataset") == "kit" else 263
-    shape = dataclasses.replace(SHAPE, features=features, text=text_width, decoder=decoder, class_token=class_token)
+    positions = args.get("pos_embed_max_len", ARGS["pos_embed_max_len"])
+    shape = dataclasses.replace(SHAPE, max_positions=positions, features=features, text=text_width, decoder=decoder, class_token=class_token)
     denoiser = randomise(MDM(shape), seed)
     mean, std = rng.normal(size=features).astype(np.float32), rng.uniform(0.5, 1.5, features).astype(np.float32)
     save_checkpoint(folder, 123, Checkpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))

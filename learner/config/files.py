@@ -1,5 +1,6 @@
 """Settings as YAML files say them: dotted keys, each with where it stands, and raw values."""
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,20 @@ from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in
 from rollout.io.text_files import parse_yaml
 
+RECIPES = Path(__file__).parents[2] / "configs"
+
 Values = dict[str, tuple[str, Any]]  # by dotted key: where it stands, for messages, and its raw value
+
+
+def find(name: str) -> Path:
+    """The file of that name, or of that name and .yaml, else the recipe that ships under it. Raises InputError that lists these."""
+    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    for path in (name, f"{name}.yaml", *(RECIPES / f"{recipe}.yaml" for recipe in known if recipe == name)):
+        if os.path.isfile(path):  # which, unlike Path.is_file, finds no name too long
+            return Path(path)
+    if os.path.exists(name):
+        return Path(name)
+    raise InputError(f"--config: {name} not found, neither a file nor one of the recipes {', '.join(known)}")
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
@@ -21,8 +35,6 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     refuse_stand_in(path)
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"--config: {path} not found") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config: cannot read {path} as text ({type(error).__name__})") from None
     except InputError as error:

@@ -12,7 +12,7 @@ from typing import Any, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from learner.config.files import Values, read_yaml, values_of
+from learner.config.files import Values, find, read_yaml, values_of
 from learner.config.resume import refuse_changes, run_to_resume
 from learner.config.settings import DEFAULT_FAMILY, Config, kinds, settings
 from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, from_shorthands, merged, take_component_flags
@@ -54,13 +54,13 @@ def parse_config(
         if not is_text(word):  # bytes that are no UTF-8 arrive as halves of characters
             raise InputError(f"{flag if flag.startswith('--') and '=' not in word else word}: found {word!r}, expected UTF-8 text without NUL")
     first = _Flags(add_help=False)
-    first.add_argument("--config", action="append", metavar="FILE", help="YAML file of settings; given again, the later file wins")
+    first.add_argument("--config", action="append", metavar="FILE", help="YAML file of settings, or a recipe by name; given again, the later file wins")
     for key in ("family", "resume"):  # which say what other flags and settings there are
         if key in kind.model_fields:
             first.setting(key, kind.model_fields[key])
     given = vars(first.parse_known_args(argv)[0])
     run = run_to_resume(given["resume"][1]) if "resume" in given else None
-    files = {Path(name): read_yaml(Path(name)) for name in given.get("config", [])}
+    files = {path: read_yaml(path) for path in map(find, given.get("config", []))}
     of_run = {run / "config.yaml": read_yaml(run / "config.yaml")} if run else {}
     named = [(f"{path}: family", content["family"]) for path, content in {**of_run, **files}.items() if "family" in content]
     where, family = given.get("family", (named or [("", DEFAULT_FAMILY)])[-1])

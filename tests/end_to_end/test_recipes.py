@@ -1,0 +1,63 @@
+"""The recipes in `configs/` are found by name, are short, and run on small files in the official formats where they say that these lie."""
+
+import pytest
+
+from learner.config.files import RECIPES
+from learner.config.parse import parse_config
+from learner.config.settings import Config
+from learner.main import main
+from rollout.io.errors import InputError
+from tests.humanml_folder import clip, write_folder
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+SMALL = ["--cluster.learner_cpus", "1", "--evaluate.prompts", "2", "--dry_run"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tiny, tmp_path_factory):
+    """An MDM checkout with small networks, and TMR's beside it."""
+    root = tmp_path_factory.mktemp("work")
+    mdm, humanml = root / "motion-diffusion-model", root / "motion-diffusion-model" / "dataset" / "HumanML3D"
+    for name in ("humanml_enc_512_50steps", "official_humanml_enc_512_50steps"):
+        tiny.write_mdm(mdm / "save" / name, mask_frames=True, pos_embed_max_len=5000)
+    next((mdm / "save" / name).glob("model*.pt")).rename(mdm / "save" / name / "model000750000.pt")
+    for split, texts in (("train", tiny.TRAINING), ("test", tiny.HELDOUT)):
+        tagged = [f"{text}#{' '.join(f'{word}/NOUN' for word in text.split())}#0.0#0.0\n" for text in texts]
+        write_folder(humanml, {f"{split}{i}": (clip(60, seed=i), text) for i, text in enumerate(tagged)}, split)
+    tiny.write_t2m(mdm / "t2m" / "text_mot_match" / "model")
+    tiny.write_tmr(root / "TMR" / "models" / "tmr_humanml3d_guoh3dfeats")
+    return mdm
+
+
+def test_there_are_four_of_at_most_forty_lines_each_with_comments():
+    assert NAMES == ["demo", "humanml_eight_gpus", "humanml_one_gpu", "original"]
+    for name in NAMES:
+        lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+        assert len(lines) <= 40 and lines[0].startswith("# ")
+
+
+def test_the_demo_is_what_runs_without_settings():
+    assert parse_config(["--config", "demo"]) == Config()
+
+
+@pytest.mark.parametrize("words", [["demo"], ["humanml_one_gpu"], ["humanml_one_gpu", "humanml_eight_gpus"], ["original"]])
+def test_each_passes_a_dry_run(checkout, monkeypatch, capsys, words):
+    monkeypatch.chdir(checkout)
+    given = [word for name in words for word in ("--config", name)]
+    config = parse_config(given)
+    own = ["--reward.tmr_path", str(checkout.parent / "TMR/models/tmr_humanml3d_guoh3dfeats")] if words == ["original"] else []
+    assert main([*given, *own, *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert f"{config.rollout.prompts_per_iteration} prompts x {config.rollout.group_size} samples" in shown
+    assert f"{'10' if words == ['demo'] else '50'} steps, {config.model.frames} frames" in shown
+
+
+def test_a_file_of_the_name_goes_first_and_an_unknown_name_lists_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_config(["--config", "original"]).iterations == 10000
+    (tmp_path / "original.yaml").write_text("iterations: 7\n")
+    assert parse_config(["--config", "original"]).iterations == 7
+    (tmp_path / "original").write_text("iterations: 8\n")
+    assert parse_config(["--config", "original"]).iterations == 8
+    with pytest.raises(InputError, match=f"^--config: orignal not found, neither a file nor one of the recipes {', '.join(NAMES)}$"):
+        parse_config(["--config", "orignal"])
