@@ -24,6 +24,7 @@ from rewards.own_class import use_folder
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
+from rollout.io.machine import device_kind
 from rollout.policy import Conditioning, Group, Policy, Request, Trajectories
 
 Build = Callable[[str], Policy]  # on a device
@@ -116,9 +117,9 @@ class LearnerActor(Process):
         return self.state()
 
     def state(self) -> State:
-        """That of the learner, and the histories of adaptive rewards."""
+        """That of the learner, the histories of adaptive rewards, and what it is computed on."""
         state = self.learner.state()
-        return dataclasses.replace(state, facts=state.facts | {"reward": self.composer.state()})
+        return dataclasses.replace(state, facts=state.facts | {"reward": self.composer.state(), "device": device_kind(str(self.policy.device))})
 
     def load(self, state: State) -> State:
         self.composer.load_state(state.facts["reward"])

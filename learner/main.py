@@ -134,6 +134,7 @@ def run(config: Config) -> str:
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note)
+                keeper.require_device(pool.learner.state.facts["device"])
                 open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)
                 report = Report(plan, folder, progress, tracker)

@@ -49,6 +49,10 @@ class Rewards(Protocol):
 
         Raises InputError when a component of the reward or the judge cannot be loaded or cannot score these prompts."""
 
+    def standing(self, config: Any, prompts: list[Prompt], shared: Any) -> dict[str, list[str]]:
+        """All that scores and judges beside the components: by a name for people, what it is and the sha256 of its content, what
+        it makes of `prompts` included."""
+
     def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Reward | None) -> list[Examination]:
         """Each group by every component of the reward, by the judge, and by what else the family measures."""
 

@@ -49,6 +49,9 @@ class Family(Protocol):
     def build(self, config: Any) -> Callable[[str], Policy]:
         """What builds the policy on a device ("cpu", "cuda"), the same in every process; can be pickled."""
 
+    def files(self, config: Any) -> dict[str, Path]:
+        """Every file that the policy is built from, by a name for people."""
+
     def shipped(self, name: str) -> Path:
         """The file of "training" or "heldout" prompts that ships with the project."""
 

@@ -77,6 +77,9 @@ class Toy:
     def build(self, config):
         return LinearPolicy
 
+    def files(self, config):
+        return {}
+
     def shipped(self, name):
         return Path(name)
 
@@ -122,6 +125,9 @@ class ToyRewards:
 
     def check(self, config, prompts):
         self.load(config, "cpu", None)
+
+    def standing(self, config, prompts, shared):
+        return {}
 
     def examine(self, groups, scorer, judge):
         scores = scorer(self.subjects(*groups)).split([len(group) for group in groups])

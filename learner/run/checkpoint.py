@@ -22,6 +22,7 @@ from rollout.io.errors import InputError
 from rollout.policy import arrays_digest
 
 log = logging.getLogger(__name__)
+FORMAT = "2"  # of the files; those of the first said none, nor what the run stood on
 NAME = re.compile(r"(\d{6,})\.safetensors")
 ASIDE = re.compile(r"\.\d{6,}\.safetensors\.writing")
 
@@ -163,7 +164,7 @@ def _packed(checkpoint: Checkpoint) -> bytes:
     # safetensors writes memory as it lies, so C order; unlike ascontiguousarray, this leaves a shape of () alone.
     arrays = {name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}
     content = json.dumps({"iterations": checkpoint.iterations, "facts": checkpoint.facts}, ensure_ascii=False)
-    return safetensors.numpy.save(arrays, {"run": content, "sha256": arrays_digest(arrays, content)})
+    return safetensors.numpy.save(arrays, {"format": FORMAT, "run": content, "sha256": arrays_digest(arrays, content)})
 
 
 def _unpacked(data: bytes, file: str) -> Checkpoint:
@@ -175,6 +176,8 @@ def _unpacked(data: bytes, file: str) -> Checkpoint:
     described = header.get("__metadata__", {})
     if not {"run", "sha256"} <= described.keys():
         raise InputError(f"{file}: not a checkpoint of a run (its header has no run and sha256)")
+    if (found := described.get("format", "1")) != FORMAT:
+        raise InputError(f"{file}: checkpoint format {found}, this version of the project goes on from format {FORMAT} alone")
     found = arrays_digest(arrays, described["run"])
     if found != described["sha256"]:
         raise InputError(f"{file}: damaged: its content has sha256 {found[:12]}, its header says {described['sha256'][:12]}")

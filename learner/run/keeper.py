@@ -7,8 +7,7 @@ from learner.run.checkpoint import Checkpoint, Checkpoints
 from learner.run.folder import RunFolder
 from learner.run.plan import Plan
 from learner.run.report import Report
-from rollout.io.errors import InputError
-from rollout.policy import arrays_digest
+from learner.run.standing import require_same, standing_of
 
 
 class Keeper:
@@ -22,15 +21,13 @@ class Keeper:
         self.found: Checkpoint | None = None  # what the run goes on from
         self._unsaved: Checkpoint | None = None
         self._good: int | None = None  # iterations after which health last found nothing to act on
-        # The prompts that judge a run stay the same, whatever else of it may change.
-        self._heldout = arrays_digest({}, "|".join(conditioning.digest for conditioning in plan.heldout))
+        self._standing = standing_of(plan)
         if not config.resume:
             self.checkpoints.require_none()
             return
         self.found = self.checkpoints.latest()
         require_work_left(folder.path, self.found and self.found.iterations, config.iterations)
-        if self.found.facts["heldout"] != self._heldout:
-            raise InputError("resume: the held-out prompts are other ones than before (as many iterations would train on some of them)")
+        require_same(self.found.facts["standing"], self._standing)
         self._good = self.found.facts["good"]
 
     def begin(self, report: Report) -> State | None:
@@ -42,6 +39,11 @@ class Keeper:
         facts, arrays = self.found.facts, self.found.arrays
         report.resume(self.folder.rewind(self.found.iterations), part(arrays, "report"), facts["report"])
         return State(part(arrays, "learner"), facts["learner"])
+
+    def require_device(self, device: str) -> None:
+        """Raises InputError when the run that goes on was begun on another kind of device than the learner's, now `device`."""
+        if self.found:
+            require_same({"device": [self.found.facts["learner"]["device"], ""]}, {"device": [device, ""]})
 
     @property
     def tracked(self) -> str | None:
@@ -58,7 +60,7 @@ class Keeper:
         arrays, facts = report.watcher.state()
         kept = {f"learner/{name}": value for name, value in learner.arrays.items()} | {f"report/{name}": value for name, value in arrays.items()}
         good = iterations if report.watcher.healthy else self._good
-        told = {"learner": learner.facts, "report": facts, "mlflow": report.tracker.run_id, "heldout": self._heldout, "good": good}
+        told = {"learner": learner.facts, "report": facts, "mlflow": report.tracker.run_id, "standing": self._standing, "good": good}
         self._unsaved = Checkpoint(iterations, kept, told)
         if iterations % self.plan.config.checkpoint.every == 0 or iterations == self.plan.config.iterations:
             self.save()

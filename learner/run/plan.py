@@ -25,7 +25,7 @@ class Plan:
 
     training: by place in the prompt file, those that this run comes to; of tens of thousands most runs need few. prompts:
     how many there are. examined: the places of those that are evaluated. shared: what the driver worked out for all reward
-    actors.
+    actors. prompts_sha256: of the whole file.
     """
 
     config: Config
@@ -36,6 +36,7 @@ class Plan:
     examined: list[int]
     heldout: list[Conditioning]
     shared: Any
+    prompts_sha256: str
 
     @classmethod
     def make(cls, config: Config) -> "Plan":
@@ -56,7 +57,7 @@ class Plan:
         rewards = rewards_of(config.family)
         use_folder(os.getcwd())
         shared = rewards.check(config, [c.prompt for c in [*training.values(), *heldout]])
-        return cls(config, own, rewards, training, len(prompts), examined, heldout, shared)
+        return cls(config, own, rewards, training, len(prompts), examined, heldout, shared, arrays_digest({}, repr(prompts)))
 
     def quality(self, results: list[Examination]) -> dict[str, float | str | None]:
         """What the family says of all outputs of an evaluation together."""

@@ -9,10 +9,12 @@ import numpy as np
 
 from rewards.compose import raw_total
 from rewards.family import Examination
+from rewards.motion.evaluators import load_evaluator
 from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import DIVERSITY_PAIRS, TOO_FEW, diversity, fid_to
 from rewards.motion.motions import Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
+from rewards.motion.settings import Evaluators
 from rewards.motion.space import Evaluator
 from rewards.motion.texts import Embedded
 from rewards.scoring import Scorer
@@ -20,7 +22,7 @@ from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.prompts import Prompt
 from rollout.motion.skeleton import FEATURES
-from rollout.policy import Group
+from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
 REAL = Path(__file__).parent.parent / "assets" / "real_motion.npz"
@@ -61,6 +63,15 @@ class MotionRewards:
         judge(still)
         scorer.check(still, config.cluster.reward_deadline)
         return texts
+
+    def standing(self, config: Any, prompts: list[Prompt], shared: Embedded) -> dict[str, list[str]]:
+        found = {}
+        for name, known in shared.items():
+            given = [path for key in Evaluators.model_fields if key.startswith(name) and (path := getattr(config.reward, key))]
+            texts = {str(i): known[prompt.text, prompt.tokens] for i, prompt in enumerate(prompts)}
+            weights = load_evaluator(name, config.reward).weights_sha256()
+            found[f"{name} evaluator"] = [str(given[0]) if given else "that which ships", arrays_digest(texts, weights)]
+        return found
 
     def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Evaluator) -> list[Examination]:
         """`extras`: every measure of `rewards/motion/physics.py`, in its unit, and the judge's `embedding` [G,D]."""

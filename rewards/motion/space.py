@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from rewards.motion.motions import Motions
 from rewards.motion.texts import TextEmbeddings
 from rollout.io.errors import InputError
+from rollout.policy import arrays_digest
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -51,6 +52,12 @@ class Evaluator(OfEmbeddings):
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Raw features [N, T, F] and lengths [N] to float32 [N, D], in input order. InputError for another F."""
         raise NotImplementedError
+
+    def weights_sha256(self) -> str:
+        """Of all that it reads motion with: networks and statistics, by content."""
+        networks = {name: part.state_dict() for name, part in vars(self).items() if isinstance(part, nn.Module)}
+        arrays = {f"{name}.{key}": tensor.cpu().numpy() for name, state in networks.items() for key, tensor in state.items()}
+        return arrays_digest(arrays | {"mean": self.mean.cpu().numpy(), "std": self.std.cpu().numpy()})
 
     def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
         """float32 [D]."""

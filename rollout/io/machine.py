@@ -1,10 +1,32 @@
-"""What the machine says of this process, on Linux and macOS alike."""
+"""What the machine says of itself and of this process, on Linux and macOS alike."""
 
+import platform
+import re
 import resource
 import sys
+from pathlib import Path
 
 
 def peak_memory() -> int:
     """Most bytes of memory that this process has held so far."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def device_kind(device: str) -> str:
+    """What decides the last bits of what is computed on "cpu" or "cuda": the kind of CPU or the GPU's name, and torch."""
+    import torch  # seconds, for processes that compute
+
+    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}" if device.startswith("cuda") else cpu_kind()
+
+
+def cpu_kind() -> str:
+    """How the CPU rounds: its kind, the kernels torch chose for it, and torch itself."""
+    import torch
+
+    try:
+        facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    except OSError:
+        facts = {}
+    kind = " ".join(facts.get(name, "") for name in ("vendor_id", "cpu family", "model")).strip() or platform.processor()
+    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__.partition('+')[0]}"

@@ -102,6 +102,15 @@ def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
     return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
+def checkpoint_files(path: Path, stats: Path | None) -> dict[str, Path]:
+    """By name, every file that `open_checkpoint` reads for a model that can be trained, of 263 features."""
+    file = path if path.suffix == ".pt" else newest_model(path)
+    folder = Path(stats) if stats else _stats_folder(file.parent, FEATURES)
+    names = {name: place / name for place, name in [(file.parent, "args.json"), (folder, "Mean.npy"), (folder, "Std.npy")]}
+    own = [file.parent / name for name in ("text_encoder.pt", "vocabulary.json")]
+    return {"base checkpoint": file, **names, **{part.name: part for part in own if part.exists()}}
+
+
 def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[dict[str, Tensor], MDMShape]:
     """The tensors of an MDM under our names, and its shape, out of exactly the official ones; every key must be used."""
     options = with_missing(args)

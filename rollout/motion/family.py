@@ -35,6 +35,12 @@ class Motion:
 
         return functools.partial(MotionDiffusionPolicy, policy_settings(config))
 
+    def files(self, config: Any) -> dict[str, Path]:
+        from rollout.motion.checkpoint import checkpoint_files
+
+        settings = policy_settings(config)
+        return checkpoint_files(settings.path, settings.stats)
+
     def shipped(self, name: str) -> Path:
         return ASSETS / f"{name}_prompts.json"
 

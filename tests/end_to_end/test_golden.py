@@ -7,26 +7,14 @@ a commit that does so says why they moved.
 import hashlib
 import json
 import os
-import platform
-import re
 from pathlib import Path
 
 import pytest
-import torch
 
+from rollout.io.machine import cpu_kind
 from rollout.policy import arrays_digest
 
 RECORDED = Path(__file__).with_name("golden.json")
-
-
-def machine() -> str:
-    """What decides how a CPU rounds: its kind, the kernels torch chose for it, and torch itself."""
-    try:
-        facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
-    except OSError:
-        facts = {}
-    kind = " ".join(facts.get(name, "") for name in ("vendor_id", "cpu family", "model")).strip() or platform.processor()
-    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__.partition('+')[0]}"
 
 
 def outcome(run) -> dict:
@@ -51,10 +39,10 @@ def demo(train_shipped):
 @pytest.mark.parametrize("name", ["first", "demo"])
 def test_the_result_is_what_was_recorded(name, request):
     recorded = json.loads(RECORDED.read_text())
-    if os.environ.get("GOLDEN") != "record" and machine() not in recorded:
-        pytest.skip(f"golden digests were recorded on {' and '.join(sorted(recorded))}; this is {machine()}")
+    if os.environ.get("GOLDEN") != "record" and cpu_kind() not in recorded:
+        pytest.skip(f"golden digests were recorded on {' and '.join(sorted(recorded))}; this is {cpu_kind()}")
     found = outcome(request.getfixturevalue(name))
     if os.environ.get("GOLDEN") == "record":
-        recorded.setdefault(machine(), {})[name] = found
+        recorded.setdefault(cpu_kind(), {})[name] = found
         RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
-    assert found == recorded[machine()][name]
+    assert found == recorded[cpu_kind()][name]

@@ -1,5 +1,6 @@
 """A run that was killed goes on, and what it leaves is what it would have left: one rollout ahead, evaluated in between."""
 
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
 from learner.run.plan import Plan
 from rollout.io.errors import InputError
+from rollout.io.machine import cpu_kind
 from tests.end_to_end.conftest import ROOT, Run
 
 ITERATIONS = 6
@@ -96,3 +98,16 @@ def test_a_finished_run_and_a_changed_setting_are_told_apart_in_one_line(killed)
         Keeper(Plan.make(config), RunFolder.reopen(killed.folder))
     with pytest.raises(InputError, match="optimizer.learning_rate 0.001 -> 0.5; .*may change"):
         parse_config([*resume, "--optimizer.learning_rate", "0.5"])
+
+
+def test_another_kind_of_device_than_the_learner_now_has_is_refused(undisturbed, environment, head, tmp_path):
+    folder = shutil.copytree(undisturbed.folder, tmp_path / "moved")
+    checkpoints = Checkpoints(folder / "checkpoints", 2)
+    last = checkpoints.latest()
+    last.facts["learner"]["device"] = "NVIDIA H100, torch 2.13.0"
+    checkpoints.save(last)
+    words = [sys.executable, "-m", "learner.main", "--resume", str(folder), "--iterations", str(ITERATIONS + 1)]
+    done = subprocess.run(words, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=240)
+    words = f"device: NVIDIA H100, torch 2.13.0 -> {cpu_kind()}"
+    assert (done.returncode, done.stderr) == (2, f"error: resume: changed since the run began, which would go on in other bits: {words}\n")
+    assert (folder / "metrics.jsonl").read_bytes() == (undisturbed.folder / "metrics.jsonl").read_bytes()
