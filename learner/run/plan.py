@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from learner.config.settings import Config
 from rewards.family import Examination, Rewards, rewards_of
@@ -45,6 +46,7 @@ class Plan:
         A held-out prompt that is trained on, however it is written, is left out and reported. Raises InputError when none
         is left, and for a model that cannot be trained.
         """
+        torch.set_num_threads(1)  # how many there are orders the sums, and so the last bits of what is encoded and embedded here
         own, wanted = family(config.family), config.evaluate.prompts
         preparer = own.preparer(config)
         prompts = preparer.read(config.rollout.prompts or own.shipped("training"))
