@@ -7,19 +7,29 @@ the same to the last bit however many actors there are.
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
 
-from cluster.calls import LOST, cause_of, get
+from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
 from rollout.io.command import stop_if_asked
 from rollout.io.errors import RunFailed
 
 ATTEMPTS = 3  # at the same groups, before a run gives up
 
 
+@dataclass(frozen=True)
+class Call:
+    """A block of a scoring's groups, at the actor in that place."""
+
+    scoring: "Scoring"
+    block: int
+    place: int
+
+
 class Scorers:
-    """Reward actors, and how to get another one."""
+    """Reward actors, and how to get another one. Whoever waits for a scoring moves on all that are under way."""
 
     def __init__(
         self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None]
@@ -27,10 +37,61 @@ class Scorers:
         """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
         given a line about every loss."""
         self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
+        self.whereabouts = [actor.whereabouts.remote() for actor in actors]
+        self.running: dict[ray.ObjectRef, Call] = {}  # of all scorings, in the order of submission
+        self.heard = 0.0  # when an answer came, or somebody began to wait for one
 
     def begin(self, method: str, groups: int) -> "Scoring":
         """Work on so many groups by `method` of the actors."""
         return Scoring(self, method, groups)
+
+    def submit(self, scoring: "Scoring", block: int) -> None:
+        place = block % len(self.actors)
+        ref = getattr(self.actors[place], scoring.method).remote(*(scoring.added[i] for i in scoring.blocks[block]))
+        self.running[ref] = Call(scoring, block, place)
+
+    def turn(self) -> None:
+        """Waits for an answer, at most a second. Raises the exception of an actor, and RunFailed when actors keep dying or hanging
+        over the same groups."""
+        stop_if_asked()
+        ready, _ = ray.wait(list(self.running), num_returns=1, timeout=min(1.0, self.deadline_s))
+        if not ready:
+            if time.monotonic() - self.heard >= self.deadline_s:
+                for place in {call.place for call in self.running.values()}:
+                    hung = f"gave no answer within cluster.reward_deadline, {self.deadline_s:g} s"
+                    self._replace(place, hung + epitaph(self._whereabouts(place)))
+                self.heard = time.monotonic()
+            return
+        call, self.heard = self.running[ready[0]], time.monotonic()
+        try:
+            call.scoring.done[call.block] = get(ready[0])
+        except LOST as death:
+            self._replace(call.place, cause_of(death, self._whereabouts(call.place)))
+        finally:
+            self.running.pop(ready[0], None)
+
+    def _whereabouts(self, place: int) -> Whereabouts | None:
+        try:
+            return get(self.whereabouts[place], 0)
+        except (*LOST, TimeoutError):  # it never got that far
+            return None
+
+    def _replace(self, place: int, what: str) -> None:
+        """A fresh actor does again all that the old one left; the first of it is what the old one was lost over."""
+        left = {ref: call for ref, call in self.running.items() if call.place == place}
+        first = next(iter(left.values()))
+        lost, groups = first.scoring.lost, first.scoring.blocks[first.block]
+        lost[first.block] += 1
+        if lost[first.block] == ATTEMPTS:
+            over = f"over the same motions (request {groups[0]})"
+            raise RunFailed(f"reward: its actor was lost {ATTEMPTS} times {over}: the last one {what}")
+        self.tell(f"a reward actor {what}: it is replaced, its work is done again")
+        ray.kill(self.actors[place])
+        self.actors[place] = self.another()
+        self.whereabouts[place] = self.actors[place].whereabouts.remote()
+        for ref, call in left.items():
+            del self.running[ref]
+            self.submit(call.scoring, call.block)
 
 
 class Scoring:
@@ -40,56 +101,18 @@ class Scoring:
         self.scorers, self.method = scorers, method
         self.blocks = [range(first, min(first + scorers.batch, groups)) for first in range(0, groups, scorers.batch)]
         self.added: dict[int, ray.ObjectRef] = {}
-        self.running: dict[ray.ObjectRef, int] = {}  # call to block, in the order of submission
+        self.done: dict[int, list] = {}  # by block
         self.lost: Counter[int] = Counter()
 
     def add(self, index: int, group: ray.ObjectRef) -> None:
         self.added[index] = group
         block = index // self.scorers.batch
         if all(i in self.added for i in self.blocks[block]):
-            self._submit(block)
+            self.scorers.submit(self, block)
 
     def results(self) -> list:
-        """By group, in request order, once all were added. Raises the exception of an actor, and RunFailed when actors keep
-        dying or hanging over the same groups."""
-        done, heard = {}, time.monotonic()
-        while self.running:
-            stop_if_asked()
-            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=min(1.0, self.scorers.deadline_s))
-            if not ready:
-                if time.monotonic() - heard < self.scorers.deadline_s:
-                    continue
-                heard = time.monotonic()
-                for actor in {self._actor(block) for block in self.running.values()}:
-                    self._replace(actor, f"gave no answer within cluster.reward_deadline, {self.scorers.deadline_s:g} s")
-                continue
-            block, heard = self.running[ready[0]], time.monotonic()
-            try:
-                done[block] = get(ready[0])
-            except LOST as death:
-                self._replace(self._actor(block), cause_of(death, None))
-            else:
-                del self.running[ready[0]]
-        return [result for block in range(len(self.blocks)) for result in done[block]]
-
-    def _submit(self, block: int) -> None:
-        call = getattr(self.scorers.actors[self._actor(block)], self.method)
-        self.running[call.remote(*(self.added[i] for i in self.blocks[block]))] = block
-
-    def _actor(self, block: int) -> int:
-        return block % len(self.scorers.actors)
-
-    def _replace(self, actor: int, what: str) -> None:
-        """A fresh actor does again all that the old one left; the first of it is what the old one was lost over."""
-        left = {ref: block for ref, block in self.running.items() if self._actor(block) == actor}
-        first = next(iter(left.values()))
-        self.lost[first] += 1
-        if self.lost[first] == ATTEMPTS:
-            over = f"over the same motions (request {self.blocks[first][0]})"
-            raise RunFailed(f"reward: its actor was lost {ATTEMPTS} times {over}: the last one {what}")
-        self.scorers.tell(f"a reward actor {what}: it is replaced, its work is done again")
-        ray.kill(self.scorers.actors[actor])
-        self.scorers.actors[actor] = self.scorers.another()
-        for ref, block in left.items():
-            del self.running[ref]
-            self._submit(block)
+        """By group, in request order, once all were added. Raises as `Scorers.turn`."""
+        self.scorers.heard = time.monotonic()
+        while len(self.done) < len(self.blocks):
+            self.scorers.turn()
+        return [result for block in range(len(self.blocks)) for result in self.done[block]]

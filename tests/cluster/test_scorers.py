@@ -1,5 +1,6 @@
 """Reward actors as real Ray actors: how many there are, and what becomes of them, changes no score."""
 
+import re
 import time
 
 import numpy as np
@@ -108,6 +109,24 @@ def test_an_actor_that_dies_is_replaced_and_its_groups_are_scored_again(scorers,
     assert_same(scored(scorers, groups), expected)
     assert sum(now is not then for now, then in zip(scorers.actors, before)) == 1
     assert_same(scored(scorers, groups), expected)
+
+
+def test_two_scorings_that_share_actors_replace_a_dead_one_once(scorers, groups, mood):
+    """As with a rollout under way while an evaluation is examined. What the other had finished before, it keeps."""
+    expected, told = scored(scorers, groups), []
+    shared = Scorers(list(scorers.actors), scorers.another, 1, 60, told.append)
+    mood("die once")
+    first, second = shared.begin("score", len(groups)), shared.begin("score", len(groups))
+    for i in range(len(groups)):
+        first.add(i, groups[i])
+        second.add(i, groups[i])
+    assert_same(second.results(), expected)
+    replaced = list(shared.actors)
+    assert_same(first.results(), expected)
+    assert shared.actors == replaced and sum(now is not then for now, then in zip(replaced, scorers.actors)) == 1
+    (line,) = told
+    assert re.fullmatch(r"a reward actor .* \[process \d+ on [\d.]+.*\]: it is replaced, its work is done again", line)
+    scorers.actors[:] = replaced
 
 
 def test_an_actor_that_sleeps_is_caught_by_the_deadline(scorers, groups, mood):
