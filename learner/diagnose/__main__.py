@@ -34,7 +34,7 @@ def diagnose(record: Record) -> tuple[list[str], list[Finding]]:
     config = record.config or Config()
     health = config.health if config.health.preset != "none" else config.health.replace(preset="default")
     monitor = Monitor(health, config.objective, config.optimizer)
-    findings = [finding for row in record.rows for finding in monitor.observe(int(row["iteration"]), without_iteration(row))]
+    findings = [finding for row in record.rows for finding in monitor.observe(int(row["iteration"]), row)]
     ended = ending(record)
     worst = max(record.rows, key=lambda row: np.nan_to_num(row["max_abs_log_ratio"], nan=-1.0), default=None)
     kind = record.config.objective.kind if record.config else None
@@ -54,10 +54,6 @@ def diagnose(record: Record) -> tuple[list[str], list[Finding]]:
         *_part("Likely causes, the likeliest first", [f"{i}. {c.why}\n     -> {c.remedy}" for i, c in enumerate(causes, 1)]),
         *_part("What to do next", _next(record, ended, findings)),
     ], findings
-
-
-def without_iteration(row: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "iteration"}
 
 
 def ranked(known: list[Cause], findings: list[Finding]) -> list[Cause]:

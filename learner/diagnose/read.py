@@ -78,21 +78,21 @@ def _read_metrics(path: Path) -> Record:
         path.stat()  # one that is not there is told as such
         raise InputError(f"{path}: found a file of type {kind or 'unknown'}, expected a run folder, .json, .jsonl or .csv")
     if kind == ".jsonl":
-        _take_rows(record, _lines(path, record), path.name)
+        found = _lines(path, record)
     elif kind == ".csv":
         try:
-            _take_rows(record, list(csv.DictReader(io.StringIO(_text(path)), strict=True)), path.name)
+            found = list(csv.DictReader(io.StringIO(_text(path)), strict=True))
         except csv.Error as error:
             raise InputError(f"{path}: not a CSV file ({error})") from None
     else:
         try:
-            content = json.loads(_text(path))
+            found = json.loads(_text(path))
         except UNREADABLE as error:
             raise InputError(f"{path}: not valid JSON ({' '.join(str(error).split())[:100]})") from None
-        if isinstance(content, dict) and any(isinstance(value, list) for value in content.values()):
-            lists = {name: value for name, value in content.items() if isinstance(value, list)}
-            content = [dict(zip(lists, values)) for values in zip(*lists.values())]
-        _take_rows(record, content if isinstance(content, list) else [content], path.name)
+        lists = {name: value for name, value in found.items() if isinstance(value, list)} if isinstance(found, dict) else {}
+        if lists:
+            found = [dict(zip(lists, values)) for values in zip(*lists.values())]
+    _take_rows(record, found if isinstance(found, list) else [found], path.name)
     if not record.rows:
         raise InputError(f"{path}: found no row of numbers, expected metrics by name such as mean_ratio")
     return record

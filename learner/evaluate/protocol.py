@@ -6,7 +6,6 @@ the row that is evaluated or from who samples it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -35,21 +34,15 @@ class Batch:
     """A pool to generate: one motion for each prompt. Motion i's noise is that of seeds[i]. `repeat` 0 counts in every
     metric, the others in MultiModality alone."""
 
-    replication: int
     pool: int
     repeat: int
     prompts: list[Prompt]
     seeds: list[tuple[int, ...]]
 
 
-class Real(Protocol):
-    """Real motions with captions."""
-
-    def prompts(self) -> list[Prompt]:
-        """Every caption that can be drawn, for checking before anything starts."""
-
-    def epoch(self, draw: np.random.Generator) -> list[Draw]:
-        """Each motion once, in random order, without an incomplete last pool."""
+def shuffled_pools(motions: int, draw: np.random.Generator) -> list[int]:
+    """The places of as many motions, each once in random order, without an incomplete last pool."""
+    return draw.permutation(motions)[: motions // POOL * POOL].tolist()
 
 
 class RealData:
@@ -62,11 +55,11 @@ class RealData:
         self.motions, self.frames = motions.motions, frames // FOUR * FOUR
 
     def prompts(self) -> list[Prompt]:
+        """Every caption that can be drawn, for checking before anything starts."""
         return [Prompt(caption.text, self.frames, caption.tokens) for motion in self.motions for caption in motion.captions]
 
     def epoch(self, draw: np.random.Generator) -> list[Draw]:
-        order = draw.permutation(len(self.motions))[: len(self.motions) // POOL * POOL]
-        return [self._draw(int(item), draw) for item in order]
+        return [self._draw(item, draw) for item in shuffled_pools(len(self.motions), draw)]
 
     def _draw(self, item: int, draw: np.random.Generator) -> Draw:
         motion = self.motions[item]
@@ -95,8 +88,8 @@ class RealStored:
         return self._prompts
 
     def epoch(self, draw: np.random.Generator) -> list[Draw]:
-        order = draw.permutation(len(self._prompts))[: len(self._prompts) // POOL * POOL]
-        return [Draw(int(item), self._prompts[item], int(draw.integers(self._crops))) for item in order]
+        items = shuffled_pools(len(self._prompts), draw)
+        return [Draw(item, self._prompts[item], int(draw.integers(self._crops))) for item in items]
 
     def measured(self, draws: list[Draw]) -> Measured:
         return self._measured.rows(np.array([draw.item * self._crops + draw.start for draw in draws]))
@@ -105,7 +98,7 @@ class RealStored:
 class Replications:
     """What each replication of an evaluation draws."""
 
-    def __init__(self, config: EvaluateConfig, real: Real):
+    def __init__(self, config: EvaluateConfig, real: RealData | RealStored):
         self.config, self.real = config, real
 
     def real_draws(self, replication: int) -> list[Draw]:
@@ -125,7 +118,7 @@ class Replications:
             prompts = [draw.prompt for draw in draws[pool * POOL : (pool + 1) * POOL]]
             for repeat in range(REPEATS if pool in repeated else 1):
                 seeds = [seed_of(seed, Purpose.NOISE, replication, pool, i, repeat) for i in range(POOL)]
-                batches.append(Batch(replication, pool, repeat, prompts, seeds))
+                batches.append(Batch(pool, repeat, prompts, seeds))
         return batches
 
     def pairs_seed(self, replication: int) -> int:

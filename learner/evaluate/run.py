@@ -65,9 +65,10 @@ def evaluate_model(
     evaluation: Evaluation, model: Model, reference: list[tuple], pool: EvaluationPool, report: EvaluationReport, progress: Progress
 ) -> None:
     """The row of one model; the pools of all replications are spread over the samplers together."""
-    rounds, draws = evaluation.config.rounds, evaluation.replications
-    batches = [batch for replication in range(rounds) for batch in draws.batches(replication)]
-    ends = set(np.cumsum([len(draws.batches(replication)) for replication in range(rounds)]).tolist())
+    draws = evaluation.replications
+    drawn = [draws.batches(replication) for replication in range(evaluation.config.rounds)]
+    batches = [batch for each in drawn for batch in each]
+    ends = np.cumsum([len(each) for each in drawn])
     started = time.perf_counter()
 
     def arrived(done: int) -> None:
@@ -78,10 +79,10 @@ def evaluate_model(
             progress.step(model.name, now - started)
             started = now
 
-    results = pool.generate(Pending(batches, evaluation.encoded), arrived)
+    results = iter(pool.generate(Pending(batches, evaluation.encoded), arrived))
     found = []
-    for replication in range(rounds):
-        own = [(batch, measured) for batch, measured in zip(batches, results) if batch.replication == replication]
+    for replication, each in enumerate(drawn):
+        own = list(zip(each, results))
         prompts = [prompt for batch, _ in own if batch.repeat == 0 for prompt in batch.prompts]
         measured = Measured.joined([each for batch, each in own if batch.repeat == 0])
         metrics = evaluation.metrics(replication, prompts, measured)

@@ -3,13 +3,10 @@
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from learner.pretrain.retrieval import embeddings, stack
+from learner.pretrain.retrieval import compared, stack
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, fid, r_precision, statistics
 from rewards.motion.motions import as_motions
@@ -36,61 +33,59 @@ SAMPLES = 8  # motions per held-out prompt
 def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> None:
     """Writes MODEL_CARD.md, contact_sheet.png and loss_curves.png to `rollout/assets`; the figures are measured now."""
     assets = root / "rollout" / "assets"
-    paths = Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
-    tmr, t2m = load_evaluators(paths)
+    evaluators = load_evaluators(Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr")))
     prompts = read_prompts(root / "rollout/assets/heldout_prompts.json", 40)
-    rows = [real_row(clips, features, prompts[0].length, tmr, t2m, root)]
+    rows = [real_row(clips, features, prompts[0].length, evaluators, root)]
     for respacing in ("10", ""):
         policy = MotionDiffusionPolicy(MotionPolicySettings(path=assets / "mdm", respacing=respacing, frames=60))
         policy.load_adapter(Adapter.pack(0, policy.adapter_state()))
-        rows.append(generated_row(policy, prompts, tmr, t2m, root))
+        rows.append(generated_row(policy, prompts, evaluators, root))
         print(rows[-1], flush=True)
         if respacing:
             pictured = MotionPreparer(policy.settings).prepare([type(prompts[0])(text, 60) for text in PICTURED])
             groups = [policy.sample(Request(c, 2, (0, i), 0)) for i, c in enumerate(pictured)]
             contact_sheet(assets / "contact_sheet.png", [(g.prompt.text, features_to_joints(g.outputs[0])) for g in groups])
-    reports = {name: json.loads((root / folder / "metrics.json").read_text()) for name, folder in
-               {"mdm": "rollout/assets/mdm", "tmr": "rewards/assets/tmr", "t2m": "rewards/assets/t2m"}.items()}  # fmt: skip
+    folders = {"mdm": "rollout/assets/mdm", "tmr": "rewards/assets/tmr", "t2m": "rewards/assets/t2m"}
+    reports = {name: json.loads((root / folder / "metrics.json").read_text()) for name, folder in folders.items()}
     draw_losses(assets / "loss_curves.png", reports)
     (assets / "MODEL_CARD.md").write_text(card_text(reports, rows))
 
 
-def real_row(clips, features, frames: int, tmr, t2m, root: Path) -> dict:
+def real_row(clips: list[Clip], features: list[np.ndarray], frames: int, evaluators, root: Path) -> dict:
     """Held-out clips of real motion through the same measurements, cut to the length that is generated."""
     held = [(clip, rederived(motion[:frames])) for clip, motion in zip(clips, features) if clip.split != "train"]
     motions, lengths = stack([motion for _, motion in held])
     rng = np.random.default_rng(0)
     captions = [str(rng.choice(clip.captions)) for clip, _ in held]
     skate = foot_skate(features_to_joints(motions), lengths)
-    return {"motion": f"real, held out, first {frames} frames", "samples": len(held), **measure(motions, lengths, captions, skate, tmr, t2m, root)}
+    return measure(f"real, held out, first {frames} frames", motions, lengths, captions, skate, evaluators, root)
 
 
-def generated_row(policy: MotionDiffusionPolicy, prompts, tmr, t2m, root: Path) -> dict:
+def generated_row(policy: MotionDiffusionPolicy, prompts, evaluators, root: Path) -> dict:
     groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(MotionPreparer(policy.settings).prepare(prompts))]
     motions, lengths = stack([motion for group in groups for motion in as_motions(group).features])
     captions = [group.prompt.text for group in groups for _ in range(SAMPLES)]
     skate = np.concatenate([foot_skate(features_to_joints(group.outputs), group.lengths) for group in groups])
-    steps = len(policy.schedule)
-    return {"motion": f"generated, {steps} steps", "samples": len(motions), **measure(motions, lengths, captions, skate, tmr, t2m, root)}
+    return measure(f"generated, {len(policy.schedule)} steps", motions, lengths, captions, skate, evaluators, root)
 
 
-def measure(motions, lengths, captions: list[str], skate: np.ndarray, tmr, t2m, root: Path) -> dict[str, float]:
+def measure(name: str, motions: np.ndarray, lengths: np.ndarray, captions: list[str], skate: np.ndarray, evaluators, root: Path) -> dict:
     """FID and diversity by T2M, R@1 and R@3 in pools of 32 by both, foot skate in m/s."""
     order = np.random.default_rng(0).permutation(len(captions))[: len(captions) // 32 * 32]
-    row = {}
-    for evaluator in (tmr, t2m):
-        text = evaluator.embed_text(captions)
-        text = text / np.linalg.norm(text, axis=1, keepdims=True) if evaluator.name == "tmr" else text
-        found = r_precision(text[order], embeddings(evaluator, motions, lengths)[order], 3, 32)
+    row = {"motion": name, "samples": len(motions)}
+    for evaluator in evaluators:  # TMR, then T2M
+        embedded = evaluator.embed_motion(motions, lengths)
+        text = compared(evaluator, evaluator.embed_text(captions))
+        found = r_precision(text[order], compared(evaluator, embedded)[order], 3, 32)
         row |= {f"{evaluator.name} R@1": found[0], f"{evaluator.name} R@3": found[2]}
-    embedded = t2m.embed_motion(motions, lengths)
     with np.load(root / "rewards/assets/real_motion.npz", allow_pickle=False) as real:
         row["FID"] = fid(real["t2m_mean"], real["t2m_cov"], *statistics(embedded))
     return row | {"diversity": diversity(embedded, pairs=min(300, len(embedded) // 2)), "foot skate m/s": float(skate.mean())}
 
 
 def draw_losses(path: Path, reports: dict[str, dict]) -> None:
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), constrained_layout=True)
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3)
     curve = reports["mdm"]["curve"]
     axes[0].plot([p["step"] for p in curve], [p["train_loss"] for p in curve], label="train (with dropout)")
     validated = [p for p in curve if "val_loss" in p]
@@ -107,7 +102,6 @@ def draw_losses(path: Path, reports: dict[str, dict]) -> None:
     for axis in axes:
         axis.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def card_text(reports: dict[str, dict], rows: list[dict]) -> str:
@@ -122,9 +116,8 @@ def card_text(reports: dict[str, dict], rows: list[dict]) -> str:
             f"{test['same_caption_top1']:.3f} | {test['chance_r_at_3']:.3f} |"
         )
     made = [f"* {name}: `{report['command']}`, seed {report['seed']}, {report['seconds']:.0f} s" for name, report in reports.items()]
-    return CARD.format(
-        parameters=reports["mdm"]["parameters"], made="\n".join(made), table="\n".join(table), retrieval="\n".join(retrieval)
-    )  # fmt: skip
+    parts = {"made": made, "table": table, "retrieval": retrieval}
+    return CARD.format(parameters=reports["mdm"]["parameters"], **{name: "\n".join(lines) for name, lines in parts.items()})
 
 
 CARD = """# Model card: the demo-size motion models

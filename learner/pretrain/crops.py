@@ -14,6 +14,13 @@ MIN_FRAMES, MAX_FRAMES = 40, 60  # the lengths the policy makes and the evaluato
 ALIKE = 0.6
 
 
+def rare_first(clips: list[Clip]) -> np.ndarray:
+    """float64 [N], how likely each clip is drawn: rare actions come more often than their share (count^0.5)."""
+    counts = Counter(clip.action for clip in clips)
+    weights_n = np.array([counts[clip.action] ** -0.5 for clip in clips])
+    return weights_n / weights_n.sum()
+
+
 def jittered(joints: np.ndarray, metres: float, draw: np.random.Generator) -> np.ndarray:
     """Features of joints [T, 22, 3] with independent noise of `metres` standard deviation on every coordinate."""
     return joints_to_features((joints + draw.normal(0, metres, joints.shape)).astype(np.float32))
@@ -39,10 +46,8 @@ def alike_clips(clips: list[Clip]) -> np.ndarray:
     idf_v = np.log(len(clips) / np.maximum((count_nv > 0).sum(0), 1))
     bag_nv = np.sqrt(count_nv) * idf_v
     bag_nv /= np.maximum(np.linalg.norm(bag_nv, axis=1, keepdims=True), 1e-9)
-    left_n, right_n = (
-        count_nv[:, vocabulary.index[side]] if side in vocabulary.index else np.zeros(len(clips))
-        for side in ("left", "right")
-    )
+    sides = ("left", "right")
+    left_n, right_n = (count_nv[:, vocabulary.index[side]] if side in vocabulary.index else np.zeros(len(clips)) for side in sides)
     side_n = np.sign(left_n - right_n)
     alike_nn = (bag_nv @ bag_nv.T > ALIKE) & (side_n[:, None] == side_n[None])
     captions = [set(clip.captions) for clip in clips]
@@ -50,14 +55,12 @@ def alike_clips(clips: list[Clip]) -> np.ndarray:
 
 
 class CaptionedCrops:
-    """Random batches: crops with one of their captions each; rare actions come more often than their share."""
+    """Random batches: crops with one of their captions each."""
 
     def __init__(self, clips: list[Clip], features: list[np.ndarray], mean: np.ndarray, std: np.ndarray, seed: int):
         self.clips, self.features, self.mean, self.std = clips, features, mean, std
         self.draw = np.random.default_rng(seed)
-        counts = Counter(clip.action for clip in clips)
-        weights_n = np.array([counts[clip.action] ** -0.5 for clip in clips])
-        self.weights_n = weights_n / weights_n.sum()
+        self.weights_n = rare_first(clips)
         self.alike_nn = alike_clips(clips)
         self.jittered = [jittered(clip.joints, self.draw.uniform(0.015, 0.04), self.draw) for clip in clips]
 
@@ -73,8 +76,7 @@ class CaptionedCrops:
         motions = [crop(self.features[row], self.draw) for row in rows]
         captions = [self.clips[row].captions[self.draw.integers(len(self.clips[row].captions))] for row in rows]
         for kind, row in zip(spoilt, rows):
-            motion = crop(self.features[row], self.draw)
-            motions.append(self._spoil(kind, motion, row))
+            motions.append(self._spoil(kind, crop(self.features[row], self.draw), row))
         x_ntf = np.zeros((len(motions), MAX_FRAMES, motions[0].shape[1]), np.float32)
         for row, motion in enumerate(motions):
             x_ntf[row, : len(motion)] = (motion - self.mean) / self.std

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from learner.pretrain.crops import CaptionedCrops
-from learner.pretrain.mdm import STD_GROUPS
+from learner.pretrain.mdm import feature_statistics
 from learner.pretrain.retrieval import retrieval, robustness
 from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
@@ -31,9 +31,7 @@ MARGIN = 10.0
 TMR_WEIGHTS = {"contrastive": 1.0, "recons": 1.0, "kl": 1e-5, "latent": 1e-5}
 
 
-def train_tmr(
-    clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = ""
-) -> dict:
+def train_tmr(clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = "") -> dict:
     """Trains TMR on the clips' train split and writes a folder for `TMRReward.load`. Returns what metrics.json holds.
 
     Loss: InfoNCE on the latent means (temperature 0.1, both ways; pairs whose captions say the same are no negatives)
@@ -42,14 +40,13 @@ def train_tmr(
     """
     torch.manual_seed(seed)
     train, train_features = of_split(clips, features, "train")
-    mean, std = frame_statistics(train_features)
-    for start, end in STD_GROUPS:
-        # Per dimension, as TMR does, but a joint that hardly turns in the data must not rule the input.
-        std[start:end] = np.maximum(std[start:end], std[start:end].mean() / 4)
+    mean, of_groups = feature_statistics(train_features)
+    # Per dimension, as TMR does, but a joint that hardly turns in the data must not rule the input.
+    std = np.maximum(np.concatenate(train_features).std(axis=0), of_groups / 4)
     vocabulary = Vocabulary.build([caption for clip in train for caption in clip.captions])
     text_shape = {"nfeats": 128, "latent_dim": 128, "ff_size": 256, "num_layers": 2, "num_heads": 4}
     motion_shape = {**text_shape, "nfeats": FEATURES}
-    decoder_shape = {**text_shape, "nfeats": FEATURES, "num_layers": 1}
+    decoder_shape = {**motion_shape, "num_layers": 1}
     model = nn.ModuleDict(
         {
             "text": ActorEncoder(**text_shape),
@@ -104,9 +101,7 @@ def train_tmr(
     return finish(TMRReward.load(out_folder), clips, features, out_folder, {"command": command, "seed": seed, **report})
 
 
-def train_t2m(
-    clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = ""
-) -> dict:
+def train_t2m(clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = "") -> dict:
     """Trains T2M on the clips' train split and writes a folder for `T2MReward.load`. Returns what metrics.json holds.
 
     Loss: the contrastive margin loss of Guo et al. 2022 (margin 10), squared distance of true pairs and squared
@@ -115,9 +110,7 @@ def train_t2m(
     """
     torch.manual_seed(seed)
     train, train_features = of_split(clips, features, "train")
-    mean, std = frame_statistics(train_features)
-    for start, end in STD_GROUPS:
-        std[start:end] = std[start:end].mean()
+    mean, std = feature_statistics(train_features)
     std[:4] /= 5  # the official feature bias: root motion counts more
     seen = Vocabulary.build([caption for clip in train for caption in clip.captions])
     vocabulary = Vocabulary([SOS, EOS, *seen.words])
@@ -166,15 +159,9 @@ def train_t2m(
 
 
 def optimise(
-    model: nn.ModuleDict,
-    loss: Callable[[], dict[str, Tensor]],
-    weights: dict[str, float],
-    judge: Callable,
-    clips: list[Clip],
-    features: list[np.ndarray],
-    steps: int,
-    name: str,
-) -> tuple[nn.ModuleDict, dict]:
+    model: nn.ModuleDict, loss: Callable[[], dict[str, Tensor]], weights: dict[str, float], judge: Callable, clips: list[Clip],
+    features: list[np.ndarray], steps: int, name: str,
+) -> tuple[nn.ModuleDict, dict]:  # fmt: skip
     """AdamW on the weighted loss terms; returns the averaged weights that retrieved best on val, and the curves."""
     val, val_features = of_split(clips, features, "val")
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
@@ -194,7 +181,8 @@ def optimise(
         recent.append([float(total.detach()), *(float(term.detach()) for term in terms.values())])
         if step % 100 and step != steps:
             continue
-        logger, level = logging.getLogger("rewards"), logging.getLogger("rewards").level
+        logger = logging.getLogger("rewards")
+        level = logger.level
         logger.setLevel(logging.ERROR)  # val's unknown words are expected: not again at every validation
         try:
             result = retrieval(judge(average.module), val, val_features)
@@ -213,10 +201,10 @@ def optimise(
         )
         recent = []
     average.module.load_state_dict(best)
-    report = {"steps": steps, "batch_size": BATCH, "seconds": round(time.perf_counter() - started, 1)}
-    names = curves[0].keys()
-    report |= {"final": curves[-1], "curves": {key: [row[key] for row in curves] for key in names}}
-    return average.module, report
+    return average.module, {
+        "steps": steps, "batch_size": BATCH, "seconds": round(time.perf_counter() - started, 1), "final": curves[-1],
+        "curves": {key: [row[key] for row in curves] for key in curves[0]},
+    }  # fmt: skip
 
 
 def finish(reward, clips: list[Clip], features: list[np.ndarray], out_folder: Path, report: dict) -> dict:
@@ -237,12 +225,6 @@ def of_split(clips: list[Clip], features: list[np.ndarray], split: str) -> tuple
     """The clips of one split and their features."""
     rows = [i for i, clip in enumerate(clips) if clip.split == split]
     return [clips[i] for i in rows], [features[i] for i in rows]
-
-
-def frame_statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every feature over all frames, float32 [263] each."""
-    frames = np.concatenate(features)
-    return frames.mean(axis=0), frames.std(axis=0)
 
 
 def gaussian_kl(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> Tensor:

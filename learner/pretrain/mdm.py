@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.pretrain.crops import rare_first
 from rollout.motion.checkpoint import Checkpoint, save_checkpoint
 from rollout.motion.dataset import Clip
 from rollout.motion.mdm import MDM, MDMShape
@@ -52,14 +52,12 @@ def feature_statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarr
 
 
 class ClipBatches:
-    """Random crops with one of their captions; rare actions are drawn more often than their share (count^0.5)."""
+    """Random crops with one of their captions."""
 
     def __init__(self, clips: list[Clip], features: list[np.ndarray], mean: np.ndarray, std: np.ndarray, options: MDMTraining):
         self.clips, self.options = clips, options
         self.features = [torch.from_numpy((f - mean) / std) for f in features]
-        counts = Counter(clip.action for clip in clips)
-        weights = np.array([counts[clip.action] ** -0.5 for clip in clips])
-        self.probabilities = weights / weights.sum()
+        self.probabilities = rare_first(clips)
 
     def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[str]]:
         """x0 [B,T,263] zero-padded, frame mask [B,T], captions."""
@@ -87,9 +85,8 @@ def diffusion_loss(denoiser: MDM, schedule: Schedule, x0: Tensor, mask: Tensor, 
 
 
 def train_mdm(
-    train: tuple[list[Clip], list[np.ndarray]], val: tuple[list[Clip], list[np.ndarray]], out: Path, seed: int,
-    options: MDMTraining, report=print,
-) -> dict:  # fmt: skip
+    train: tuple[list[Clip], list[np.ndarray]], val: tuple[list[Clip], list[np.ndarray]], out: Path, seed: int, options: MDMTraining
+) -> dict:
     """Trains on (clips, features), writes an official-format folder to `out`, returns curves and seconds.
 
     The weights written are the exponential moving average, the ones the card's figures are measured on.
@@ -106,16 +103,13 @@ def train_mdm(
     batches = ClipBatches(*train, mean, std, options)
     validation = [ClipBatches(*val, mean, std, options).draw(np.random.default_rng(1)) for _ in range(4)]
 
-    def checkpoint() -> Checkpoint:
-        args = {
-            "arch": "trans_enc", "dataset": "humanml", "latent_dim": options.latent, "layers": options.layers,
-            "diffusion_steps": options.diffusion_steps, "noise_schedule": "cosine", "sigma_small": True, "mask_frames": True,
-            "cond_mask_prob": options.cond_mask_prob, "text_encoder_type": "vocabulary", "use_ema": False,
-            "pos_embed_max_len": shape.max_positions, "num_frames": options.max_frames, "unconstrained": False,
-            "emb_trans_dec": False, "seed": seed,
-        }  # fmt: skip
-        return Checkpoint(average["denoiser"], args, average["text"], mean, std)
-
+    args = {
+        "arch": "trans_enc", "dataset": "humanml", "latent_dim": options.latent, "layers": options.layers,
+        "diffusion_steps": options.diffusion_steps, "noise_schedule": "cosine", "sigma_small": True, "mask_frames": True,
+        "cond_mask_prob": options.cond_mask_prob, "text_encoder_type": "vocabulary", "use_ema": False,
+        "pos_embed_max_len": shape.max_positions, "num_frames": options.max_frames, "unconstrained": False,
+        "emb_trans_dec": False, "seed": seed,
+    }  # fmt: skip
     curve, started, running = [], time.time(), 0.0
     for step in range(1, options.stop + 1):
         warm = min(1.0, step / options.warmup_steps)
@@ -139,12 +133,12 @@ def train_mdm(
             point = {"step": step, "train_loss": running, "seconds": time.time() - started}
             if step % 500 == 0 or step == options.stop:
                 point["val_loss"] = validation_loss(average, schedule, validation, seed)
-                save_checkpoint(out, step, checkpoint())
+                save_checkpoint(out, step, Checkpoint(average["denoiser"], args, average["text"], mean, std))
                 for old in sorted(out.glob("model*.pt"))[:-1]:
                     old.unlink()
             curve.append(point)
             left = point["seconds"] / step * (options.stop - step)
-            report(f"mdm step {step}/{options.stop} " + " ".join(f"{k} {v:.4f}" for k, v in point.items() if "loss" in k) + f" left {left:.0f} s")
+            print(f"mdm step {step}/{options.stop} " + " ".join(f"{k} {v:.4f}" for k, v in point.items() if "loss" in k) + f" left {left:.0f} s")
             running = 0.0
     return {"curve": curve, "seconds": time.time() - started, "parameters": sum(p.numel() for p in model.parameters())}
 

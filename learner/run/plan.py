@@ -69,11 +69,9 @@ class Plan:
         """The groups of one iteration: the next prompts of a shuffled deck, reshuffled whenever it runs out."""
         rollout, seed = self.config.rollout, self.config.seed
         first = iteration * rollout.prompts_per_iteration
-        requests = []
-        for i in range(rollout.prompts_per_iteration):
-            conditioning = self.training[deal(seed, first + i, self.prompts)]
-            requests.append(Request(conditioning, rollout.group_size, seed_of(seed, Purpose.TRAINING, iteration, i), rollout.trained_steps))
-        return requests
+        dealt = [self.training[deal(seed, first + i, self.prompts)] for i in range(rollout.prompts_per_iteration)]
+        seeds = [seed_of(seed, Purpose.TRAINING, iteration, i) for i in range(len(dealt))]
+        return [Request(c, rollout.group_size, noise, rollout.trained_steps) for c, noise in zip(dealt, seeds)]
 
     def heldout_requests(self) -> list[Request]:
         """Prompts never trained on; the same noise whenever it is asked for."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from rewards.components import NORMALISATIONS, Component
 from rewards.compose import Composer, raw_total
-from rewards.inspect.faults import Finding, crowded, find_faults, flat_groups, probe
+from rewards.inspect.faults import Finding, find_faults, flat_groups, probe
 from rewards.inspect.probes import members
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import RealBand, real_statistics
@@ -119,18 +119,6 @@ def suggest(scorer: Scorer, components: dict[str, Component], motions: Motions) 
             f"linear max_distance {1.2 * found.max():.2g}, exponential scale {middle:.2g}, sigmoid scale {middle / 1.543:.2g}"
         )
     return lines
-
-
-def shares(values: np.ndarray) -> dict[str, float]:
-    """What the table says of one column of scores."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return dict.fromkeys(("mean", "std", "low", "median", "high"), np.nan) | {"at_an_end": 0.0, "failed": len(values)}
-    low, median, high = np.percentile(finite, [5, 50, 95])
-    return {
-        "mean": float(finite.mean()), "std": float(finite.std()), "low": float(low), "median": float(median), "high": float(high),
-        "at_an_end": crowded(finite)[1], "failed": len(values) - len(finite),
-    }  # fmt: skip
 
 
 def trained(components: dict[str, Component], values: dict[str, np.ndarray], groups: np.ndarray) -> np.ndarray:

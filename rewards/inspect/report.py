@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.inspect.inspection import Inspection, shares
+from rewards.inspect.faults import crowded
+from rewards.inspect.inspection import Inspection
 from rewards.inspect.probes import members
 from rollout.io.colours import INK, LEFT, RIGHT, dress
 from rollout.io.errors import InputError
@@ -18,10 +19,12 @@ def table(result: Inspection) -> list[str]:
     head = f"{'':<22}{numbers}{'at an end':>11}{'flat groups':>13}{'failed':>8}{'real':>9}"
     lines = [f"{len(result.groups)} motions in {len(np.unique(result.groups))} groups", "", head]
     for name, values in result.values.items():
-        row = shares(values)
+        finite = values[np.isfinite(values)]
+        spread = [finite.mean(), finite.std(), *np.percentile(finite, [5, 50, 95])] if len(finite) else [np.nan] * 5
         real = f"{result.real[name]:.3g}" if name in result.real else "-"
-        numbers = "".join(f"{row[key] + 0.0:>9.3g}" for key in ("mean", "std", "low", "median", "high"))
-        lines.append(f"{name:<22}{numbers}{row['at_an_end']:>11.0%}{result.zero_std[name]:>13.0%}{row['failed']:>8}{real:>9}")
+        numbers = "".join(f"{number + 0.0:>9.3g}" for number in spread)
+        shares = f"{crowded(values)[1]:>11.0%}{result.zero_std[name]:>13.0%}"
+        lines.append(f"{name:<22}{numbers}{shares}{len(values) - len(finite):>8}{real:>9}")
     lines += [f"trained on, components normalised in their groups: {result.zero_std['trained']:.0%} of the groups are flat", ""]
     kinds = list(next(iter(result.normalisations.values())))
     lines.append(f"{'advantages against raw':<22}" + "".join(f"{kind:>12}" for kind in kinds))
