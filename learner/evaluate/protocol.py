@@ -12,6 +12,7 @@ import numpy as np
 from learner.evaluate.measures import Measured
 from learner.evaluate.settings import POOL, EvaluateConfig
 from rollout.io.errors import InputError
+from rollout.motion.features import padded
 from rollout.motion.motion_set import MotionSet
 from rollout.motion.prompts import Prompt
 from rollout.seeds import Purpose, seed_of
@@ -70,11 +71,7 @@ class RealData:
 
     def crops(self, draws: list[Draw]) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, T, F] with 0 past each length, and lengths [N]; T is the longest of them."""
-        lengths = np.array([draw.prompt.length for draw in draws])
-        features = np.zeros((len(draws), lengths.max(), self.motions[0].features.shape[1]), np.float32)
-        for row, draw in zip(features, draws):
-            row[: draw.prompt.length] = self.motions[draw.item].features[draw.start : draw.start + draw.prompt.length]
-        return features, lengths
+        return padded([self.motions[draw.item].features[draw.start : draw.start + draw.prompt.length] for draw in draws])
 
 
 class RealStored:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rollout.motion.dataset import Clip
-from rollout.motion.features import frozen, joints_to_features
+from rollout.motion.features import frozen, joints_to_features, padded
 from rollout.motion.vocabulary import UNKNOWN, Vocabulary
 
 MIN_FRAMES, MAX_FRAMES = 40, 60  # the lengths the policy makes and the evaluator has to judge
@@ -77,14 +77,11 @@ class CaptionedCrops:
         captions = [self.clips[row].captions[self.draw.integers(len(self.clips[row].captions))] for row in rows]
         for kind, row in zip(spoilt, rows):
             motions.append(self._spoil(kind, crop(self.features[row], self.draw), row))
-        x_ntf = np.zeros((len(motions), MAX_FRAMES, motions[0].shape[1]), np.float32)
-        for row, motion in enumerate(motions):
-            x_ntf[row, : len(motion)] = (motion - self.mean) / self.std
-            x_ntf[row, : len(motion)] += self.draw.normal(0, noise, motion.shape)
+        noisy = [(motion - self.mean) / self.std + self.draw.normal(0, noise, motion.shape) for motion in motions]
+        x_ntf, lengths_n = padded(noisy, MAX_FRAMES)
         alike = np.concatenate([self.alike_nn[np.ix_(rows, rows)], np.zeros((size, len(spoilt)), bool)], axis=1)
         np.fill_diagonal(alike, False)
-        lengths = torch.tensor([len(motion) for motion in motions])
-        return torch.from_numpy(x_ntf), lengths, captions, torch.from_numpy(alike)
+        return torch.from_numpy(x_ntf), torch.from_numpy(lengths_n), captions, torch.from_numpy(alike)
 
     def _spoil(self, kind: str, motion: np.ndarray, row: int) -> np.ndarray:
         if kind == "frozen":

@@ -6,7 +6,7 @@ from learner.pretrain.crops import MAX_FRAMES, jittered
 from rewards.motion.metrics import distances, r_precision
 from rewards.motion.motions import Motions
 from rollout.motion.dataset import Clip
-from rollout.motion.features import frozen, joints_to_features, rederived
+from rollout.motion.features import frozen, joints_to_features, padded, rederived
 
 POOL = 32
 DRAWS = 20
@@ -14,11 +14,7 @@ DRAWS = 20
 
 def stack(motions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The first 60 frames of each motion [T, 263], padded: features [N, 60, 263] and lengths [N]."""
-    lengths = np.array([min(len(motion), MAX_FRAMES) for motion in motions])
-    features = np.zeros((len(motions), MAX_FRAMES, motions[0].shape[1]), np.float32)
-    for row, (motion, length) in enumerate(zip(motions, lengths)):
-        features[row, :length] = motion[:length]
-    return features, lengths
+    return padded([motion[:MAX_FRAMES] for motion in motions], MAX_FRAMES)
 
 
 def compared(reward, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+NUMBERS = {"mean_ratio": "ratio", "kl": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}  # by metric, what a line calls it
 STAGES = ("rollout", "reward", "update", "publish", "evaluate")
 TREND = 40  # iterations that the sparkline shows
 WINDOW = 10  # iterations whose seconds predict the rest
@@ -100,25 +101,23 @@ class Progress:
         if self._live:
             self._live.stop()
         status = f"run {summary.get('status', 'ended')}"
-        rows = _rows(summary)
         table = Table("", "before", "after", "gain", "", title=status, box=SIMPLE)
-        for row in rows:
-            table.add_row(*row)
-        if self._live and rows:
-            self._console.print(table)
-        for name, before, after, gain, verdict in rows:
+        for name, before, after, gain, verdict in _rows(summary):
+            table.add_row(name, before, after, gain, verdict)
             self._write(f"{name:<36} before {before:<12} after {after:<12} gain {gain:<13} {verdict}".rstrip())
+        if self._live and table.rows:
+            self._console.print(table)
         for text in summary.get("warnings", ()):
-            self._write(f"warning: {text}", in_terminal=True)
+            self.note(f"warning: {text}")
         facts = [f"{name} {summary[name]}" for name in ("iterations", "seed", "samplers", "max_log_prob_gap") if name in summary]
         if "wall_seconds" in summary:
             facts.append(_duration(summary["wall_seconds"]))
         if summary.get("adapter_sha256"):
             facts.append(f"adapter {summary['adapter_sha256'][:12]}")
-        self._write(f"{status}: {', '.join(facts)}", in_terminal=True)
+        self.note(f"{status}: {', '.join(facts)}")
         kept = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
         names = " ".join(path.name + ("/" if path.is_dir() else "") for path in kept if not path.name.startswith("."))
-        self._write(f"results in {folder}: {names}", in_terminal=True)
+        self.note(f"results in {folder}: {names}")
 
     def _left(self) -> str:
         """What the latest iterations predict for the rest; the evaluation at the end is not in it."""
@@ -130,8 +129,7 @@ class Progress:
         return f"reward {self._rewards[-1]:.3f} ({self._rewards[-1] - self._rewards[0]:+.3f} since the first)"
 
     def _numbers(self) -> list[str]:
-        names = {"mean_ratio": "ratio", "kl": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}
-        return [f"{short} {float(self._shown[name]):.4g}" for name, short in names.items() if name in self._shown]
+        return [f"{short} {float(self._shown[name]):.4g}" for name, short in NUMBERS.items() if name in self._shown]
 
     def _spent(self) -> str:
         spent = {stage: self._shown[f"seconds_{stage}"] for stage in STAGES if f"seconds_{stage}" in self._shown}

@@ -94,11 +94,9 @@ class Divergence:
 def paired_change(difference_PG: np.ndarray, chosen_among: int = 1) -> Change:
     """Mean and interval over prompt means of [P, G] differences; NaN samples are left out, and prompts that have no other."""
     finite = np.isfinite(difference_PG)
-    with_any = finite.any(axis=1)
-    prompts = int(with_any.sum())
-    if prompts < 2:
+    kept_PG = np.where(finite, difference_PG, np.nan)[finite.any(axis=1)]
+    if len(kept_PG) < 2:
         return Change(np.nan, np.nan)
-    sums = np.where(finite, difference_PG, 0).sum(axis=1, dtype=np.float64)[with_any]
-    means = sums / finite.sum(axis=1)[with_any]
-    quantile = stats.t.ppf(1 - LEVEL / chosen_among / 2, prompts - 1)
-    return Change(float(means.mean()), float(quantile * means.std(ddof=1) / np.sqrt(prompts)))
+    means = np.nanmean(kept_PG, axis=1, dtype=np.float64)
+    quantile = stats.t.ppf(1 - LEVEL / chosen_among / 2, len(means) - 1)
+    return Change(float(means.mean()), float(quantile * means.std(ddof=1) / np.sqrt(len(means))))

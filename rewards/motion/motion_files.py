@@ -9,7 +9,7 @@ from rollout.io.errors import InputError
 from rollout.io.text_files import read_json
 from rollout.io.weights import read_array
 from rollout.motion.dataset import clip_features, read_clips
-from rollout.motion.features import rederived_motions
+from rollout.motion.features import padded, rederived_motions
 from rollout.motion.record import read_rollout
 from rollout.motion.skeleton import FEATURES
 
@@ -56,10 +56,7 @@ def _together(features: list[np.ndarray], prompts: list[str], keys: list, where:
             raise InputError(f"{where}: motion {i} has shape {np.shape(motion)}, expected {expected}")
     if not features:
         raise InputError(f"{where}: no motions in it (a run with rollout.keep none writes none)")
-    lengths = np.array([len(motion) for motion in features])
-    produced = np.zeros((len(features), lengths.max(), FEATURES), np.float32)
-    for row, motion in zip(produced, features):
-        row[: len(motion)] = motion
+    produced, lengths = padded(features)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     groups = np.array([numbers[key] for key in keys])
     return Motions(*rederived_motions(produced, lengths), prompts, produced=produced, groups=groups)

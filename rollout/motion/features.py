@@ -50,6 +50,15 @@ def joints_to_features(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([part.reshape(frames, -1).astype(np.float32) for part in parts], axis=1)
 
 
+def padded(motions: list[np.ndarray], frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Motions [., F] side by side: float32 [N, `frames`, F] (as many as the longest has), 0 past each length, and lengths [N]."""
+    lengths = np.array([len(motion) for motion in motions])
+    features = np.zeros((len(motions), frames or lengths.max(), motions[0].shape[1]), np.float32)
+    for row, motion in zip(features, motions):
+        row[: len(motion)] = motion
+    return features, lengths
+
+
 def frozen(features: np.ndarray, frame: int) -> np.ndarray:
     """The pose of one frame of [T, 263] held: no root motion, no velocities, feet in contact."""
     held = np.repeat(features[frame : frame + 1], len(features), axis=0)
