@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from learner.pretrain.retrieval import compared, stack
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, fid, r_precision, statistics
-from rewards.motion.motions import as_motions
+from rewards.motion.motions import Motions, as_motions
 from rewards.motion.physics import foot_skate
 from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
@@ -54,28 +54,25 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
 def real_row(clips: list[Clip], features: list[np.ndarray], frames: int, evaluators, root: Path) -> dict:
     """Held-out clips of real motion through the same measurements, cut to the length that is generated."""
     held = [(clip, rederived(motion[:frames])) for clip, motion in zip(clips, features) if clip.split != "train"]
-    motions, lengths = stack([motion for _, motion in held])
     rng = np.random.default_rng(0)
-    captions = [str(rng.choice(clip.captions)) for clip, _ in held]
-    skate = foot_skate(features_to_joints(motions), lengths)
-    return measure(f"real, held out, first {frames} frames", motions, lengths, captions, skate, evaluators, root)
+    motions = Motions(*stack([motion for _, motion in held]), [str(rng.choice(clip.captions)) for clip, _ in held])
+    return measure(f"real, held out, first {frames} frames", motions, foot_skate(motions.joints, motions.lengths), evaluators, root)
 
 
 def generated_row(policy: MotionDiffusionPolicy, prompts, evaluators, root: Path) -> dict:
-    groups = [policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(MotionPreparer(policy.settings).prepare(prompts))]
-    motions, lengths = stack([motion for group in groups for motion in as_motions(group).features])
-    captions = [group.prompt.text for group in groups for _ in range(SAMPLES)]
-    skate = np.concatenate([foot_skate(features_to_joints(group.outputs), group.lengths) for group in groups])
-    return measure(f"generated, {len(policy.schedule)} steps", motions, lengths, captions, skate, evaluators, root)
+    conditionings = MotionPreparer(policy.settings).prepare(prompts)
+    motions = as_motions(*(policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(conditionings)))
+    skate = foot_skate(features_to_joints(motions.produced), motions.lengths + 1)
+    return measure(f"generated, {len(policy.schedule)} steps", motions, skate, evaluators, root)
 
 
-def measure(name: str, motions: np.ndarray, lengths: np.ndarray, captions: list[str], skate: np.ndarray, evaluators, root: Path) -> dict:
+def measure(name: str, motions: Motions, skate: np.ndarray, evaluators, root: Path) -> dict:
     """FID and diversity by T2M, R@1 and R@3 in pools of 32 by both, foot skate in m/s."""
-    order = np.random.default_rng(0).permutation(len(captions))[: len(captions) // 32 * 32]
+    order = np.random.default_rng(0).permutation(len(motions))[: len(motions) // 32 * 32]
     row = {"motion": name, "samples": len(motions)}
     for evaluator in evaluators:  # TMR, then T2M
-        embedded = evaluator.embed_motion(motions, lengths)
-        text = compared(evaluator, evaluator.embed_text(captions))
+        embedded = evaluator.embed_motion(motions.features, motions.lengths)
+        text = compared(evaluator, evaluator.embed_text(motions.prompts))
         found = r_precision(text[order], compared(evaluator, embedded)[order], 3, 32)
         row |= {f"{evaluator.name} R@1": found[0], f"{evaluator.name} R@3": found[2]}
     with np.load(root / "rewards/assets/real_motion.npz", allow_pickle=False) as real:
