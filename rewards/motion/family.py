@@ -12,7 +12,7 @@ from rewards.family import Examination
 from rewards.motion.evaluators import load_evaluator
 from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import DIVERSITY_PAIRS, TOO_FEW, diversity, fid_to
-from rewards.motion.motions import Motions, as_motions
+from rewards.motion.motions import MIN_FRAMES, Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
 from rewards.motion.settings import Evaluators
 from rewards.motion.space import Evaluator
@@ -26,7 +26,6 @@ from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
 REAL = Path(__file__).parent.parent / "assets" / "real_motion.npz"
-MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
 
 
 class MotionRewards:
@@ -48,18 +47,16 @@ class MotionRewards:
         scorer, judge = self.load(config, "cpu", texts)
         if not independent:
             log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)
-        lengths = np.array([prompt.length for prompt in prompts])
-        if lengths.min() < MIN_FRAMES:
-            short = prompts[int(lengths.argmin())]
+        short = min(prompts, key=lambda prompt: prompt.length)
+        if short.length < MIN_FRAMES:
             raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
         for evaluator in {**scorer.evaluators, judge_name: judge}.values():
             evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
         one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
         lengths = np.array([prompt.length for prompt in one_of_each])
-        features = np.zeros((len(lengths), lengths.max(), FEATURES), np.float32)
-        produced = np.pad(features, ((0, 0), (0, 1), (0, 0)))
-        tokens = [prompt.tokens for prompt in one_of_each]
-        still = Motions(features, lengths, [prompt.text for prompt in one_of_each], tokens, produced)
+        produced = np.zeros((len(lengths), lengths.max() + 1, FEATURES), np.float32)
+        captions = [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each]
+        still = Motions(produced[:, 1:], lengths, *captions, produced)
         judge(still)
         scorer.check(still, config.cluster.reward_deadline)
         return texts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.motion.motions import Motions
+from rewards.motion.motions import MIN_FRAMES, Motions
 from rollout.io.errors import InputError
 from rollout.io.text_files import read_json
 from rollout.io.weights import read_array
@@ -13,7 +13,6 @@ from rollout.motion.features import padded, rederived_motions
 from rollout.motion.record import read_rollout
 from rollout.motion.skeleton import FEATURES
 
-MIN_FRAMES = 5  # T2M reads whole fours of frames, after the one that re-derived velocities cost
 REAL_FRAMES = 40  # of a clip, from its start
 REAL_SPLITS = ("val", "test")
 

@@ -10,6 +10,8 @@ from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.policy import Group
 
+MIN_FRAMES = 5  # of a model's motion: T2M reads whole fours of frames, after the one that re-derived velocities cost
+
 
 @dataclass(frozen=True)
 class Motions:

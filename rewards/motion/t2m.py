@@ -38,6 +38,12 @@ class MovementEncoder(nn.Module):
         )
         self.out_net = nn.Linear(latent, latent)
 
+    @classmethod
+    def like(cls, state: dict) -> "MovementEncoder":
+        """One of the widths of a state dict."""
+        first, second = "main.0.weight", "main.3.weight"
+        return cls(size_of(state, first, 1, 259), size_of(state, first, 0, 512), size_of(state, second, 0, 512))
+
     def forward(self, x_btf: Tensor) -> Tensor:
         """[B, T, nfeats] -> [B, T // 4, latent]."""
         return self.out_net(self.main(x_btf.transpose(1, 2)).transpose(1, 2))
@@ -86,11 +92,7 @@ def build_networks(checkpoint, source: str) -> tuple[TextEncoder, MovementEncode
     hidden, latent = size_of(text, "input_emb.weight", 0, 512), size_of(text, "output_net.3.weight", 0, 512)
     builders = (
         lambda: TextEncoder(size_of(text, "input_emb.weight", 1, 300), len(CATEGORIES), hidden, latent),
-        lambda: MovementEncoder(
-            size_of(movement, "main.0.weight", 1, 259),
-            size_of(movement, "main.0.weight", 0, 512),
-            size_of(movement, "main.3.weight", 0, 512),
-        ),
+        lambda: MovementEncoder.like(movement),
         lambda: BiGRUEncoder(size_of(movement, "out_net.weight", 0, 512), size_of(motion, "input_emb.weight", 0, 1024), latent),
     )
     return tuple(load_strict(build, checkpoint[part], f"{source} [{part}]") for part, build in zip(parts, builders))

@@ -113,9 +113,7 @@ def check_movement(path: Path) -> None:
     networks = read_networks(path)
     if MOVEMENT in networks or "main.0.weight" in networks.get(PLAIN, {}):
         state = pick(networks, MOVEMENT, path)
-        nfeats, hidden = size_of(state, "main.0.weight", 1, 259), size_of(state, "main.0.weight", 0, 512)
-        latent = size_of(state, "main.3.weight", 0, 512)
-        load_strict(lambda: MovementEncoder(nfeats, hidden, latent), state, str(path))
+        load_strict(lambda: MovementEncoder.like(state), state, str(path))
     else:
         state = pick(networks, DECODER, path)
         nfeats, latent = size_of(state, "final_layer.weight", 0, 263), size_of(state, "final_layer.weight", 1, 256)

@@ -24,13 +24,14 @@ NOT_FOUND = "not found; expected the adapter/ folder of a run"
 CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", MotionDiffusionPolicy.whole_file
 
 
-def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str = "cpu") -> MotionDiffusionPolicy:
+def load_policy(settings: MotionPolicySettings, folder: Path | None) -> MotionDiffusionPolicy:
     """The policy of `settings` with the adapter in `folder` (None: the base model, with a zero adapter).
 
-    Rank, alpha and targets are the folder's, whose adapter PEFT may have trained for another program. Raises InputError naming the file that is missing, damaged or does not fit.
+    Rank, alpha and targets are the folder's, whose adapter PEFT may have trained for another program. Raises InputError
+    naming the file that is missing, damaged or does not fit.
     """
     if folder is None:
-        policy = MotionDiffusionPolicy(settings, device)
+        policy = MotionDiffusionPolicy(settings)
         policy.load_adapter(Adapter.pack(0, policy.adapter_state()))
         return policy
     folder = Path(folder)
@@ -45,7 +46,7 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None, device: str
         if odd := [key for key, value in state.items() if "lora_A" in key and value.shape[:1] != (config["lora_rank"],)]:
             found = f"{odd[0]} is {state[odd[0]].shape}"
             raise InputError(f"{folder / WEIGHTS}: {found}, expected the rank {config['lora_rank']} of {CONFIG}")
-    policy = MotionDiffusionPolicy(settings, device)
+    policy = MotionDiffusionPolicy(settings)
     try:
         policy.load_adapter(Adapter.pack(0, state))
     except InputError as error:

@@ -40,10 +40,7 @@ class Checkpoint:
     mean: np.ndarray
     std: np.ndarray
 
-    @property
-    def options(self) -> dict:
-        """`args` with what they leave out."""
-        return with_missing(self.args)
+    options = property(lambda self: with_missing(self.args))
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,7 @@ class Opened:
     mean: np.ndarray
     std: np.ndarray
 
-    @property
-    def options(self) -> dict:
-        return with_missing(self.args)
+    options = property(lambda self: with_missing(self.args))
 
     def schedule(self, respacing: str, ddim_eta: float = 1.0) -> Schedule:
         return Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"], respacing, ddim_eta)
@@ -133,9 +128,9 @@ def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[
         if ours[key].ndim != 2:
             raise InputError(f"{source}: not an MDM checkpoint: {key} has shape {list(ours[key].shape)}, expected a matrix")
     class_token = "none"
-    # Of layers args.json may claim any number; past the number of tensors one more is as wrong, and not slower.
     if decoder and options["emb_trans_dec"]:
         class_token = "condition" if options["first_release"] else "time"
+    # Of layers args.json may claim any number; past the number of tensors one more is as wrong, and not slower.
     shape = MDMShape(
         features=size_of(ours, "pose_in.weight", 1, 0), latent=size_of(ours, "pose_in.weight", 0, 0), layers=min(options["layers"], len(ours)),
         feedforward=size_of(ours, "layers.0.linear1.weight", 0, 0), text=0 if options["unconstrained"] else ours["text_in.weight"].shape[1],
@@ -201,15 +196,14 @@ def _read_args(file: Path) -> dict:
 
 
 def _load_text_encoder(folder: Path, shape: MDMShape) -> VocabularyTextEncoder | None:
-    if not (folder / "text_encoder.pt").exists():
-        return None
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
     file = folder / "text_encoder.pt"
-    state = read_torch(file)
+    if not file.exists():
+        return None
+    vocabulary, state = Vocabulary.load(folder / "vocabulary.json"), read_torch(file)
     words, hidden = size_of(state, "word_vectors.weight", 1, 64), size_of(state, "gru.weight_hh_l0", 1, 64)
     encoder = load_strict(lambda: VocabularyTextEncoder(vocabulary, words, hidden), state, f"{file} with vocabulary.json")
     if encoder.width != shape.text:
-        raise InputError(f"{folder / 'text_encoder.pt'}: embeds text in {encoder.width} numbers, the model takes {shape.text}")
+        raise InputError(f"{file}: embeds text in {encoder.width} numbers, the model takes {shape.text}")
     return encoder.eval()
 
 

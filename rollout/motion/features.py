@@ -96,10 +96,11 @@ def features_to_joints(features: np.ndarray) -> np.ndarray:
     if features.ndim < 2 or features.shape[-1] not in (FEATURES, KIT_FEATURES):
         raise InputError(f"features: found shape {features.shape}, expected (..., frames, {FEATURES} or KIT's {KIT_FEATURES})")
     others = (features.shape[-1] + 1) // 12 - 1
-    facing = quaternion.inverse(_yaw(_shifted_sum(features[..., 0])))
-
-    step = np.zeros(features.shape[:-1] + (3,), dtype=np.float32)
-    step[..., 1:, [0, 2]] = features[..., :-1, 1:3]
+    before = np.zeros_like(features[..., :3])  # yaw and path from the frame before to each
+    before[..., 1:, :] = features[..., :-1, :3]
+    facing = quaternion.inverse(_yaw(np.cumsum(before[..., 0], axis=-1, dtype=np.float64)))
+    step = before[..., [1, 0, 2]]
+    step[..., 1] = 0
     root = np.cumsum(quaternion.rotate(facing, step), axis=-2, dtype=np.float64).astype(np.float32)
     root[..., 1] = features[..., 3]
 
@@ -113,7 +114,7 @@ def _canonical(joints: np.ndarray) -> np.ndarray:
     joints = joints - _UP * joints[..., 1].min()
     joints = joints - joints[0, 0] * np.array([1, 0, 1], dtype=np.float32)
     hips = joints[:1, R_HIP] - joints[:1, L_HIP]
-    facing = _normalised(np.cross(_UP, hips + joints[:1, R_SHOULDER] - joints[:1, L_SHOULDER]))
+    facing = quaternion.normalised(np.cross(_UP, hips + joints[:1, R_SHOULDER] - joints[:1, L_SHOULDER]))
     return quaternion.rotate(quaternion.between(facing, _FORWARD)[:, None], joints)
 
 
@@ -123,29 +124,18 @@ def _root_rotations(joints: np.ndarray) -> np.ndarray:
 
     # The hips enter with the wrong sign: a published bug that the wider shoulders outweigh, and so part of the format.
     across = joints[:, L_HIP] - joints[:, R_HIP] + joints[:, R_SHOULDER] - joints[:, L_SHOULDER]
-    facing = _normalised(gaussian_filter1d(np.cross(_UP, _normalised(across)), _SMOOTHING_SIGMA, axis=0, mode="nearest"))
-    root = quaternion.between(facing, _FORWARD)
+    facing = gaussian_filter1d(np.cross(_UP, quaternion.normalised(across)), _SMOOTHING_SIGMA, axis=0, mode="nearest")
+    root = quaternion.between(quaternion.normalised(facing), _FORWARD)
     root[0] = (1, 0, 0, 0)
     return root
 
 
 def _local_rotations(joints: np.ndarray, root_t: np.ndarray) -> np.ndarray:
     """Rotations [T, 21, 4] of joints 1..21 relative to the one before in their chain."""
-    bones = _normalised(joints[:, 1:] - joints[:, PARENTS[1:]])
+    bones = quaternion.normalised(joints[:, 1:] - joints[:, PARENTS[1:]])
     world = np.concatenate([root_t[:, None], quaternion.between(UNIT_OFFSETS[1:], bones)], axis=1)
     before = world[:, [_CHAIN_PARENTS[joint] for joint in range(1, JOINTS)]]
     return quaternion.multiply(quaternion.inverse(before), world[:, 1:])
-
-
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _shifted_sum(values: np.ndarray) -> np.ndarray:
-    """Sum of all values before each frame, [..., T]."""
-    total = np.cumsum(values, axis=-1, dtype=np.float64)
-    return np.concatenate([np.zeros_like(total[..., :1]), total[..., :-1]], axis=-1)
 
 
 def _yaw(angle: np.ndarray) -> np.ndarray:

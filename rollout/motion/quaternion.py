@@ -36,8 +36,13 @@ def between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     norms = np.sqrt((source**2).sum(-1, keepdims=True) * (target**2).sum(-1, keepdims=True))
     w = norms + (source * target).sum(-1, keepdims=True)
     q = np.concatenate([w, np.cross(source, target)], axis=-1)
+    return normalised(q)
+
+
+def normalised(v: np.ndarray) -> np.ndarray:
+    """`v` [..., D] of length 1; NaN where it has none."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return q / np.linalg.norm(q, axis=-1, keepdims=True)
+        return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
 def matrix_columns(q: np.ndarray) -> np.ndarray:
