@@ -161,7 +161,7 @@ def test_what_the_cluster_lacks_is_one_line(nodes, settings, message):
 
 @pytest.fixture(scope="module", autouse=True)
 def private_ray():
-    """In place of the room's own: a cluster to which nodes are added, whose GPUs are declared and not there."""
+    """A cluster of its own, to which nodes are added, whose GPUs are declared and not there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         site = RayCluster(True, head_node_args={"num_cpus": 2, "num_gpus": 3, "include_dashboard": False})
