@@ -14,9 +14,9 @@ from rewards.motion.physics import foot_skate
 from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.features import features_to_joints, rederived
 from rollout.motion.pictures import contact_sheet
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import read_prompts
 from rollout.policy import Request

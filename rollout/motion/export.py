@@ -34,7 +34,7 @@ def export(args: argparse.Namespace) -> Path:
     # torch takes seconds to import: only once the flags are good.
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
-    from rollout.motion.policy import MotionPolicySettings
+    from rollout.motion.diffusion_policy import MotionPolicySettings
 
     # Nothing is sampled: the settings are those that every checkpoint allows.
     policy = load_policy(MotionPolicySettings(path=args.model, stats=args.stats, frames=2, respacing="", guidance=1.0), args.adapter)

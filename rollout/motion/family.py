@@ -12,7 +12,7 @@ from rollout.motion.settings import Lora, Model, Rollout
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
-class Motion:
+class MotionFamily:
     """See `rollout.family.Family`."""
 
     name = "motion"
@@ -31,7 +31,7 @@ class Motion:
         return preparer
 
     def build(self, config: Any) -> Callable:
-        from rollout.motion.policy import MotionDiffusionPolicy
+        from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 
         return functools.partial(MotionDiffusionPolicy, policy_settings(config))
 
@@ -53,12 +53,12 @@ class Motion:
         draw(folder, changes)
 
 
-MOTION = Motion()
+MOTION = MotionFamily()
 
 
 def base_settings(model: Model):
     """The base model as it samples, without an adapter."""
-    from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
+    from rollout.motion.diffusion_policy import SHIPPED_MODEL, MotionPolicySettings
 
     return MotionPolicySettings(
         path=Path(model.path) if model.path else SHIPPED_MODEL, frames=model.frames, respacing=model.steps,

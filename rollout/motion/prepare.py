@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rollout.io.errors import InputError
 from rollout.motion.checkpoint import Opened, open_checkpoint
+from rollout.motion.diffusion_policy import MotionPolicySettings, check_settings
 from rollout.motion.huggingface import SOURCES, text_encoder
-from rollout.motion.policy import MotionPolicySettings, check_settings
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 
@@ -26,7 +26,7 @@ class MotionPreparer:
             raise InputError("model.ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
         require_whole_motions(self.settings.path, self.checkpoint, "trained")
 
-    def read(self, path: Path | str) -> list[Prompt]:
+    def read(self, path: Path | str) -> list[MotionPrompt]:
         return read_prompts(path, self.settings.frames)
 
     @functools.cached_property
@@ -43,7 +43,7 @@ class MotionPreparer:
             raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {takes}")
         return encoder
 
-    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
+    def prepare(self, prompts: list[MotionPrompt]) -> list[Conditioning]:
         """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at what the model makes.
 
         Raises InputError for a prompt the text encoder cannot read.

@@ -56,9 +56,9 @@ def sample(args: argparse.Namespace) -> None:
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.bvh import write_bvh
     from rollout.motion.completion import check_prefix, complete
+    from rollout.motion.diffusion_policy import MotionPolicySettings
     from rollout.motion.features import features_to_joints
     from rollout.motion.pictures import motions_gif
-    from rollout.motion.policy import MotionPolicySettings
     from rollout.motion.prepare import MotionPreparer
     from rollout.motion.prompts import read_prompts
     from rollout.policy import Request

@@ -13,9 +13,9 @@ from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import MotionRewards
 from rollout.io.errors import InputError
 from rollout.motion.checkpoint import Opened
+from rollout.motion.diffusion_policy import SHIPPED_MODEL, MotionPolicySettings
 from rollout.motion.family import policy_settings
-from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from tests.tiny import FRAMES, HELDOUT, TRAINING, WORDS, write_prompts, write_run_config
 
 
@@ -188,7 +188,7 @@ def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder):
 
 def test_the_evaluators_get_the_tags_of_the_prompts(folder):
     config = parse_config(["--config", str(folder / "run.yaml")])
-    texts = MotionRewards().check(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
+    texts = MotionRewards().check(config, [MotionPrompt("a person walks", 12), MotionPrompt("a person jumps", 9, ("a/DET",))])
     for known in texts.values():
         assert set(known) == {("a person walks", ()), ("a person jumps", ("a/DET",))}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint
-from rollout.motion.policy import MotionPolicySettings
+from rollout.motion.diffusion_policy import MotionPolicySettings
 from tests.hostile import JUNK, NUMBERS, bounded, changed, changes, refused, survives, trapped
 from tests.mistreated import mistreated
 from tests.rollout.checkpoint_files import FILES, WEIGHTS

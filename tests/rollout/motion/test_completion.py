@@ -5,7 +5,7 @@ import pytest
 
 from rollout.io.errors import InputError
 from rollout.motion.completion import check_prefix, complete
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.sample import main
 from rollout.policy import Conditioning
 from tests.tiny import make_policy, prepared, write_mdm
@@ -25,7 +25,7 @@ def prefix(policy):
 
 
 def prompt(policy):
-    return prepared(policy, [Prompt("a person walks", PREDICTED)])[0]
+    return prepared(policy, [MotionPrompt("a person walks", PREDICTED)])[0]
 
 
 def test_each_round_is_one_sample_after_the_frames_before(policy, prefix):

@@ -8,7 +8,7 @@ import torch
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.policy import Conditioning, Request
 from tests.tiny import FRAMES, make_policy, noisy_adapter, write_mdm
 
@@ -17,7 +17,7 @@ LENGTHS, TOKENS = (FRAMES, 7, 9), (5, 1, 3)
 
 def conditioning(tokens: int, length: int, seed: int = 0, **arrays) -> Conditioning:
     text = np.random.default_rng(seed).standard_normal((tokens, 16), dtype=np.float32)
-    return Conditioning(Prompt(f"prompt {seed}", length), {"text": text, **arrays})
+    return Conditioning(MotionPrompt(f"prompt {seed}", length), {"text": text, **arrays})
 
 
 @pytest.fixture(params=["decoder", "encoder"])

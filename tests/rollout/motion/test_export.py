@@ -11,7 +11,7 @@ import torch
 from rollout.motion.checkpoint import newest_model
 from rollout.motion.export import main
 from rollout.motion.official import RECOMPUTED
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.policy import Request
 from tests.parity import parameters
 from tests.rollout.motion.test_mdm import with_text
@@ -36,7 +36,7 @@ def export(mdm_folder, tmp_path, capsys, **flags) -> tuple[int, str]:
 
 
 def motions(policy) -> np.ndarray:
-    conditionings = prepared(policy, [Prompt(text, FRAMES) for text in TRAINING])
+    conditionings = prepared(policy, [MotionPrompt(text, FRAMES) for text in TRAINING])
     return np.concatenate([policy.sample(Request(c, 2, (7, i), 0)).outputs for i, c in enumerate(conditionings)])
 
 

@@ -11,10 +11,10 @@ from learner.pretrain.mdm import diffusion_loss
 from rollout.io.errors import InputError
 from rollout.io.weights import read_torch
 from rollout.motion.checkpoint import load_checkpoint, save_checkpoint, with_missing
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.mdm import MDM
 from rollout.motion.official import RECOMPUTED, to_official
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.schedule import Schedule
 from rollout.policy import Conditioning, Request
 from tests import tiny
@@ -71,7 +71,7 @@ class Case:
         """What a policy reads of one recorded sample: its own tokens alone."""
         text = self.text[sample] if self.text_mask is None else self.text[sample][self.text_mask[sample]]
         arrays = {"text": text.numpy()} | ({"prefix": self.arrays["prefix"][sample].numpy()} if "prefix" in self.arrays else {})
-        return Conditioning(Prompt("recorded", int(self.arrays["lengths"][sample])), arrays)
+        return Conditioning(MotionPrompt("recorded", int(self.arrays["lengths"][sample])), arrays)
 
 
 def ours(array: np.ndarray) -> np.ndarray:

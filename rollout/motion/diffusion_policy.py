@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from rollout.io.errors import InputError
-from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import open_checkpoint
+from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.mdm import MDMShape
 from rollout.motion.settings import SHIPPED_MODEL
 from rollout.policy import Conditioning, Request, Score, Trajectories
@@ -138,7 +138,7 @@ class MotionDiffusionPolicy(Trainable):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
-    def _denoise(self, noise_SBTF: Tensor, batch: Batch) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    def _denoise(self, noise_SBTF: Tensor, batch: DenoiserInputs) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, and x_{t-1}."""
         self.require_eval()
         x = noise_SBTF[0]
@@ -154,8 +154,8 @@ class MotionDiffusionPolicy(Trainable):
         always given its full window."""
         return conditioning.prompt.length if self.options["mask_frames"] else self.frames
 
-    def _batch(self, conditionings: list[Conditioning], frames: int) -> Batch:
-        return Batch.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
+    def _batch(self, conditionings: list[Conditioning], frames: int) -> DenoiserInputs:
+        return DenoiserInputs.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
 
     def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
@@ -208,7 +208,7 @@ class MotionDiffusionPolicy(Trainable):
 
     # --- the one computation both sides share --------------------------------------------------------------------
 
-    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
+    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: DenoiserInputs) -> Tensor:
         """u + s (c - u) [B,T,F]; the unconditional branch never carries a gradient."""
         inputs = batch.frame_mask, batch.text_mask, batch.prefix
         conditional = self.network(x_t, self._model_t[t_B], batch.text, *inputs)
