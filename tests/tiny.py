@@ -20,6 +20,7 @@ from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicyS
 from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import MotionPrompt
+from rollout.motion.settings import Model
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.policy import Conditioning, Request, Trajectories
@@ -67,9 +68,8 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
 
 def make_policy(folder: Path, device: str = "cpu", **settings) -> MotionDiffusionPolicy:
     """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
-    return MotionDiffusionPolicy(
-        MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings}), device
-    )
+    model = {"path": str(folder), "frames": FRAMES} | {name: settings.pop(name) for name in list(settings) if name in Model.model_fields}
+    return MotionDiffusionPolicy(MotionPolicySettings(Model(**model), **{"lora_rank": 4, "lora_alpha": 8, **settings}), device)
 
 
 def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:
@@ -84,7 +84,7 @@ def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0
 
 def prepared(policy: MotionDiffusionPolicy, prompts: list[MotionPrompt]) -> list[Conditioning]:
     """The prompts, encoded for `policy`."""
-    return MotionPreparer(policy.settings).prepare(prompts)
+    return MotionPreparer(policy.settings.model).prepare(prompts)
 
 
 def sample_group(

@@ -18,7 +18,7 @@ from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.motion.family import MOTION, base_settings
+from rollout.motion.family import MOTION
 from rollout.motion.motion_set import read_motions
 from rollout.motion.prepare import MotionPreparer, require_whole_motions
 from rollout.motion.prompts import MotionPrompt, read_prompts
@@ -75,9 +75,9 @@ class Evaluation:
 
         Raises InputError for the first file, adapter, caption or setting that does not fit.
         """
-        settings = base_settings(config.model)
-        preparer, policy = MotionPreparer(settings), load_policy(settings, None)
-        require_whole_motions(settings.path, preparer.checkpoint, "evaluated")
+        settings = MotionPolicySettings(config.model)
+        preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
+        require_whole_motions(config.model.checkpoint, preparer.checkpoint, "evaluated")
         models = [EvaluatedModel("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))

@@ -76,13 +76,13 @@ def with_missing(args: dict) -> dict:
     return options | {"first_release": "text_encoder_type" not in args, "pred_len": options["pred_len"] or options["context_len"]}
 
 
-def load_checkpoint(path: Path, stats: Path | None = None) -> MotionCheckpoint:
+def load_checkpoint(path: Path, stats: Path | str | None = None) -> MotionCheckpoint:
     """See `open_checkpoint`."""
     opened = open_checkpoint(path, stats)
     return MotionCheckpoint(opened.denoiser(), opened.args, opened.text_encoder, opened.mean, opened.std)
 
 
-def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
+def open_checkpoint(path: Path, stats: Path | str | None = None) -> Opened:
     """Reads a checkpoint folder, or the `.pt` file inside one.
 
     `Mean.npy` and `Std.npy` (float [263], KIT [251]) are those in `stats`, or beside the weights, or in `dataset/HumanML3D`
@@ -97,7 +97,7 @@ def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
     return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
-def checkpoint_files(path: Path, stats: Path | None) -> dict[str, Path]:
+def checkpoint_files(path: Path, stats: Path | str | None) -> dict[str, Path]:
     """By name, every file that `open_checkpoint` reads for a model that can be trained, of 263 features."""
     file = path if path.suffix == ".pt" else newest_model(path)
     folder = Path(stats) if stats else _stats_folder(file.parent, FEATURES)

@@ -58,7 +58,7 @@ def test_a_prefix_that_does_not_fit_is_refused(policy, prefix):
 def test_motions_are_continued_from_the_command_line(policy, prefix, tmp_path, capsys):
     np.save(tmp_path / "prefix.npy", prefix)
     (tmp_path / "prompts.txt").write_text("a person walks\t19\n")
-    flags = ["--model", str(policy.settings.path), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
+    flags = ["--model", str(policy.settings.model.checkpoint), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
     assert main([*flags, "--out", str(tmp_path / "out"), "--prefix", str(tmp_path / "prefix.npy")]) == 0
     assert np.load(tmp_path / "out" / "000.features.npy").shape == (19, 263)
     assert main([*flags, "--out", str(tmp_path / "none")]) == 2 and not (tmp_path / "none").exists()

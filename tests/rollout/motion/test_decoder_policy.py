@@ -32,7 +32,7 @@ def policy(decoder_mdm_folder):
     return policy
 
 
-@pytest.mark.parametrize("settings", [{}, {"ddim_eta": 0.4, "respacing": ""}, {"lora_rank": 0}, {"activation_checkpointing": True}])
+@pytest.mark.parametrize("settings", [{}, {"ddim_eta": 0.4, "steps": ""}, {"lora_rank": 0}, {"activation_checkpointing": True}])
 def test_invariant_01_the_ratio_of_a_decoder_is_exactly_one(decoder_mdm_folder, settings):
     sampler, learner = (make_policy(decoder_mdm_folder, **settings) for _ in range(2))
     adapter = noisy_adapter(sampler)

@@ -16,6 +16,7 @@ from rollout.motion.mdm import MDM
 from rollout.motion.official import RECOMPUTED, to_official
 from rollout.motion.prompts import MotionPrompt
 from rollout.motion.schedule import Schedule
+from rollout.motion.settings import Model
 from rollout.policy import Conditioning, Request
 from tests import tiny
 from tests.parity import parameters
@@ -192,11 +193,14 @@ def replayed(folder, stats, case: Case, sample: int, respacing: str, ddim_eta: f
             return noise_SBTF[: len(self.schedule) + 1, seed[0], :frames].clone()
 
     settings = MotionPolicySettings(
-        path=folder, stats=stats, frames=noise_SBTF.shape[2], respacing=respacing, ddim_eta=ddim_eta,
-        guidance=float(case.arrays["scale"][sample]), lora_rank=1, shared_initial_noise=False,
+        Model(
+            path=str(folder), stats=str(stats), frames=noise_SBTF.shape[2], steps=respacing, ddim_eta=ddim_eta,
+            guidance=float(case.arrays["scale"][sample]),
+        ),
+        lora_rank=1, shared_initial_noise=False,
     )  # fmt: skip
     policy = Replayed(settings)
-    policy.frames = settings.frames  # a recorded prefix completion may be of other lengths than its options say
+    policy.frames = settings.model.frames  # a recorded prefix completion may be of other lengths than its options say
     return policy
 
 

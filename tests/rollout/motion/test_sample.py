@@ -121,7 +121,7 @@ def damaged(folder, name: str, content: bytes):
         (lambda tmp, _: {"seed": -1}, "--seed: found -1"),
         (lambda tmp, _: {"guidance": "nan"}, "--guidance: found nan"),
         (lambda tmp, _: {"frames": 100}, "frames: found 100"),
-        (lambda tmp, _: {"frames": "many"}, "--frames: invalid int value"),
+        (lambda tmp, _: {"frames": "many"}, "--frames: found 'many', expected a whole number"),
         (lambda tmp, _: {"prompt": "a person walks"}, "unknown flag --prompt (did you mean --prompts?)"),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",

@@ -10,6 +10,7 @@ import torch
 from rollout.io.errors import InputError
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prompts import MotionPrompt
+from rollout.motion.settings import Model
 from rollout.policy import Group, Request
 from tests.tiny import FRAMES, make_policy, noisy_adapter, prepared, sample_group
 
@@ -28,7 +29,7 @@ def with_actions(group: Group, **arrays: np.ndarray) -> Group:
 
 @pytest.mark.parametrize("respacing, frames", [("10", FRAMES), ("", 4)])
 def test_invariant_03_the_ends_of_the_chain_are_never_recorded(mdm_folder, respacing, frames):
-    policy = make_policy(mdm_folder, respacing=respacing, frames=frames)
+    policy = make_policy(mdm_folder, steps=respacing, frames=frames)
     recorded = {
         int(t) for seed in range(12) for t in policy._recorded_steps((seed,), 8, 4).ravel()
     } | {int(t) for t in sample_group(policy, 2, 4).actions["t"].ravel()}  # fmt: skip
@@ -101,7 +102,7 @@ def test_a_group_starts_from_one_noise_when_it_is_shared(mdm_folder):
             return super()._denoise(noise_SBTF, batch)
 
     def noise(shared: bool, seed=(1, 2, 3, 4)):
-        settings = MotionPolicySettings(path=mdm_folder, frames=FRAMES, lora_rank=4, shared_initial_noise=shared)
+        settings = MotionPolicySettings(Model(path=str(mdm_folder), frames=FRAMES), lora_rank=4, shared_initial_noise=shared)
         policy = Watched(settings)
         sample_group(policy, 2, 0, seed=seed)
         return policy.noise
