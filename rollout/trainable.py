@@ -1,19 +1,19 @@
-"""What of a torch model is trained, and how it comes and goes: a PEFT adapter around frozen weights, or all weights.
+"""What of a torch model is trained, and how it comes and goes: an adapter on frozen weights, or all weights.
 
 Of any family: its policy inherits `Trainable`.
 """
 
 import copy
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save
 from torch import nn
 
+from rollout import lora
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.io.files import replace_file
@@ -25,22 +25,17 @@ class Trainable:
 
     whole_file = "model.safetensors"  # of a network whose weights are all trained
 
-    def train_part_of(self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int) -> None:
-        """Puts a fresh adapter around the frozen base, or unfreezes it beside a frozen copy (rank 0)."""
-        self._frozen, self._targets = None, targets
-        base.requires_grad_(False)
+    def train_part_of(
+        self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int, whole: list[nn.Module] | None = None
+    ) -> None:  # fmt: skip
+        """Puts a fresh adapter on the frozen base, or unfreezes it, or its modules `whole`, beside a frozen copy (rank 0)."""
+        self._lora, self.network = (rank, alpha, targets), base.requires_grad_(False)
         if rank == 0:
-            self._frozen, self.network = copy.deepcopy(base), base.requires_grad_(True)
+            self._folded, self._frozen = [], copy.deepcopy(base)
+            for module in whole or [base]:
+                module.requires_grad_(True)
         else:
-            from peft import LoraConfig, get_peft_model  # seconds and 380 MB, for processes that hold an adapter only
-
-            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                try:
-                    self.network = get_peft_model(base, config)
-                except ValueError as error:
-                    raise InputError(f"lora targets {list(targets)}: {str(error).splitlines()[0][:120]}") from None
+            self._folded, self._frozen = lora.adapt(base, rank, alpha, targets, seed), None
         self.network.eval()
         self._trainable = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.loaded = (-1, "nothing loaded")
@@ -52,15 +47,15 @@ class Trainable:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, the network is the base model the run started from."""
-        if self._frozen is None:
-            with self.network.disable_adapter():
-                yield
-        else:
-            tuned, self.network = self.network, self._frozen
-            try:
-                yield
-            finally:
-                self.network = tuned
+        tuned, self.network = self.network, self._frozen or self.network
+        for linear in self._folded:
+            linear.enabled = False
+        try:
+            yield
+        finally:
+            self.network = tuned
+            for linear in self._folded:
+                linear.enabled = True
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, in the order of their names in the module."""
@@ -95,15 +90,9 @@ class Trainable:
         Each file of that name is whole at any moment: the folder's earlier one, or the new one.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as aside:
-            if self._frozen is None:
-                # PEFT makes a set of them, which every process would write in another order.
-                self.network.peft_config["default"].target_modules = sorted(self._targets)
-                self.network.save_pretrained(aside)
-            else:
-                save_file({name: p.detach().contiguous() for name, p in self.network.named_parameters()}, Path(aside, self.whole_file))
-            for file in Path(aside).iterdir():
-                replace_file(folder / file.name, file.read_bytes())
+        files = lora.peft_files(self.adapter_state(), *self._lora) if self._folded else {self.whole_file: save(self.adapter_state())}
+        for name, content in files.items():
+            replace_file(folder / name, content)
 
     def base_digest(self) -> str:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""

@@ -22,7 +22,7 @@ from rollout.io.errors import InputError
 from rollout.policy import arrays_digest
 
 log = logging.getLogger(__name__)
-FORMAT = "2"  # of the files; those of the first said none, nor what the run stood on
+FORMAT = "3"  # of the files; the second had other names and bits of the adapter, the first said none
 NAME = re.compile(r"(\d{6,})\.safetensors")
 ASIDE = re.compile(r"\.\d{6,}\.safetensors\.writing")
 

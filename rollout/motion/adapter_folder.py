@@ -11,6 +11,7 @@ from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.io.files import reading
 from rollout.io.text_files import read_json
+from rollout.lora import CONFIG, WEIGHTS, names_from_peft
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 
 # What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set.
@@ -21,7 +22,7 @@ FREE = {
 PLAIN = {"peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"']}
 UNSET = ["null", "false", "{}", "[]"]
 NOT_FOUND = "not found; expected the adapter/ folder of a run"
-CONFIG, WEIGHTS, FULL = "adapter_config.json", "adapter_model.safetensors", MotionDiffusionPolicy.whole_file
+FULL = MotionDiffusionPolicy.whole_file
 
 
 def load_policy(settings: MotionPolicySettings, folder: Path | None) -> MotionDiffusionPolicy:
@@ -40,8 +41,7 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None) -> MotionDi
     else:
         config = _read_config(folder / CONFIG)
         settings = dataclasses.replace(settings, **config)
-        # PEFT leaves the adapter's name out of the file.
-        state = {key.replace(".weight", ".default.weight"): value for key, value in _read_weights(folder / WEIGHTS).items()}
+        state = names_from_peft(_read_weights(folder / WEIGHTS))
         # Before anything of that rank is made: the file may claim any.
         if odd := [key for key, value in state.items() if "lora_A" in key and value.shape[:1] != (config["lora_rank"],)]:
             found = f"{odd[0]} is {state[odd[0]].shape}"

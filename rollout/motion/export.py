@@ -32,6 +32,7 @@ def export(args: argparse.Namespace) -> Path:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
     # torch takes seconds to import: only once the flags are good.
+    from rollout.lora import merge
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
     from rollout.motion.diffusion_policy import MotionPolicySettings
@@ -39,8 +40,8 @@ def export(args: argparse.Namespace) -> Path:
     policy = load_policy(MotionPolicySettings(model), args.adapter)
     base = model.checkpoint if model.checkpoint.suffix == ".pt" else newest_model(model.checkpoint)
     step = "".join(character for character in base.stem if character.isdigit())
-    denoiser = policy.network.merge_and_unload() if policy.settings.lora_rank else policy.network
-    checkpoint = dataclasses.replace(load_checkpoint(model.checkpoint, model.stats), denoiser=denoiser)
+    merge(policy.network)
+    checkpoint = dataclasses.replace(load_checkpoint(model.checkpoint, model.stats), denoiser=policy.network)
     try:
         return save_checkpoint(args.out, int(step or 0), checkpoint)
     except OSError as error:

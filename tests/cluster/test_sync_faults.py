@@ -16,6 +16,7 @@ from learner.config.parse import parse_config
 from learner.learner import SyncError
 from learner.run.plan import Plan
 from rollout.adapter import Adapter
+from rollout.lora import FoldedLinear
 from tests.cluster.impatient import impatient
 from tests.tiny import write_run_config
 
@@ -117,7 +118,7 @@ def of_the_future(adapter):
         (zeroed, "not published: adapter version 1: changed on its way"),
         (zeroed_and_signed, "is published, the learner made 1 "),
         (emptied, "not published: adapter version 1: changed on its way"),
-        (renamed, r"refused what was published: .* tensors \['base_model.* do not match the policy"),
+        (renamed, r"refused what was published: .* tensors \['layers.* do not match the policy"),
         (without_one, "refused what was published: .* do not match the policy"),
         (truncated, "not published: adapter version 1: truncated or padded"),
         (one_bit_flipped, "not published: adapter version 1: changed on its way"),
@@ -168,7 +169,7 @@ def exchanges_two_tensors(actor):
 
     def exchange(adapter):
         state = {name: value.copy() for name, value in adapter.tensors().items()}
-        one, two = [name for name in state if name.endswith("q.lora_B.default.weight")]
+        one, two = [name for name in state if name.endswith("q.lora_B")]
         state[one], state[two] = state[two], state[one]
         return load(actor.policy, Adapter.pack(adapter.version, state))
 
@@ -201,7 +202,7 @@ def loads_and_does_not_use_it(actor):
     sample = type(actor.policy).sample
 
     def without_adapter(request):
-        with actor.policy.network.disable_adapter():
+        with actor.policy.reference():
             return sample(actor.policy, request)
 
     actor.policy.sample = without_adapter
@@ -209,8 +210,8 @@ def loads_and_does_not_use_it(actor):
 
 def uses_another_scale(actor):
     for module in actor.policy.network.modules():
-        if hasattr(module, "scaling"):
-            module.scaling = {name: 1.5 * value for name, value in module.scaling.items()}
+        if isinstance(module, FoldedLinear):
+            module.scale *= 1.5
 
 
 @pytest.mark.parametrize(

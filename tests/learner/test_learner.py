@@ -59,10 +59,7 @@ def test_invariant_11_only_the_adapter_changes_and_the_base_digest_is_constant(m
     after = run.policy.adapter_state()
     assert all(not np.array_equal(before[name], after[name]) for name in before)
     base = load_checkpoint(mdm_folder).denoiser.state_dict()
-    held = {
-        name.replace("base_model.model.", "").replace(".base_layer", ""): p
-        for name, p in run.policy.network.named_parameters()
-    }
+    held = dict(run.policy.network.named_parameters())
     assert all(torch.equal(held[name], value) for name, value in base.items())
 
 
@@ -243,7 +240,7 @@ def test_invariant_16_a_linear_policy_with_a_quadratic_reward_improves_at_every_
 
 def test_a_motion_policy_learns_a_reward_it_can_reach(mdm_folder):
     """The mean of the first 4 features, measured under noise that training never saw."""
-    run = Run(mdm_folder, optimizer=Optimizer(learning_rate=1e-2), noise=0)
+    run = Run(mdm_folder, optimizer=Optimizer(learning_rate=3e-3), noise=0)
 
     def measured() -> float:
         run.sampler.load_adapter(run.learner.adapter)
@@ -251,7 +248,7 @@ def test_a_motion_policy_learns_a_reward_it_can_reach(mdm_folder):
         return np.mean([group.outputs[..., :4].mean() for group in groups])
 
     before = measured()
-    for _ in range(5):
+    for _ in range(20):
         entries = run.rollout(size=16, steps=4)
         run.learner.update([with_rewards(entry, entry.group.outputs[..., :4].mean(axis=(1, 2))) for entry in entries])
     # The spread of a sample is 0.4, that of the mean of 64 is 0.05.

@@ -105,14 +105,14 @@ def test_swapped_tensors_and_files_that_are_not_its_own_are_refused(tmp_path):
     assert "cannot be read" in refusal(checkpoints, 5)
 
 
-@pytest.mark.parametrize("found", [None, "1", "3", "nonsense"])
+@pytest.mark.parametrize("found", [None, "2", "4", "nonsense"])
 def test_a_checkpoint_of_another_version_is_refused_by_name(found, tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(checkpoint(5))
     with safetensors.safe_open(tmp_path / "000005.safetensors", "numpy") as opened:
         header = opened.metadata() | {"format": found}
     safetensors.numpy.save_file(checkpoint(5).arrays, tmp_path / "000005.safetensors", {k: v for k, v in header.items() if v})
-    words = f"checkpoint format {found or 1}, this version of the project goes on from format 2 alone"
+    words = f"checkpoint format {found or 1}, this version of the project goes on from format 3 alone"
     assert refusal(checkpoints, 5).endswith(words)
     with pytest.raises(InputError, match=words):
         checkpoints.latest()

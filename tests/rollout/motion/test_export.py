@@ -97,7 +97,7 @@ def test_a_base_that_cannot_be_sampled_by_default_is_exported_too(tmp_path, caps
     "flags, message",
     [
         (lambda tmp: {"out": tmp / "adapter"}, "adapter is not empty, expected a new folder"),
-        (lambda tmp: {"out": tmp / "adapter" / "README.md"}, "README.md is a file, expected a new folder"),
+        (lambda tmp: {"out": tmp / "adapter" / "adapter_config.json"}, "adapter_config.json is a file, expected a new folder"),
         (lambda tmp: {"out": "/proc/none"}, "--out: cannot write in /proc/none"),
         (lambda tmp: {"model": tmp / "none"}, "none: no modelNNNNNNNNN.pt found"),
         (lambda tmp: {"adapter": tmp / "none"}, "none/adapter_config.json: not found"),

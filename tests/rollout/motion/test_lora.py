@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
+from rollout.lora import FoldedLinear
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint
 from rollout.policy import arrays_digest
@@ -55,11 +56,29 @@ def test_every_lora_b_learns_from_a_zero_adapter(mdm_folder):
         assert (gradient.abs().max() > 1e-6) == ("lora_B" in name), name
 
 
-def test_lora_has_no_dropout_of_its_own(policy):
-    rates = [
-        module.p for name, module in policy.network.named_modules() if "lora_dropout" in name and hasattr(module, "p")
-    ]
-    assert not any(rates)
+@pytest.mark.parametrize("needs_input", [True, False])
+def test_the_gradients_are_those_of_the_folded_weight(needs_input):
+    torch.manual_seed(3)
+    linear = FoldedLinear(torch.nn.Linear(7, 5), 2, 1.5, torch.Generator().manual_seed(0)).requires_grad_(False)
+    for parameter in (linear.lora_A, linear.lora_B):
+        torch.nn.init.normal_(parameter.requires_grad_(True))
+    x, seen = torch.randn(3, 4, 7, requires_grad=needs_input), torch.randn(3, 4, 5)
+    wanted = [linear.lora_A, linear.lora_B] + [x] * needs_input
+    plain = torch.nn.functional.linear(x, linear.weight + 1.5 * linear.lora_B @ linear.lora_A, linear.bias)
+    torch.testing.assert_close(linear(x), plain)
+    for found, expected in zip(torch.autograd.grad(linear(x), wanted, seen), torch.autograd.grad(plain, wanted, seen), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_every_change_of_the_adapter_is_sampled_with(policy):
+    x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
+    for change in (lambda p: p.add_(0.01), lambda p: p.copy_(p * 1.1)):
+        with torch.no_grad():
+            before = policy.network(x, t, text)
+            for parameter in policy.parameters():
+                change(parameter)
+            after = policy.network(x, t, text)
+        assert torch.equal(policy.network(x, t, text), after) and (after - before).abs().max() > 1e-4
 
 
 def test_only_the_chosen_linears_are_adapted(mdm_folder):
@@ -135,7 +154,8 @@ def test_a_saved_adapter_loads_with_peft_alone(mdm_folder, policy, tmp_path):
     loaded = PeftModel.from_pretrained(load_checkpoint(mdm_folder).denoiser, str(tmp_path / "adapter")).eval()
     x, t, text = torch.randn(3, 9, 263), torch.tensor([0, 20, 49]), torch.randn(3, 16)
     with torch.no_grad():
-        assert torch.equal(loaded(x, t, text), policy.network(x, t, text))
+        torch.testing.assert_close(loaded(x, t, text), policy.network(x, t, text), atol=1e-5, rtol=0)
+        assert torch.equal(loaded.merge_and_unload()(x, t, text), policy.network(x, t, text))
 
 
 def test_every_process_writes_the_same_config(policy, tmp_path):
