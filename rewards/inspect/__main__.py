@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.component_flags import PREFIX, Shorthands, from_shorthands, merged, of_file, take_component_flags
-from rewards.components import DEFAULT, Component
+from rewards.component_flags import PREFIX, merged, of_file, take_component_flags
+from rewards.components import Component
 from rewards.compose import raw_total
 from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
+from rewards.motion.kinds import DEFAULT
 from rewards.motion.settings import Evaluators, Reward
+from rewards.motion.shorthands import MotionShorthands as Shorthands
 from rewards.own_class import use_folder
 from rewards.scoring import Scorer
 from rewards.trust import HELP, modules_of, require_trust
@@ -54,7 +56,7 @@ def main(argv: list[str]) -> int:
         found = merged(in_file, components)
         if found and shorthands:
             raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
-        found = found or from_shorthands(shorthands) or DEFAULT
+        found = found or Shorthands.read(shorthands) or DEFAULT
         values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
         reward = Reward(components=found, **values)
         parsed, (judge, _) = reward.parsed(), reward.chosen_judge()
