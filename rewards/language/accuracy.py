@@ -51,7 +51,9 @@ class Accuracy:
     def cannot(self, item: Item) -> str | None:
         """Why no answer to `item` can be scored, if none can."""
         if item.problem_type in BY_JUDGE:
-            return None if self.judge or Api.there() else f"problem type {item.problem_type!r} needs a judge, and {Api.ABSENT}"
+            if not (self.judge or Api.there()):
+                return f"problem type {item.problem_type!r} needs a judge, and {Api.ABSENT}"
+            return None if truth_of(item) else "the solution has no answer"
         if item.problem_type not in self.formulas:
             return f"unknown problem type {item.problem_type!r}, expected one of {', '.join((*self.formulas, *BY_JUDGE))}"
         truth = truth_of(item)
@@ -63,20 +65,29 @@ class Accuracy:
             return str(error)
 
     def __call__(self, answers: Answers) -> Told:
-        found = Told(np.full(len(answers), np.nan, np.float32))
-        asked = {}
+        found, asked = self.by_rules(answers), {}
         for i, (item, completion) in enumerate(zip(answers.items, answers.completions)):
-            if why := self.cannot(item):
-                found.reasons[i] = why
-            elif not (answer := part_of(completion, "answer")):
-                found.values[i] = 0
-            elif item.problem_type in BY_JUDGE:
-                asked[i] = (truth_of(item), answer)
-            else:
-                found.values[i] = self.formulas[item.problem_type](truth_of(item), answer)
+            if item.problem_type in BY_JUDGE and not self.cannot(item):
+                del found.reasons[i]
+                if answer := part_of(completion, "answer"):
+                    asked[i] = truth_of(item), answer
+                else:
+                    found.values[i] = 0
         if asked:
             self.judge = self.judge or self.api()
-            self.judge.fill(found, {i: SIMILARITY.format(truth=self.judge.cut(t), answer=self.judge.cut(a)) for i, (t, a) in asked.items()}, 5)
+            self.judge.fill(found, {i: SIMILARITY.format(truth=Api.cut(t), answer=Api.cut(a)) for i, (t, a) in asked.items()}, 5)
+        return found
+
+    def by_rules(self, answers: Answers) -> Told:
+        """The same without the judge: NaN for the types that need one."""
+        found = Told(np.full(len(answers), np.nan, np.float32))
+        for i, (item, completion) in enumerate(zip(answers.items, answers.completions)):
+            why = self.cannot(item)
+            if why or item.problem_type in BY_JUDGE:
+                found.reasons[i] = why or "left to the judge"
+            else:
+                answer = part_of(completion, "answer")
+                found.values[i] = self.formulas[item.problem_type](truth_of(item), answer) if answer else 0
         return found
 
 
