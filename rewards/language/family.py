@@ -23,7 +23,8 @@ from rollout.language.items import Item
 from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
-POINTS = ("iou", "baseline_iou", "gain")
+POINTS = ("iou", "baseline_iou", "gain", "parsed")
+DEADLINE_S = 3600.0  # of judges, where no actor waits for the scores
 
 
 class LanguageRewards:
@@ -94,12 +95,13 @@ class LanguageRewards:
         answers in the form that was asked for, people focus; for points the IoU, that without negatives, and the gain."""
         joined = {name: np.concatenate([each.extras[name] for each in results]) for name in results[0].extras}
         types = joined.pop("problem_type")
-        names = {"format": "format_rate", "iou": "mean_iou", "gain": "iou_gain", "official_accuracy": "accuracy_official",
+        names = {"format": "format_rate", "iou": "mean_iou", "gain": "iou_gain", "parsed": "parsed_rate", "official_accuracy": "accuracy_official",
                  "official_intentbench": "accuracy_intentbench"}  # fmt: skip
         found = {names.get(name, name): _mean(values) for name, values in joined.items()}
         by_type = {kind: joined["accuracy"][types == kind] for kind in sorted({*types.tolist()})}
         found |= {f"accuracy_{kind.replace(' ', '_')}": _mean(values) for kind, values in by_type.items() if len(by_type) > 1}
-        return {name: value for name, value in found.items() if np.isfinite(value)}
+        asked = {*types.tolist()} != {"segmentation"}  # points have no accuracy
+        return {name: value if np.isfinite(value) else None for name, value in found.items() if asked or not name.startswith("accuracy")}
 
 
 RULES = {
