@@ -10,7 +10,7 @@ import numpy as np
 from rewards.components import Component
 from rewards.compose import raw_total
 from rewards.family import Examination
-from rewards.language.accuracy import Accuracy, OfficialAccuracy, OfficialIntentBench
+from rewards.language.accuracy import BY_JUDGE, Accuracy, OfficialAccuracy, OfficialIntentBench
 from rewards.language.answers import Answers, as_answers
 from rewards.language.format import Format
 from rewards.language.judges import Judge
@@ -37,15 +37,18 @@ class LanguageRewards:
         return make_scorer(config.reward.parsed(), device, config.cluster.reward_deadline), None
 
     def check(self, config: Any, prompts: list[Item]) -> None:
-        """Raises InputError for a component that cannot be built or cannot score a type of problem, and for a judge that answers
+        """Raises InputError for a component that cannot be built or cannot score any prompt of a type of problem, and for a judge that answers
         wrongly; RunFailed for one that does not answer."""
         scorer, _ = self.load(config, "cpu", None)
-        one_of_each = {item.problem_type: item for item in reversed(prompts)}.values()
+        by_type: dict[str, list[Item]] = {}
+        for item in prompts:
+            by_type.setdefault(item.problem_type, []).append(item)
         for name, component in scorer.components.items():
             where = f"reward.components.{name}"
-            for item in one_of_each:
-                if why := getattr(component, "cannot", lambda item: None)(item):
-                    raise InputError(f"{where}: {why} ({item.source or item.text[:60]})")
+            for items in by_type.values() if hasattr(component, "cannot") else ():
+                whys = [component.cannot(item) for item in items]
+                if all(whys):  # a single bad row fails alone, and is counted
+                    raise InputError(f"{where}: {whys[0]} ({items[0].source or items[0].text[:60]})")
             if isinstance(component, NegativePoints):
                 item = prompts[0]
                 found = component(Answers([item.text], np.zeros(1, int), [item], ['<answer>{"negative_points": []}</answer>']))
@@ -54,7 +57,7 @@ class LanguageRewards:
                 if scorer.settings[name].options.get("segmenter", "label_map") == "label_map":
                     log.warning("%s: the segmenter is a label map, a stand-in for drawn scenes; it is not SAM", where)
             judge = getattr(component, "judge", None)
-            if judge and (isinstance(component, Judge) or any(item.problem_type in ("free-form", "emer_ov") for item in one_of_each)):
+            if judge and (isinstance(component, Judge) or by_type.keys() & {*BY_JUDGE}):
                 try:
                     judge.probe()
                 except (InputError, RunFailed) as error:

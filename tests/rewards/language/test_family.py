@@ -7,7 +7,7 @@ import pytest
 
 from rewards.family import rewards_of, sections, shorthands
 from rewards.language.settings import Reward
-from rollout.io.errors import InputError
+from rollout.io.errors import InputError, RunFailed
 from rollout.language.items import Item
 from rollout.policy import Group
 from tests.rewards.language.rows import whole
@@ -76,6 +76,16 @@ def test_what_cannot_work_is_refused_before_the_run(monkeypatch, component, item
     with pytest.raises(InputError) as caught:
         LANGUAGE.check(config(it=component), [YES, item] if item is not YES and component["path"] == "accuracy" else [item])
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_a_wrong_key_and_a_judge_that_is_out_are_told_before_the_run(monkeypatch):
+    monkeypatch.setenv("API", "http://127.0.0.1:9/v1")
+    with pytest.raises(RunFailed, match="^reward.components.it: http://127.0.0.1:9/v1/chat/completions: no answer in 1 tries"):
+        LANGUAGE.check(config(it={"path": "judge", "tries": 1}), [YES])
+
+
+def test_a_single_bad_row_refuses_no_run():
+    LANGUAGE.check(config(), [Item("q", problem_type="numerical", solution="many"), Item("q", problem_type="numerical", solution="3")])
 
 
 def test_what_can_work_is_not_refused(scene, caplog):  # noqa: F811
