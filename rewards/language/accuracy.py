@@ -103,6 +103,8 @@ class OfficialAccuracy:
         for i, (item, completion) in enumerate(zip(answers.items, answers.completions)):
             if item.problem_type in self.absent or item.problem_type not in FORMULAS:
                 found.reasons[i] = f"problem type {item.problem_type!r} has no official formula"
+            elif item.problem_type == "OCR" and len(item.solution.split(None, MOST_WORDS)) > MOST_WORDS:
+                found.reasons[i] = f"the solution has more than {MOST_WORDS} words"
             else:
                 found.values[i] = self.official(item.problem_type, part_of(item.solution, "answer") or "", part_of(completion, "answer") or "")
         return found
@@ -231,9 +233,7 @@ def _relative_error(truth: str, answer: str) -> Decimal | None:
 def _word_accuracy(truth: str, answer: str) -> float:
     """1 - (substitutions + insertions + deletions) / words of the truth, at least 0."""
     right = truth.split()
-    given = answer.split(None, 2 * len(right))  # with as many words as that the error is 1 already
-    if len(given) >= 2 * len(right) > 0:
-        return 0.0
+    given = answer.split(None, 2 * len(right))  # with as many words as that the error is 1 already, whatever follows
     ids: dict[str, int] = {}
     a, b = (np.array([ids.setdefault(word, len(ids)) for word in words], np.int64) for words in (right, given))
     steps = np.arange(len(b) + 1)
