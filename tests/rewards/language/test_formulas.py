@@ -1,7 +1,6 @@
 """What every answer is worth by rule: tables of values, where the published formulas differ, and what nobody should write."""
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -160,12 +159,11 @@ def test_people_focus_stays_within_its_range():
     ],
     ids=range(9),
 )  # fmt: skip
-def test_ten_megabytes_take_seconds_hostile(text):
+def test_ten_megabytes_end_hostile(text):
+    """What is not linear would take hours."""
     rules = [Format(), OfficialFormat(), Accuracy(), OfficialAccuracy(), OfficialIntentBench(), PeopleFocus()]
     kinds = {"multiple choice": "A", "numerical": "1", "regression": "1", "OCR": "a b c", "emer_ov_mc": "A,B", "judge": "yes"}
     given = answers(*[(text, {"problem_type": kind, "solution": whole(truth)}) for kind, truth in kinds.items()])
-    started = time.process_time()
     for rule in rules:
         values = np.asarray(rule(given.rows([0]) if isinstance(rule, (Format, OfficialFormat, PeopleFocus)) else given))
         assert ((values >= 0) & (values <= 1) | np.isnan(values)).all()
-    assert time.process_time() - started < 60  # what is not linear takes hours
