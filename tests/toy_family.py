@@ -12,7 +12,7 @@ import numpy as np
 from rewards.components import parse_components
 from rewards.compose import raw_total
 from rewards.family import Examination
-from rewards.registry import build
+from rewards.registry import Kinds
 from rewards.scoring import Scorer
 from rollout.io.settings import FilePath, Section, option
 from rollout.policy import Conditioning, Prompt
@@ -121,7 +121,7 @@ class ToyRewards:
 
     def load(self, config, device, shared):
         components = config.reward.parsed()
-        return Scorer(components, {name: build(name, component, None) for name, component in components.items()}, {}), None
+        return Scorer(components, {name: Kinds().build(name, component, None) for name, component in components.items()}, {}), None
 
     def check(self, config, prompts):
         self.load(config, "cpu", None)
