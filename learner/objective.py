@@ -58,12 +58,12 @@ def grpo_loss(
     counted_GK = torch.tensor(group.counted, device=policy.device)
     actions = counted_GK.sum()
     for score in policy.score(group, reference):
-        counted = counted_GK[:, score.columns]
+        counted = counted_GK[score.rows, score.columns]
         advantage = advantage_G.reshape(-1, *[1] * (counted.ndim - 1))
         if options.ratio == "ratio_norm":
             log_ratio, weight, likelihood_weight = score.log_ratio, torch.ones_like(score.weight), 1 / score.weight
         else:
-            old = torch.tensor(group.log_probs[:, score.columns], device=policy.device)
+            old = torch.tensor(group.log_probs[score.rows, score.columns], device=policy.device)
             log_ratio = score.log_prob - torch.where(counted, old, score.log_prob.detach())  # NaN times 0 would be NaN
             weight, likelihood_weight = score.weight, torch.ones_like(score.weight)
         if own is not None:
