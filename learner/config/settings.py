@@ -97,7 +97,7 @@ class Cluster(Section):
             refuse("min_samplers", self.min_samplers, f"at most cluster.samplers, {self.samplers}")
 
 
-class Checkpoint(Section):
+class Checkpointing(Section):
     """What a run that was killed goes on from with --resume."""
 
     every: int = option(1, "iterations between checkpoints", minimum=1)
@@ -157,7 +157,7 @@ class Config(Section, validate_default=True):
     evaluate: Own = {}
     health: Health = Health()
     cluster: Cluster = Cluster()
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Checkpointing = Checkpointing()
     tracking: Tracking = Tracking()
 
     def check(self) -> None:

@@ -16,8 +16,8 @@ from rewards.motion.settings import Evaluators
 from rewards.registry import KINDS, build
 from rewards.scoring import Scorer
 from rollout.adapter import Adapter
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.motion.family import MOTION, policy_settings
-from rollout.motion.policy import MotionDiffusionPolicy
 from rollout.motion.prompts import read_prompts
 from rollout.policy import Group, Request
 from tests.tiny import prepared
