@@ -15,6 +15,7 @@ from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 from rollout.language.items import Item
 from rollout.language.processor import Frames, Processor
 from rollout.language.checkpoint import open_checkpoint
+from rollout.language.settings import Model
 from rollout.policy import Conditioning, Request, Trajectories
 
 VISION = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -120,7 +121,7 @@ def contents(kind: str, seed: int = 0):
 
 def prepared(folder: Path, kinds: tuple[str, ...] = ("image",), seed: int = 0, text: str = "what is it", blank: bool = False) -> Conditioning:
     item = Item(text, media=tuple((kind, f"/{kind}{seed}") for kind in kinds))
-    return Conditioning(item, Processor(open_checkpoint(folder), blank=blank)(item, [(kind, contents(kind, seed)) for kind in kinds]))
+    return Conditioning(item, Processor(open_checkpoint(folder), Model(blank=blank))(item, [(kind, contents(kind, seed)) for kind in kinds]))
 
 
 def make_policy(folder: Path, device: str = "cpu", **settings) -> LanguagePolicy:

@@ -5,15 +5,19 @@ number that the model's own image processor makes of it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rollout.io.errors import InputError
+from rollout.io.text_files import read_json
 from rollout.language.architectures import require_inputs
 from rollout.language.checkpoint import Opened
 from rollout.language.items import Item
+from rollout.language.settings import Model
+from rollout.language.template import SYSTEM
 
 GREY = 128  # of a blanked picture
 
@@ -27,11 +31,13 @@ class Frames:
 
 
 class Processor:
-    """Of one checkpoint. blank: all media become grey and silent, a control that can learn nothing from them."""
+    """Of one checkpoint, with the settings of the section model."""
 
-    def __init__(self, opened: Opened, system: str | None = None, blank: bool = False):
-        self.opened, self.system, self.blank = opened, system, blank
+    def __init__(self, opened: Opened, model: Model = Model()):
+        self.opened, self.blank = opened, model.blank
+        self.system = SYSTEM if model.system == "tags" else model.system
         self.images, self.tokenizer = opened.images, opened.tokenizer
+        self._bounds = {name: value for name, value in (("shortest_edge", model.min_pixels), ("longest_edge", model.max_pixels)) if value}
         self.tokens = {kind: self.tokenizer.convert_ids_to_tokens(i) for kind, i in opened.ids.items()}
 
     def __call__(self, item: Item, media: list[tuple[str, Any]]) -> dict[str, np.ndarray]:
@@ -75,7 +81,7 @@ class Processor:
             raise InputError(f"{self.opened.path}: its chat template failed: {type(error).__name__}: {str(error)[:120]}") from None
 
     def _image(self, image: Image.Image):
-        patches, grid = self._patches([image], self.images.size)
+        patches, grid = self._patches([image], self._sized(self.images.size))
         return {"pixel_values": patches, "image_grid_thw": grid}, self.tokens["image"] * (int(grid.prod()) // self.images.merge_size**2)
 
     def _video(self, video: Frames):
@@ -106,16 +112,16 @@ class Processor:
         arrays = {"input_features": found["input_features"][:, :, :frames], "feature_attention_mask": np.ones((1, frames), np.int64)}
         return arrays, self.tokens["audio"] * tokens
 
-    @property
+    @cached_property
     def _video_size(self):
         """Bounds of a frame's pixels: a model may have others for video than for images."""
+        file = self.opened.path / "video_preprocessor_config.json"
+        return self._sized((read_json(file).get("size") if file.is_file() else None) or self.images.size)
+
+    def _sized(self, size):
         from transformers.image_utils import SizeDict
 
-        from rollout.io.text_files import read_json
-
-        file = self.opened.path / "video_preprocessor_config.json"
-        given = read_json(file).get("size") if file.is_file() else None
-        return SizeDict(**given) if given else self.images.size
+        return SizeDict(**{**dict(size), **self._bounds})
 
     def _patches(self, images: list[Image.Image], size) -> tuple[np.ndarray, np.ndarray]:
         """Patches uint8 [n, channels x temporal x patch x patch], and the grid [1,3] of time, height and width they lie in."""
