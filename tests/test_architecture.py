@@ -21,6 +21,7 @@ MAY_USE = {
     "rollout.io": set(),
     "rollout": GROUND,
     "rollout.motion": ROLLOUT,
+    "rollout.language": ROLLOUT,
     "rewards": ROLLOUT,
     "rewards.motion": ROLLOUT | {"rewards", "rollout.motion"},
     "rewards.inspect": ROLLOUT | MOTION | {"rewards"},
