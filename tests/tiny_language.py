@@ -48,21 +48,22 @@ ARCHITECTURES = ("qwen2_5_vl", "qwen3_vl", "qwen2_5_omni_thinker")
 MEDIA = {"qwen2_5_vl": ("image", "video"), "qwen3_vl": ("image", "video"), "qwen2_5_omni_thinker": ("image", "video", "audio")}
 
 
-def _model(architecture: str):
+def _model(architecture: str, scale: float):
+    text, vision = ({**part, "initializer_range": scale} for part in (TEXT, VISION_TOWER))
     if architecture == "qwen2_5_vl":
         from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-        tower = {**VISION_TOWER, "window_size": 16, "fullatt_block_indexes": [1], "tokens_per_second": 2}
-        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=TEXT, vision_config=tower, **IDS))
+        tower = {**vision, "window_size": 16, "fullatt_block_indexes": [1], "tokens_per_second": 2}
+        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **IDS))
     if architecture == "qwen3_vl":
         from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-        tower = {**VISION_TOWER, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
-        text = {**TEXT, "head_dim": 8}
+        tower = {**vision, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+        text = {**text, "head_dim": 8}
         return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **IDS))
     from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
-    tower = {**VISION_TOWER, "window_size": 16, "fullatt_block_indexes": [1]}
+    tower = {**vision, "window_size": 16, "fullatt_block_indexes": [1]}
     audio = {
         "num_mel_bins": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16, "output_dim": 32, "n_window": 10,
         "max_source_positions": 200, "initializer_range": 0.2,
@@ -72,7 +73,7 @@ def _model(architecture: str):
         "audio_start_token_id": TOKEN["<|audio_start|>"], "audio_end_token_id": TOKEN["<|audio_end|>"],
         "vision_start_token_id": TOKEN["<|vision_start|>"], "vision_end_token_id": TOKEN["<|vision_end|>"],
     }  # fmt: skip
-    config = Qwen2_5OmniThinkerConfig(text_config=TEXT, vision_config=tower, audio_config=audio, initializer_range=0.2, **ids)
+    config = Qwen2_5OmniThinkerConfig(text_config=text, vision_config=tower, audio_config=audio, initializer_range=0.2, **ids)
     return Qwen2_5OmniThinkerForConditionalGeneration(config)
 
 
@@ -89,12 +90,12 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def write_checkpoint(folder: Path, architecture: str = "qwen2_5_vl", seed: int = 0) -> Path:
-    """A checkpoint of 60 thousand weights of scale .2: far enough from uniform that every input shows in every number."""
+def write_checkpoint(folder: Path, architecture: str = "qwen2_5_vl", seed: int = 0, scale: float = 0.2) -> Path:
+    """A checkpoint of 75 thousand weights of scale .2: far enough from uniform that every input shows in every number."""
     from transformers import Qwen2VLImageProcessorPil, WhisperFeatureExtractor
 
     torch.manual_seed(seed)
-    model = _model(architecture)
+    model = _model(architecture, scale)
     model.save_pretrained(folder)
     write_tokenizer(folder)
     Qwen2VLImageProcessorPil(patch_size=4, min_pixels=64, max_pixels=1024).save_pretrained(folder)

@@ -25,12 +25,12 @@ def reward(group, bright: bool) -> np.ndarray:
 
 def learn(folder, blank: bool) -> list[float]:
     """The mean reward of each step."""
-    processor = Processor(open_checkpoint(folder), Model(blank=blank))
+    processor = Processor(open_checkpoint(folder), Model(blank=blank, min_pixels=3600, max_pixels=4096))
     conditionings = []
     for name, level in BRIGHTNESS.items():
-        item = Item("which is it", media=(("image", f"/{name}"),))
-        conditionings.append(Conditioning(item, processor(item, [("image", Image.new("RGB", (24, 24), (level,) * 3))])))
-    policy = make_policy(folder, max_new_tokens=4, lora_rank=8, lora_alpha=16.0)
+        item = Item("?", media=(("image", f"/{name}"),))
+        conditionings.append(Conditioning(item, processor(item, [("image", Image.new("RGB", (64, 64), (level,) * 3))])))
+    policy = make_policy(folder, max_new_tokens=8, lora_rank=8, lora_alpha=16.0)
     learner, means = Learner(policy, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=1e-2)), []
     for step in range(STEPS):
         policy.load_adapter(learner.adapter)
