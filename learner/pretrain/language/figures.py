@@ -58,4 +58,4 @@ def _frame(pose: np.ndarray, centre: np.ndarray, azimuth: float, number: int) ->
 def save_video(path: Path, frames: np.ndarray) -> None:
     """Frames [T, H, W, 3] as one lossless animated WebP."""
     images = [Image.fromarray(frame) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], lossless=True, quality=100, method=6, duration=MILLISECONDS, loop=0)
+    images[0].save(path, save_all=True, append_images=images[1:], lossless=True, quality=60, method=3, duration=MILLISECONDS, loop=0)

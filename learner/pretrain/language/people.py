@@ -42,6 +42,11 @@ def problem(draw: np.random.Generator) -> str:
     return str(draw.choice(ASKED))
 
 
+def told(verb: str, draw: np.random.Generator) -> str:
+    """Says what is done: for questions without a video."""
+    return f"{draw.choice(SUBJECTS)} is {verb}."
+
+
 def lettered(options: list[str]) -> tuple[str, ...]:
     return tuple(f"{letter}. {option}" for letter, option in zip(LETTERS, options))
 
