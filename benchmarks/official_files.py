@@ -15,7 +15,7 @@ import torch
 from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder
 from rewards.motion.words import CATEGORIES
-from rollout.motion.checkpoint import Checkpoint, save_checkpoint
+from rollout.motion.checkpoint import MotionCheckpoint, save_checkpoint
 from rollout.motion.mdm import MDM, MDMShape
 
 WORDS = "a person man walks walk runs run jumps jump sits sit turns turn kicks kick forward backward left right slowly quickly then".split()
@@ -38,7 +38,7 @@ def write_mdm(root: Path) -> None:
     mean, std = np.zeros(263, np.float32), np.ones(263, np.float32)
     mean[3], std[:] = 0.95, 0.1
     denoiser = MDM(MDMShape(features=263, latent=512, feedforward=1024, layers=8, text=512)).eval()
-    save_checkpoint(root / "save" / "humanml_trans_enc_512", 475000, Checkpoint(denoiser, ARGS, None, mean, std))
+    save_checkpoint(root / "save" / "humanml_trans_enc_512", 475000, MotionCheckpoint(denoiser, ARGS, None, mean, std))
     rng = np.random.default_rng(0)
     for folder in ("new_joint_vecs", "texts"):
         (humanml / folder).mkdir(parents=True, exist_ok=True)

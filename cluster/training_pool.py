@@ -29,7 +29,7 @@ from rollout.policy import Group, Request
 
 
 @dataclass
-class Rollout:
+class ScoredRollout:
     """Groups and what a reward actor made of each, in request order.
 
     `seconds` that were waited for the groups, `tail_seconds` from the last of them until the last result. `actions`: where
@@ -68,12 +68,12 @@ class Pending:
         """Seconds that nothing was done but wait for its samples."""
         return self.job.waited
 
-    def result(self) -> Rollout:
+    def result(self) -> ScoredRollout:
         """Once all of it is sampled and scored."""
         self.samplers.finish()
         waited = time.perf_counter()
         results = self.scoring.results()
-        return Rollout(self.requests, self.groups, results, self.actions, self.waited, time.perf_counter() - waited)
+        return ScoredRollout(self.requests, self.groups, results, self.actions, self.waited, time.perf_counter() - waited)
 
 
 class TrainingPool(Pool):
@@ -117,7 +117,7 @@ class TrainingPool(Pool):
             )
         return self._begin(requests, "score", arrived)
 
-    def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Rollout:
+    def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> ScoredRollout:
         """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
         return self._begin(requests, "examine", arrived).result()
 
@@ -134,7 +134,7 @@ class TrainingPool(Pool):
             self._conditionings[digest] = ray.put(request.conditioning)
         return self._conditionings[digest]
 
-    def update(self, rollout: Rollout) -> Update:
+    def update(self, rollout: ScoredRollout) -> Update:
         """Trains on the rollout. Groups whose actions went with a node are sampled again, from their seeds and under the adapter
         they came from, should the learner miss them."""
 
@@ -144,7 +144,7 @@ class TrainingPool(Pool):
 
         return self.learner.update(send, lambda: self._sample_again(rollout))
 
-    def _sample_again(self, rollout: Rollout) -> None:
+    def _sample_again(self, rollout: ScoredRollout) -> None:
         """Puts new actions in the place of all, which are the same to the bit; SyncError when they are not."""
         self.samplers.finish()
         published, made = self._adapter, {}

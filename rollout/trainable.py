@@ -5,7 +5,7 @@ Of any family: its policy inherits `Trainable`.
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,16 @@ class Trainable:
 
     whole_file = "model.safetensors"  # of a network whose weights are all trained
 
-    def train_part_of(self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int) -> None:
-        """Puts a fresh adapter around the frozen base, or unfreezes it beside a frozen copy (rank 0)."""
+    def train_part_of(
+        self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int, parts: Sequence[nn.Module] = ()
+    ) -> None:
+        """Puts a fresh adapter around the frozen base, or unfreezes it, or those `parts` of it, beside a frozen copy (rank 0)."""
         self._frozen, self._targets = None, targets
         base.requires_grad_(False)
         if rank == 0:
-            self._frozen, self.network = copy.deepcopy(base), base.requires_grad_(True)
+            self._frozen, self.network = copy.deepcopy(base), base
+            for part in parts or (base,):
+                part.requires_grad_(True)
         else:
             from peft import LoraConfig, get_peft_model  # seconds and 380 MB, for processes that hold an adapter only
 
@@ -108,4 +112,4 @@ class Trainable:
     def base_digest(self) -> str:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
         frozen = self._frozen.named_parameters() if self._frozen else self.network.named_parameters()
-        return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
+        return arrays_digest({name: p.detach().float().cpu().numpy() for name, p in frozen if not p.requires_grad})

@@ -6,6 +6,7 @@ the reverse: a family is found by name and imported on use.
 
 import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,17 @@ ROOMS = ("rollout", "rewards", "learner", "cluster")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 GROUND, ROLLOUT = {"rollout.io"}, {"rollout.io", "rollout"}
 MOTION = {"rollout.motion", "rewards.motion"}
+LANGUAGE = {"rollout.language", "rewards.language"}
 SENTENCE = {"learner", "learner.config", "rewards"} | ROLLOUT
 MAY_USE = {
     "rollout.io": set(),
     "rollout": GROUND,
     "rollout.motion": ROLLOUT,
+    "rollout.language": ROLLOUT,
     "rewards": ROLLOUT,
     "rewards.motion": ROLLOUT | {"rewards", "rollout.motion"},
-    "rewards.inspect": ROLLOUT | MOTION | {"rewards"},
+    "rewards.language": ROLLOUT | {"rewards", "rollout.language"},
+    "rewards.inspect": ROLLOUT | MOTION | LANGUAGE | {"rewards"},
     "learner.config": ROLLOUT | {"rewards"},
     "learner": SENTENCE,
     "learner.watch": SENTENCE,
@@ -126,6 +130,18 @@ def test_no_file_needs_what_only_linux_has(path):
     assert [words for words in found if not (path.name == "machine.py" and words.endswith("/proc/cpuinfo"))] == []  # it can do without
 
 
+def test_a_class_has_a_name_of_its_own():
+    """Of the families one may call its own things as another does."""
+    places = defaultdict(list)
+    for path in FILES:
+        family = re.search(r"\b(motion|language)/", str(path))
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not (family and path.name == "settings.py"):  # where a class is called as its section
+                places[node.name].append(family[1] if family else names([path])[0])
+    shared = {place for found in places.values() for place in found if place.endswith(".py")}
+    assert {name: found for name, found in places.items() if len(found) > len(set(found) - shared) and len(found) > 1} == {}
+
+
 def test_the_one_unpickler_imports_nothing():
     """All that a pickle could run passes through `find_class`: here that does nothing but raise, and nothing else loads."""
     tree = ast.parse(PLAIN_PICKLE.read_text())
@@ -171,7 +187,7 @@ def test_what_every_family_shares_names_none(path):
         ("rollout.io.files", "from rollout.policy import Group", True),
         ("rollout.record", "from rollout.motion.skeleton import FEATURES", True),
         ("rollout.record", "from rollout import motion", True),
-        ("rollout.motion.policy", "from rollout.policy import Group", False),
+        ("rollout.motion.diffusion_policy", "from rollout.policy import Group", False),
         ("rewards.scoring", "from rewards.motion.tmr import TMRReward", True),
         ("rewards.motion.tmr", "from learner import objective", True),
         ("rewards.motion.tmr", "from cluster import actors", True),
@@ -180,16 +196,16 @@ def test_what_every_family_shares_names_none(path):
         ("cluster.actors", "from learner import main", True),
         ("cluster.actors", "from learner.objective import grpo_loss", False),
         ("cluster.actors", "from learner.run.plan import Plan", True),
-        ("cluster.actors", "from rollout.motion.policy import MotionDiffusionPolicy", True),
+        ("cluster.actors", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),
         ("learner.objective", "from cluster.pool import Pool", True),
-        ("learner.objective", "from rollout.motion.policy import MotionDiffusionPolicy", True),
+        ("learner.objective", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),
         ("learner.learner", "from learner.run.report import Report", True),
         ("learner.config.parse", "from learner.run.folder import RunFolder", True),
         ("learner.watch.watcher", "from learner.run.report import Report", True),
         ("learner.run.report", "from learner.watch.watcher import Watcher", False),
         ("learner.pretrain.__main__", "import cluster", True),
         ("learner.main", "from cluster.training_pool import TrainingPool", False),
-        ("learner.main", "from rollout.motion.policy import MotionDiffusionPolicy", True),
+        ("learner.main", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),
         ("learner.evaluate.run", "from cluster.pool import Pool", False),
         ("learner.evaluate.plan", "from cluster.pool import Pool", True),
         ("cluster.actors", "from learner.evaluate.run import run", True),

@@ -15,11 +15,12 @@ from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, TextEncoder
 from rewards.motion.tmr import ActorEncoder
 from rewards.motion.words import EOS, SOS
 from rollout.adapter import Adapter
-from rollout.motion.checkpoint import Checkpoint, save_checkpoint
+from rollout.motion.checkpoint import MotionCheckpoint, save_checkpoint
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.mdm import MDM, MDMShape
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prepare import MotionPreparer
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
+from rollout.motion.settings import Model
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.policy import Conditioning, Request, Trajectories
@@ -61,15 +62,14 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     shape = dataclasses.replace(SHAPE, max_positions=positions, features=features, text=text_width, decoder=decoder, class_token=class_token)
     denoiser = randomise(MDM(shape), seed)
     mean, std = rng.normal(size=features).astype(np.float32), rng.uniform(0.5, 1.5, features).astype(np.float32)
-    save_checkpoint(folder, 123, Checkpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))
+    save_checkpoint(folder, 123, MotionCheckpoint(denoiser, {**ARGS, **args}, randomise(text_encoder, seed + 1), mean, std))
     return folder
 
 
 def make_policy(folder: Path, device: str = "cpu", **settings) -> MotionDiffusionPolicy:
     """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
-    return MotionDiffusionPolicy(
-        MotionPolicySettings(**{"path": folder, "frames": FRAMES, "lora_rank": 4, "lora_alpha": 8, **settings}), device
-    )
+    model = {"path": str(folder), "frames": FRAMES} | {name: settings.pop(name) for name in list(settings) if name in Model.model_fields}
+    return MotionDiffusionPolicy(MotionPolicySettings(Model(**model), **{"lora_rank": 4, "lora_alpha": 8, **settings}), device)
 
 
 def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:
@@ -82,16 +82,16 @@ def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0
     return Adapter.pack(version, state)
 
 
-def prepared(policy: MotionDiffusionPolicy, prompts: list[Prompt]) -> list[Conditioning]:
+def prepared(policy: MotionDiffusionPolicy, prompts: list[MotionPrompt]) -> list[Conditioning]:
     """The prompts, encoded for `policy`."""
-    return MotionPreparer(policy.settings).prepare(prompts)
+    return MotionPreparer(policy.settings.model).prepare(prompts)
 
 
 def sample_group(
     policy: MotionDiffusionPolicy, size: int = 4, trained_steps: int = 3, seed: tuple[int, ...] = (0, 0, 0, 0),
     text: str = TRAINING[0], length: int = FRAMES,
 ) -> Trajectories:  # fmt: skip
-    (conditioning,) = prepared(policy, [Prompt(text, length)])
+    (conditioning,) = prepared(policy, [MotionPrompt(text, length)])
     return policy.sample(Request(conditioning, size, seed, trained_steps))
 
 

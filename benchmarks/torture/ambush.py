@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.policy import Group
 
 

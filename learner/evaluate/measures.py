@@ -17,7 +17,7 @@ from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 
 
 class Metric(NamedTuple):
@@ -93,20 +93,20 @@ class Reader:
 class Texts:
     """Both evaluators' embeddings of captions, each caption embedded once."""
 
-    def __init__(self, prompts: list[Prompt], tmr: TMRReward, t2m: T2MReward):
+    def __init__(self, prompts: list[MotionPrompt], tmr: TMRReward, t2m: T2MReward):
         """Raises InputError for a caption that an evaluator cannot read."""
         distinct = dict.fromkeys((prompt.text, prompt.tokens) for prompt in prompts)
         self._row = {key: row for row, key in enumerate(distinct)}
         texts, tokens = zip(*distinct)
         self._t2m, self._tmr = t2m.embed_text(texts, tokens), tmr.embed_text(texts, tokens)
 
-    def of(self, prompts: list[Prompt]) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, prompts: list[MotionPrompt]) -> tuple[np.ndarray, np.ndarray]:
         """T2M [N, D] and TMR [N, E] embeddings."""
         rows = [self._row[prompt.text, prompt.tokens] for prompt in prompts]
         return self._t2m[rows], self._tmr[rows]
 
 
-def replication_metrics(prompts: list[Prompt], measured: Measured, texts: Texts, seed: int) -> dict[str, float]:
+def replication_metrics(prompts: list[MotionPrompt], measured: Measured, texts: Texts, seed: int) -> dict[str, float]:
     """All metrics of one replication but FID and MultiModality. Row i of `measured` was made for prompt i, in consecutive pools."""
     t2m_text, tmr_text = texts.of(prompts)
     precision = r_precision(t2m_text, measured.t2m, 3, POOL)

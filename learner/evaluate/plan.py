@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from learner.evaluate.measures import Measured, Texts, replication_metrics
-from learner.evaluate.protocol import Batch, RealData, RealStored, Replications
+from learner.evaluate.protocol import DrawnPool, RealData, RealStored, Replications
 from learner.evaluate.settings import POOL, EvaluateConfig
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import REAL
@@ -17,11 +17,11 @@ from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
-from rollout.motion.family import MOTION, base_settings
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.family import MOTION
 from rollout.motion.motion_set import read_motions
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prepare import MotionPreparer, require_whole_motions
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 
@@ -29,7 +29,7 @@ ENCODED_AT_ONCE = 64  # captions between two words of progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class EvaluatedModel:
     """One row's model: its settings and the weights that its samplers load."""
 
     name: str
@@ -42,10 +42,10 @@ class Model:
         return functools.partial(MotionDiffusionPolicy, self.settings)
 
 
-class Pending(Sequence):
+class EncodedPools(Sequence):
     """Batches as the pool asks for them; `encoded`: a conditioning's arrays by caption, each encoded once."""
 
-    def __init__(self, batches: list[Batch], encoded: dict[str, dict[str, np.ndarray]]):
+    def __init__(self, batches: list[DrawnPool], encoded: dict[str, dict[str, np.ndarray]]):
         self.batches, self.encoded = batches, encoded
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Evaluation:
     """All that was read and checked before anything starts."""
 
     config: EvaluateConfig
-    models: list[Model]
+    models: list[EvaluatedModel]
     encoded: dict[str, dict[str, np.ndarray]]
     real: RealData | RealStored
     replications: Replications
@@ -75,10 +75,10 @@ class Evaluation:
 
         Raises InputError for the first file, adapter, caption or setting that does not fit.
         """
-        settings = base_settings(config.model)
-        preparer, policy = MotionPreparer(settings), load_policy(settings, None)
-        require_whole_motions(settings.path, preparer.checkpoint, "evaluated")
-        models = [Model("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
+        settings = MotionPolicySettings(config.model)
+        preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
+        require_whole_motions(config.model.checkpoint, preparer.checkpoint, "evaluated")
+        models = [EvaluatedModel("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
         for given in config.adapter:
             models.append(_adapter_model(given, settings, {model.name for model in models}))
         tmr, t2m = load_evaluators(config.reward)
@@ -92,11 +92,11 @@ class Evaluation:
             encoded_so_far(first + len(some), len(prompts))
         return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
 
-    def metrics(self, replication: int, prompts: list[Prompt], measured: Measured) -> dict[str, float]:
+    def metrics(self, replication: int, prompts: list[MotionPrompt], measured: Measured) -> dict[str, float]:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
 
 
-def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> Model:
+def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> EvaluatedModel:
     """The row of `[NAME=]DIR`; without a name, that of the run, or of the folder."""
     name, separator, path = (part.strip() for part in given.partition("="))
     if not separator or "/" in name:
@@ -109,7 +109,7 @@ def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) 
     if not re.fullmatch(r"[\w.\- :]+", name):
         raise InputError(f"adapter: {given}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
     policy = load_policy(settings, folder)
-    return Model(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
+    return EvaluatedModel(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
 
 
 def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
@@ -139,7 +139,7 @@ def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
     return RealStored(prompts, stored_real_motion(prompts)), notes
 
 
-def stored_real_motion(prompts: list[Prompt]) -> Measured:
+def stored_real_motion(prompts: list[MotionPrompt]) -> Measured:
     """What ships of the real motion of the held-out prompts."""
     with np.load(REAL, allow_pickle=False) as stored:
         if stored["captions"].tolist() != [prompt.text for prompt in prompts]:

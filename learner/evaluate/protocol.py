@@ -14,7 +14,7 @@ from learner.evaluate.settings import POOL, EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.features import padded
 from rollout.motion.motion_set import MotionSet
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.seeds import Purpose, seed_of
 
 FOUR = 4  # frames that the T2M evaluator reads as one
@@ -26,18 +26,18 @@ class Draw:
     """A caption with its length, and the real motion it belongs to: frames from `start` of motion `item`."""
 
     item: int
-    prompt: Prompt
+    prompt: MotionPrompt
     start: int
 
 
 @dataclass(frozen=True)
-class Batch:
+class DrawnPool:
     """A pool to generate: one motion for each prompt. Motion i's noise is that of seeds[i]. `repeat` 0 counts in every
     metric, the others in MultiModality alone."""
 
     pool: int
     repeat: int
-    prompts: list[Prompt]
+    prompts: list[MotionPrompt]
     seeds: list[tuple[int, ...]]
 
 
@@ -55,9 +55,9 @@ class RealData:
             raise InputError(f"data: found {len(motions.motions)} usable motions (skipped {motions.skipped or 'none'}), expected at least {POOL}")
         self.motions, self.frames = motions.motions, frames // FOUR * FOUR
 
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> list[MotionPrompt]:
         """Every caption that can be drawn, for checking before anything starts."""
-        return [Prompt(caption.text, self.frames, caption.tokens) for motion in self.motions for caption in motion.captions]
+        return [MotionPrompt(caption.text, self.frames, caption.tokens) for motion in self.motions for caption in motion.captions]
 
     def epoch(self, draw: np.random.Generator) -> list[Draw]:
         return [self._draw(item, draw) for item in shuffled_pools(len(self.motions), draw)]
@@ -67,7 +67,7 @@ class RealData:
         caption = motion.captions[draw.integers(len(motion.captions))]
         fours = len(motion.features) // FOUR - (draw.integers(3) == 2)
         length = min(int(fours) * FOUR, self.frames)
-        return Draw(item, Prompt(caption.text, length, caption.tokens), int(draw.integers(len(motion.features) - length + 1)))
+        return Draw(item, MotionPrompt(caption.text, length, caption.tokens), int(draw.integers(len(motion.features) - length + 1)))
 
     def crops(self, draws: list[Draw]) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, T, F] with 0 past each length, and lengths [N]; T is the longest of them."""
@@ -77,11 +77,11 @@ class RealData:
 class RealStored:
     """The captions that ship, with what the shipped evaluators read off crops of their real motions: no motion ships."""
 
-    def __init__(self, prompts: list[Prompt], measured: Measured):
+    def __init__(self, prompts: list[MotionPrompt], measured: Measured):
         """`measured`: C crops of each prompt, prompt by prompt."""
         self._prompts, self._measured, self._crops = prompts, measured, len(measured) // len(prompts)
 
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> list[MotionPrompt]:
         return self._prompts
 
     def epoch(self, draw: np.random.Generator) -> list[Draw]:
@@ -102,7 +102,7 @@ class Replications:
         """Whole epochs until there are enough samples: the whole split at once when it is large."""
         return self._draws(Purpose.REAL, replication)
 
-    def batches(self, replication: int) -> list[Batch]:
+    def batches(self, replication: int) -> list[DrawnPool]:
         """Every pool to generate, those of MultiModality repeated."""
         seed, pools = self.config.seed, self.config.pools
         draws = self._draws(Purpose.GENERATED, replication)
@@ -115,7 +115,7 @@ class Replications:
             prompts = [draw.prompt for draw in draws[pool * POOL : (pool + 1) * POOL]]
             for repeat in range(REPEATS if pool in repeated else 1):
                 seeds = [seed_of(seed, Purpose.NOISE, replication, pool, i, repeat) for i in range(POOL)]
-                batches.append(Batch(pool, repeat, prompts, seeds))
+                batches.append(DrawnPool(pool, repeat, prompts, seeds))
         return batches
 
     def pairs_seed(self, replication: int) -> int:

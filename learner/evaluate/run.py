@@ -12,7 +12,7 @@ from cluster.evaluation_pool import EvaluationPool
 from cluster.gpu import use_gpu
 from learner.config.parse import write_config
 from learner.evaluate.measures import Measured, Reader, repeats_spread
-from learner.evaluate.plan import Evaluation, Model, Pending
+from learner.evaluate.plan import EncodedPools, EvaluatedModel, Evaluation
 from learner.evaluate.protocol import REPEATS, RealStored
 from learner.evaluate.report import EvaluationReport, Row
 from learner.evaluate.settings import POOL, EvaluateConfig
@@ -62,7 +62,7 @@ def evaluate_real(evaluation: Evaluation, pool: EvaluationPool, report: Evaluati
 
 
 def evaluate_model(
-    evaluation: Evaluation, model: Model, reference: list[tuple], pool: EvaluationPool, report: EvaluationReport, progress: Progress
+    evaluation: Evaluation, model: EvaluatedModel, reference: list[tuple], pool: EvaluationPool, report: EvaluationReport, progress: Progress
 ) -> None:
     """The row of one model; the pools of all replications are spread over the samplers together."""
     draws = evaluation.replications
@@ -79,7 +79,7 @@ def evaluate_model(
             progress.step(model.name, now - started)
             started = now
 
-    results = iter(pool.generate(Pending(batches, evaluation.encoded), arrived))
+    results = iter(pool.generate(EncodedPools(batches, evaluation.encoded), arrived))
     found = []
     for replication, each in enumerate(drawn):
         own = list(zip(each, results))

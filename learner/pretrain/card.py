@@ -14,11 +14,12 @@ from rewards.motion.physics import foot_skate
 from rewards.motion.settings import Evaluators
 from rollout.adapter import Adapter
 from rollout.motion.dataset import Clip
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.features import features_to_joints, rederived
 from rollout.motion.pictures import contact_sheet
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import read_prompts
+from rollout.motion.settings import Model
 from rollout.policy import Request
 
 PICTURED = (
@@ -36,13 +37,13 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
     evaluators = load_evaluators(Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr")))
     prompts = read_prompts(root / "rollout/assets/heldout_prompts.json", 40)
     rows = [real_row(clips, features, prompts[0].length, evaluators, root)]
-    for respacing in ("10", ""):
-        policy = MotionDiffusionPolicy(MotionPolicySettings(path=assets / "mdm", respacing=respacing, frames=60))
+    for steps in ("10", ""):
+        policy = MotionDiffusionPolicy(MotionPolicySettings(Model(path=str(assets / "mdm"), steps=steps, frames=60)))
         policy.load_adapter(Adapter.pack(0, policy.adapter_state()))
         rows.append(generated_row(policy, prompts, evaluators, root))
         print(rows[-1], flush=True)
-        if respacing:
-            pictured = MotionPreparer(policy.settings).prepare([type(prompts[0])(text, 60) for text in PICTURED])
+        if steps:
+            pictured = MotionPreparer(policy.settings.model).prepare([type(prompts[0])(text, 60) for text in PICTURED])
             groups = [policy.sample(Request(c, 2, (0, i), 0)) for i, c in enumerate(pictured)]
             contact_sheet(assets / "contact_sheet.png", [(g.prompt.text, features_to_joints(g.outputs[0])) for g in groups])
     folders = {"mdm": "rollout/assets/mdm", "tmr": "rewards/assets/tmr", "t2m": "rewards/assets/t2m"}
@@ -60,7 +61,7 @@ def real_row(clips: list[Clip], features: list[np.ndarray], frames: int, evaluat
 
 
 def generated_row(policy: MotionDiffusionPolicy, prompts, evaluators, root: Path) -> dict:
-    conditionings = MotionPreparer(policy.settings).prepare(prompts)
+    conditionings = MotionPreparer(policy.settings.model).prepare(prompts)
     motions = as_motions(*(policy.sample(Request(c, SAMPLES, (0, i), 0)) for i, c in enumerate(conditionings)))
     skate = foot_skate(features_to_joints(motions.produced), motions.lengths + 1)
     return measure(f"generated, {len(policy.schedule)} steps", motions, skate, evaluators, root)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learner.pretrain.crops import rare_first
-from rollout.motion.checkpoint import Checkpoint, save_checkpoint
+from rollout.motion.checkpoint import MotionCheckpoint, save_checkpoint
 from rollout.motion.dataset import Clip
 from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.schedule import Schedule
@@ -133,7 +133,7 @@ def train_mdm(
             point = {"step": step, "train_loss": running, "seconds": time.time() - started}
             if step % 500 == 0 or step == options.stop:
                 point["val_loss"] = validation_loss(average, schedule, validation, seed)
-                save_checkpoint(out, step, Checkpoint(average["denoiser"], args, average["text"], mean, std))
+                save_checkpoint(out, step, MotionCheckpoint(average["denoiser"], args, average["text"], mean, std))
                 for old in sorted(out.glob("model*.pt"))[:-1]:
                     old.unlink()
             curve.append(point)

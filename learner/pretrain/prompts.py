@@ -14,7 +14,7 @@ from rewards.motion.settings import Evaluators
 from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 
 # Training and held-out prompts per action. Kinds that a person recognises in two seconds without a prop come first.
 SHARES = {
@@ -61,7 +61,7 @@ def write_prompts(root: Path, prompts: dict[str, list]) -> None:
         (folder / f"{stem}.json").write_text(json.dumps(entries, indent=0) + "\n")
 
 
-def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], prompts: list[Prompt]) -> None:
+def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], prompts: list[MotionPrompt]) -> None:
     """What both evaluators make of real held-out motion, so that no motion has to ship. `prompts`: the held-out ones.
 
     * `<evaluator>_mean`, `_cov`: of two crops of every val and test clip, as long as the longest prompt and re-derived like

@@ -11,7 +11,7 @@ LEVEL = 0.05  # of one comparison, two-sided
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedDifference:
     """Mean of a paired difference over held-out prompts and the half-width of its interval (NaN: too few to tell)."""
 
     mean: float
@@ -36,8 +36,8 @@ class Verdict:
 
     iterations: int
     since: int
-    reward: Change
-    judge: Change
+    reward: PairedDifference
+    judge: PairedDifference
     streak: int
     diverged: bool
 
@@ -91,12 +91,12 @@ class Divergence:
         self.seen = [(iterations, arrays[f"{i}/reward"], arrays[f"{i}/judge"]) for i, iterations in enumerate(facts["iterations"])]
 
 
-def paired_change(difference_PG: np.ndarray, chosen_among: int = 1) -> Change:
+def paired_change(difference_PG: np.ndarray, chosen_among: int = 1) -> PairedDifference:
     """Mean and interval over prompt means of [P, G] differences; NaN samples are left out, and prompts that have no other."""
     finite = np.isfinite(difference_PG)
     kept_PG = np.where(finite, difference_PG, np.nan)[finite.any(axis=1)]
     if len(kept_PG) < 2:
-        return Change(np.nan, np.nan)
+        return PairedDifference(np.nan, np.nan)
     means = np.nanmean(kept_PG, axis=1, dtype=np.float64)
     quantile = stats.t.ppf(1 - LEVEL / chosen_among / 2, len(means) - 1)
-    return Change(float(means.mean()), float(quantile * means.std(ddof=1) / np.sqrt(len(means))))
+    return PairedDifference(float(means.mean()), float(quantile * means.std(ddof=1) / np.sqrt(len(means))))

@@ -16,7 +16,7 @@ ALONE = 64  # motions that are scored one by one: slow for networks and servers
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One thing that was found, in words. serious: the reward cannot teach with it, or not what it should."""
 
     fault: str
@@ -52,7 +52,7 @@ def probe(score: Score, motions: Motions) -> list[Probed]:
     return [Probed(*(None if run is None else run[:, c] for run in runs)) for c in range(runs[0].shape[1])]
 
 
-def find_faults(probed: Probed, groups: np.ndarray, whole: bool) -> list[Finding]:
+def find_faults(probed: Probed, groups: np.ndarray, whole: bool) -> list[Fault]:
     """Findings on one component. whole: it is all that is trained on; what a term beside others may lack is then serious."""
     found = (
         _failures(probed), _saturation(probed.plain, whole), _spread(probed.plain, groups, whole), _prompts(probed, groups, whole),
@@ -80,12 +80,12 @@ def _constant(values: np.ndarray) -> bool:
     return len(finite) > 1 and np.ptp(finite) <= 1e-6 * np.abs(finite).max()
 
 
-def _failures(probed: Probed) -> Finding | None:
+def _failures(probed: Probed) -> Fault | None:
     if failed := int((~np.isfinite(probed.plain)).sum()):
-        return Finding("nan", f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out")
+        return Fault("nan", f"fails on {failed} of {len(probed.plain)} motions (an error, NaN or infinite); training leaves them out")
 
 
-def _saturation(values: np.ndarray, whole: bool) -> Finding | None:
+def _saturation(values: np.ndarray, whole: bool) -> Fault | None:
     finite = values[np.isfinite(values)]
     if len(finite) < 2 or _constant(values):
         return None
@@ -97,59 +97,59 @@ def _saturation(values: np.ndarray, whole: bool) -> Finding | None:
         words = f"80 % of the motions score {low:.4g} to {high:.4g}, in a range of {finite.min():.4g} to {finite.max():.4g}"
     else:
         return None
-    return Finding("saturated", f"saturated: {words}", whole)
+    return Fault("saturated", f"saturated: {words}", whole)
 
 
-def _spread(values: np.ndarray, groups: np.ndarray, whole: bool) -> Finding | None:
+def _spread(values: np.ndarray, groups: np.ndarray, whole: bool) -> Fault | None:
     finite = values[np.isfinite(values)]
     if _constant(values):
-        return Finding("constant", f"constant: every motion scores {finite[0]:.4g}; there is nothing to learn")
+        return Fault("constant", f"constant: every motion scores {finite[0]:.4g}; there is nothing to learn")
     flat = flat_groups(values, groups)
     if len(finite) and flat > CROWDED:
         words = f"no spread inside groups: in {flat:.0%} of them all motions score the same (std below {FLAT:g}) and teach nothing"
-        return Finding("flat", words, whole)
+        return Fault("flat", words, whole)
 
 
-def _prompts(probed: Probed, groups: np.ndarray, whole: bool) -> Finding | None:
+def _prompts(probed: Probed, groups: np.ndarray, whole: bool) -> Fault | None:
     if probed.other_prompts is None or _constant(probed.plain):
         return None
     if not _moved(probed.other_prompts, probed.plain):
         words = "blind to the prompt: a motion scores the same under the prompt of another"
         beside = "" if whole else "; as a term beside one that reads it, this is as it should be"
-        return Finding("prompt-blind", words + beside, whole)
+        return Fault("prompt-blind", words + beside, whole)
     mean, half = _paired(probed.plain - probed.other_prompts, groups)
     more = f"a motion scores {mean:+.3g}±{half:.2g} more under its own than under another's"
     if mean + half < HARDLY * np.nanstd(probed.plain):
-        return Finding("prompt-blind", f"does not prefer the right prompt: {more}", whole)
+        return Fault("prompt-blind", f"does not prefer the right prompt: {more}", whole)
     if mean - half <= 0:
         words = f"with so few prompts it cannot be told whether it prefers the right one: {more}"
-        return Finding("prompts unclear", words, serious=False)
+        return Fault("prompts unclear", words, serious=False)
 
 
-def _neighbours(probed: Probed) -> Finding | None:
+def _neighbours(probed: Probed) -> Fault | None:
     if moved := _moved(probed.reordered, probed.mixed):
         words = f"depends on the order of the batch: shuffled, {moved} of {len(probed.mixed)} motions of mixed lengths score differently"
-        return Finding("order", words)
+        return Fault("order", words)
     together = probed.mixed[: len(probed.alone)]
     moved = _moved(probed.alone, together, like=probed.mixed)
     if moved and not _moved(probed.grouped, probed.mixed):
-        return Finding("group", "reads the other motions of its group, as a diversity reward is meant to", serious=False)
+        return Fault("group", "reads the other motions of its group, as a diversity reward is meant to", serious=False)
     if moved:
         words = f"depends on its neighbours: scored alone, {moved} of {len(together)} motions score differently"
-        return Finding("neighbours", words)
+        return Fault("neighbours", words)
 
 
-def _padding(probed: Probed) -> Finding | None:
+def _padding(probed: Probed) -> Fault | None:
     if moved := _moved(probed.padded, probed.plain):
         words = f"reads frames past a motion's length: with others there, {moved} of {len(probed.plain)} motions score differently"
-        return Finding("padding", words)
+        return Fault("padding", words)
 
 
-def _stillness(probed: Probed, groups: np.ndarray, whole: bool) -> Finding | None:
+def _stillness(probed: Probed, groups: np.ndarray, whole: bool) -> Fault | None:
     mean, half = _paired(probed.frozen - probed.plain, groups)
     if mean - half > 0:
         words = f"standing still pays: motions frozen in their middle pose score {mean:+.3g}±{half:.2g} more than they do moving"
-        return Finding("still", words, whole)
+        return Fault("still", words, whole)
 
 
 def _moved(found: np.ndarray, expected: np.ndarray, like: np.ndarray | None = None) -> int:

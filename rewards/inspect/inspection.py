@@ -7,7 +7,7 @@ import numpy as np
 
 from rewards.components import NORMALISATIONS, Component
 from rewards.compose import Composer, raw_total
-from rewards.inspect.faults import Finding, find_faults, flat_groups, probe
+from rewards.inspect.faults import Fault, find_faults, flat_groups, probe
 from rewards.inspect.probes import members
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import RealBand, real_statistics
@@ -31,7 +31,7 @@ class Inspection:
     groups: np.ndarray
     values: dict[str, np.ndarray]
     zero_std: dict[str, float]
-    findings: dict[str, list[Finding]]
+    findings: dict[str, list[Fault]]
     reasons: dict[str, int]
     correlation: np.ndarray
     normalisations: dict[str, dict[str, float]]

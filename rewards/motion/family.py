@@ -20,7 +20,7 @@ from rewards.motion.texts import Embedded
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Group, arrays_digest
 
@@ -38,7 +38,7 @@ class MotionRewards:
         reward = config.reward
         return load_reward_and_judge(reward.parsed(), reward.chosen_judge()[0], reward, device, shared, config.cluster.reward_deadline)
 
-    def check(self, config: Any, prompts: list[Prompt]) -> Embedded:
+    def check(self, config: Any, prompts: list[MotionPrompt]) -> Embedded:
         """The text embeddings of all prompts, so that no actor encodes one again.
 
         Raises InputError when a component of the reward or the judge cannot be loaded, cannot read a prompt, finds its motion
@@ -61,7 +61,7 @@ class MotionRewards:
         scorer.check(still, config.cluster.reward_deadline)
         return texts
 
-    def standing(self, config: Any, prompts: list[Prompt], shared: Embedded) -> dict[str, list[str]]:
+    def standing(self, config: Any, prompts: list[MotionPrompt], shared: Embedded) -> dict[str, list[str]]:
         found = {}
         for name, known in shared.items():
             given = [path for key in Evaluators.model_fields if key.startswith(name) and (path := getattr(config.reward, key))]

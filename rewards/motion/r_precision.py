@@ -14,7 +14,7 @@ from rewards.motion.matching import T2MMatching
 from rewards.motion.space import Evaluator, OfEmbeddings
 from rewards.options import count, number
 from rollout.io.errors import InputError
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
 
 BANK = Path(__file__).parent.parent / "assets" / "distractors.json"
 DISTRACTORS = 31  # with the own caption the official pool of 32 (Guo et al. 2022)
@@ -51,7 +51,7 @@ class RPrecision(OfEmbeddings):
         score = np.where(rank < self.top_k, 1.0, 1 / (1 + rank))
         return np.where(np.isfinite(own), score, np.nan).astype(np.float32)
 
-    def _readable(self, bank: list[Prompt], source) -> tuple[list[str], np.ndarray]:
+    def _readable(self, bank: list[MotionPrompt], source) -> tuple[list[str], np.ndarray]:
         """The first captions of the bank that can be embedded, and their embeddings [distractors, D]."""
         found, refused = {}, {}
         for prompt in bank:
@@ -99,7 +99,7 @@ class Combined(OfEmbeddings):
         return sum(weight * part for weight, part in zip(self.weights, parts)).astype(np.float32)
 
 
-def _read_bank(bank: str | None) -> list[Prompt]:
+def _read_bank(bank: str | None) -> list[MotionPrompt]:
     if bank is None:
-        return [Prompt(caption, 1) for caption in json.loads(BANK.read_text())]
+        return [MotionPrompt(caption, 1) for caption in json.loads(BANK.read_text())]
     return read_prompts(bank, 1)

@@ -11,7 +11,7 @@ from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.io.files import reading
 from rollout.io.text_files import read_json
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 
 # What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set.
 FREE = {

@@ -28,7 +28,7 @@ DATASET_FOLDERS = {FEATURES: "HumanML3D", KIT_FEATURES: "KIT-ML"}  # where an MD
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class MotionCheckpoint:
     """What a motion policy is made of: denoiser in eval mode, its args.json, feature normalisation, text encoder.
 
     `text_encoder` is None for a checkpoint that was trained on CLIP or DistilBERT text, which it does not hold.
@@ -45,7 +45,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Opened:
-    """A checkpoint that was read and found whole: all of `Checkpoint`, with the tensors of the network in place of it."""
+    """A checkpoint that was read and found whole: all of `MotionCheckpoint`, with the tensors of the network in place of it."""
 
     state: dict[str, Tensor]
     shape: MDMShape
@@ -76,13 +76,13 @@ def with_missing(args: dict) -> dict:
     return options | {"first_release": "text_encoder_type" not in args, "pred_len": options["pred_len"] or options["context_len"]}
 
 
-def load_checkpoint(path: Path, stats: Path | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, stats: Path | str | None = None) -> MotionCheckpoint:
     """See `open_checkpoint`."""
     opened = open_checkpoint(path, stats)
-    return Checkpoint(opened.denoiser(), opened.args, opened.text_encoder, opened.mean, opened.std)
+    return MotionCheckpoint(opened.denoiser(), opened.args, opened.text_encoder, opened.mean, opened.std)
 
 
-def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
+def open_checkpoint(path: Path, stats: Path | str | None = None) -> Opened:
     """Reads a checkpoint folder, or the `.pt` file inside one.
 
     `Mean.npy` and `Std.npy` (float [263], KIT [251]) are those in `stats`, or beside the weights, or in `dataset/HumanML3D`
@@ -97,7 +97,7 @@ def open_checkpoint(path: Path, stats: Path | None = None) -> Opened:
     return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
-def checkpoint_files(path: Path, stats: Path | None) -> dict[str, Path]:
+def checkpoint_files(path: Path, stats: Path | str | None) -> dict[str, Path]:
     """By name, every file that `open_checkpoint` reads for a model that can be trained, of 263 features."""
     file = path if path.suffix == ".pt" else newest_model(path)
     folder = Path(stats) if stats else _stats_folder(file.parent, FEATURES)
@@ -158,7 +158,7 @@ def _require_supported(options: dict, source: Path) -> None:
         raise InputError(f"{source}: multi_target_cond is true; models conditioned on target joints are not supported")
 
 
-def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(folder: Path, step: int, checkpoint: MotionCheckpoint) -> Path:
     """Writes the official two files plus normalisation and the shipped kind of text encoder; returns the `.pt` path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"model{step:09d}.pt"

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from rollout.io.errors import InputError
-from rollout.motion.policy import MotionDiffusionPolicy
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.policy import Conditioning
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.motion.settings import SHIPPED_MODEL
+from rollout.motion.model_flags import add_model_flags, model_of
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m rollout.export", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, metavar="DIR", help="base model (default: the shipped one)")
     parser.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="adapter/ of a run on that base model")
-    parser.add_argument("--stats", type=Path, metavar="DIR", help="folder of Mean.npy and Std.npy (default: where rollout.sample looks)")
+    add_model_flags(parser, "path", "stats")
     files = "a new folder: modelNNNNNNNNN.pt, args.json and what lies beside them"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=files)
 
@@ -29,19 +28,19 @@ def export(args: argparse.Namespace) -> Path:
 
     The public MDM code loads it as any of its own; `--model` of our commands too.
     """
+    model = model_of(args, frames=2, steps="", guidance=1.0)  # nothing is sampled: what every checkpoint allows
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
     # torch takes seconds to import: only once the flags are good.
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
-    from rollout.motion.policy import MotionPolicySettings
+    from rollout.motion.diffusion_policy import MotionPolicySettings
 
-    # Nothing is sampled: the settings are those that every checkpoint allows.
-    policy = load_policy(MotionPolicySettings(path=args.model, stats=args.stats, frames=2, respacing="", guidance=1.0), args.adapter)
-    base = args.model if args.model.suffix == ".pt" else newest_model(args.model)
+    policy = load_policy(MotionPolicySettings(model), args.adapter)
+    base = model.checkpoint if model.checkpoint.suffix == ".pt" else newest_model(model.checkpoint)
     step = "".join(character for character in base.stem if character.isdigit())
     denoiser = policy.network.merge_and_unload() if policy.settings.lora_rank else policy.network
-    checkpoint = dataclasses.replace(load_checkpoint(args.model, args.stats), denoiser=denoiser)
+    checkpoint = dataclasses.replace(load_checkpoint(model.checkpoint, model.stats), denoiser=denoiser)
     try:
         return save_checkpoint(args.out, int(step or 0), checkpoint)
     except OSError as error:

@@ -1,6 +1,5 @@
 """The motion-diffusion family: MDM checkpoints that make text into frames of human motion. Cheap to import."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from rollout.motion.settings import Lora, Model, Rollout
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
-class Motion:
+class MotionFamily:
     """See `rollout.family.Family`."""
 
     name = "motion"
@@ -26,26 +25,25 @@ class Motion:
     def preparer(self, config: Any):
         from rollout.motion.prepare import MotionPreparer
 
-        preparer = MotionPreparer(policy_settings(config))
+        preparer = MotionPreparer(config.model)
         preparer.require_trainable()
         return preparer
 
     def build(self, config: Any) -> Callable:
-        from rollout.motion.policy import MotionDiffusionPolicy
+        from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 
         return functools.partial(MotionDiffusionPolicy, policy_settings(config))
 
     def files(self, config: Any) -> dict[str, Path]:
         from rollout.motion.checkpoint import checkpoint_files
 
-        settings = policy_settings(config)
-        return checkpoint_files(settings.path, settings.stats)
+        return checkpoint_files(config.model.checkpoint, config.model.stats)
 
     def shipped(self, name: str) -> Path:
         return ASSETS / f"{name}_prompts.json"
 
     def describe(self, config: Any, policy: Any) -> str:
-        return f"{policy.settings.path}, {len(policy.schedule)} steps, {config.model.frames} frames"
+        return f"{config.model.checkpoint}, {len(policy.schedule)} steps, {config.model.frames} frames"
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.motion.before_after import draw
@@ -53,25 +51,16 @@ class Motion:
         draw(folder, changes)
 
 
-MOTION = Motion()
-
-
-def base_settings(model: Model):
-    """The base model as it samples, without an adapter."""
-    from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-
-    return MotionPolicySettings(
-        path=Path(model.path) if model.path else SHIPPED_MODEL, frames=model.frames, respacing=model.steps,
-        guidance=model.guidance, stats=Path(model.stats) if model.stats else None, text_encoder=model.text_encoder,
-        ddim_eta=model.ddim_eta, lora_rank=0,
-    )  # fmt: skip
+MOTION = MotionFamily()
 
 
 def policy_settings(config: Any):
     """Those of a run's policy, from its settings."""
+    from rollout.motion.diffusion_policy import MotionPolicySettings
+
     lora = config.lora
-    return dataclasses.replace(
-        base_settings(config.model), shared_initial_noise=config.rollout.shared_initial_noise,
+    return MotionPolicySettings(
+        config.model, shared_initial_noise=config.rollout.shared_initial_noise,
         lora_rank=lora.r if lora.enabled else 0, lora_alpha=lora.alpha, lora_targets=lora.targets, adapter_seed=config.seed,
         activation_checkpointing=config.optimizer.use_checkpointing,
     )  # fmt: skip

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rollout.io.errors import InputError
 from rollout.motion.checkpoint import Opened, open_checkpoint
+from rollout.motion.diffusion_policy import check_model
 from rollout.motion.huggingface import SOURCES, text_encoder
-from rollout.motion.policy import MotionPolicySettings, check_settings
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
+from rollout.motion.settings import Model
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 
@@ -16,18 +17,18 @@ from rollout.policy import Conditioning
 class MotionPreparer:
     """See `rollout.policy.Preparer`."""
 
-    def __init__(self, settings: MotionPolicySettings):
+    def __init__(self, model: Model):
         """Raises InputError for a checkpoint that is not whole, or cannot be sampled with these settings."""
-        self.settings, self.checkpoint = settings, open_checkpoint(settings.path, settings.stats)
-        self.frames = check_settings(settings, self.checkpoint.shape, self.checkpoint.options)
+        self.model, self.checkpoint = model, open_checkpoint(model.checkpoint, model.stats)
+        self.frames = check_model(model, self.checkpoint.shape, self.checkpoint.options)
 
     def require_trainable(self) -> None:
-        if not self.settings.ddim_eta:
+        if not self.model.ddim_eta:
             raise InputError("model.ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
-        require_whole_motions(self.settings.path, self.checkpoint, "trained")
+        require_whole_motions(self.model.checkpoint, self.checkpoint, "trained")
 
-    def read(self, path: Path | str) -> list[Prompt]:
-        return read_prompts(path, self.settings.frames)
+    def read(self, path: Path | str) -> list[MotionPrompt]:
+        return read_prompts(path, self.model.frames)
 
     @functools.cached_property
     def text_encoder(self):
@@ -36,14 +37,14 @@ class MotionPreparer:
             return self.checkpoint.text_encoder
         kind = self.checkpoint.options["text_encoder_type"]
         if kind not in SOURCES:
-            raise InputError(f"{self.settings.path}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
-        encoder = text_encoder(kind, self.settings.text_encoder)
+            raise InputError(f"{self.model.checkpoint}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
+        encoder = text_encoder(kind, self.model.text_encoder)
         if encoder.width != self.checkpoint.shape.text:
-            takes = f"{self.settings.path} takes {self.checkpoint.shape.text}"
+            takes = f"{self.model.checkpoint} takes {self.checkpoint.shape.text}"
             raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {takes}")
         return encoder
 
-    def prepare(self, prompts: list[Prompt]) -> list[Conditioning]:
+    def prepare(self, prompts: list[MotionPrompt]) -> list[Conditioning]:
         """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at what the model makes.
 
         Raises InputError for a prompt the text encoder cannot read.

@@ -26,7 +26,7 @@ NO_CAPTION = re.compile(r"^\w*\d|^\W|^\w+\s*[:=]|[][{}<>\t]|://|[,;|]\W*([\d.]+\
 
 
 @dataclass(frozen=True)
-class Prompt(policy.Prompt):
+class MotionPrompt(policy.Prompt):
     """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
 
     length: int
@@ -37,7 +37,7 @@ class Prompt(policy.Prompt):
         return f"{self.text}|{self.length}"
 
 
-def read_prompts(path: Path | str, default_length: int) -> list[Prompt]:
+def read_prompts(path: Path | str, default_length: int) -> list[MotionPrompt]:
     """All prompts of a file or folder, in its order; the suffix tells the format of a file.
 
     * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`. .jsonl: one of them a line
@@ -154,14 +154,14 @@ def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
             yield f"{path}, row {number}", caption or "", row["n_frames"]
 
 
-def _from_split(file: Path) -> list[Prompt]:
+def _from_split(file: Path) -> list[MotionPrompt]:
     prompts, skipped = [], Skipped()
     for motion in read_split(file, skipped):
         for caption in motion.captions:
             if len(caption.text) > MAX_CHARACTERS:
                 skipped.add(f"captions of more than {MAX_CHARACTERS} characters", motion.name)
             else:
-                prompts.append(Prompt(caption.text, len(motion.features) // 4 * 4, caption.tokens))
+                prompts.append(MotionPrompt(caption.text, len(motion.features) // 4 * 4, caption.tokens))
     if not prompts:
         raise InputError(f"no prompts in {file}; skipped {skipped}")
     if skipped:
@@ -174,7 +174,7 @@ def _whole_number(text: str) -> int | str:
     return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
 
 
-def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()) -> Prompt:
+def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()) -> MotionPrompt:
     text = text.strip()
     if not text:
         raise InputError(f"{where}: the prompt is empty")
@@ -186,4 +186,4 @@ def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()
         raise InputError(f"{where}: found {text[:60]!r}, expected a caption without #, and its length beside it")
     if type(length) is not int or length < 1:
         raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
-    return Prompt(text, length, tokens)
+    return MotionPrompt(text, length, tokens)

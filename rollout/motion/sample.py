@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.motion.settings import SHIPPED_MODEL
+from rollout.motion.model_flags import add_model_flags, model_of
 
 PICTURED = 12  # motions in the GIF; all of them are saved
 
@@ -22,18 +21,12 @@ def main(argv: list[str]) -> int:
         "out": dict(required=True, type=Path, metavar="DIR", help=new_folder),
         "adapter": dict(type=Path, metavar="DIR", help="adapter/ of a run; without it the base model samples"),
         "prefix": dict(type=Path, metavar="FILE", help="for a prefix-completion model: the raw features (.npy) that every motion continues"),
-        "model": dict(type=Path, default=SHIPPED_MODEL, metavar="DIR", help="base model (default: the shipped one)"),
-        "stats": dict(type=Path, metavar="DIR", help="folder of Mean.npy and Std.npy (default: beside the model, or in the MDM checkout around it)"),
-        "text_encoder": dict(metavar="DIR", help="CLIP or DistilBERT of the model, a folder or hub name (default: the official one, from the hub's cache)"),
-        "frames": dict(type=int, default=40, help="longest motion, at 20 frames a second (default: %(default)s)"),
-        "steps": dict(default="10", help="respacing of the diffusion schedule (default: %(default)s)"),
-        "ddim_eta": dict(type=float, default=1.0, help="noise of a denoising step: 1 is DDPM, 0 DDIM (default: %(default)s)"),
-        "guidance": dict(type=float, default=2.5, help="scale of classifier-free guidance (default: %(default)s)"),
         "samples": dict(type=int, default=1, help="motions of each prompt (default: %(default)s)"),
         "seed": dict(type=int, default=0, help="the same seed gives the same motions (default: %(default)s)"),
     }
     for name, options in flags.items():
         parser.add_argument(f"--{name}", **options)
+    add_model_flags(parser, "path", "stats", "text_encoder", "frames", "steps", "ddim_eta", "guidance")
 
     def run() -> str:
         args = parser.parse_args(argv)
@@ -46,9 +39,10 @@ def main(argv: list[str]) -> int:
 
 def sample(args: argparse.Namespace) -> None:
     """Writes the motions of every prompt; nothing is written before all input has been found good."""
-    for name, least in (("samples", 1), ("frames", 2), ("seed", 0), ("guidance", 0), ("ddim_eta", 0)):
-        if not least <= getattr(args, name) < math.inf:
+    for name, least in (("samples", 1), ("seed", 0)):
+        if getattr(args, name) < least:
             raise InputError(f"--{name}: found {getattr(args, name)}, expected at least {least}")
+    model = model_of(args)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
     # torch and all that needs it take seconds to import: only once the flags are good.
@@ -56,26 +50,22 @@ def sample(args: argparse.Namespace) -> None:
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.bvh import write_bvh
     from rollout.motion.completion import check_prefix, complete
+    from rollout.motion.diffusion_policy import MotionPolicySettings
     from rollout.motion.features import features_to_joints
     from rollout.motion.pictures import motions_gif
-    from rollout.motion.policy import MotionPolicySettings
     from rollout.motion.prepare import MotionPreparer
     from rollout.motion.prompts import read_prompts
     from rollout.policy import Request
 
-    settings = MotionPolicySettings(
-        path=args.model, stats=args.stats, text_encoder=args.text_encoder, frames=args.frames, respacing=args.steps,
-        ddim_eta=args.ddim_eta, guidance=args.guidance,
-    )  # fmt: skip
-    prompts = read_prompts(args.prompts, args.frames)
-    policy = load_policy(settings, args.adapter)
+    prompts = read_prompts(args.prompts, model.frames)
+    policy = load_policy(MotionPolicySettings(model), args.adapter)
     context = policy.options["context_len"]
     if bool(context) != bool(args.prefix):
         raise InputError(f"--prefix: {'missing, expected' if context else 'given, but not for'} a model that continues {context} frames")
     prefix = read_array(args.prefix) if context else None
     if context:
         check_prefix(policy, prefix, str(args.prefix))
-    conditionings = MotionPreparer(policy.settings).prepare(prompts)
+    conditionings = MotionPreparer(model).prepare(prompts)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,7 +74,7 @@ def sample(args: argparse.Namespace) -> None:
     for i, conditioning in enumerate(conditionings):
         text = conditioning.prompt.text
         if context:
-            length = min(prompts[i].length, args.frames)
+            length = min(prompts[i].length, model.frames)
             motions = complete(policy, conditioning, prefix, length, [(args.seed, i, j) for j in range(args.samples)])
         else:
             length = conditioning.prompt.length

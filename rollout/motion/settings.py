@@ -31,6 +31,11 @@ class Model(Section):
     ddim_eta: float = option(1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; training needs some", minimum=0)
     guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
 
+    @property
+    def checkpoint(self) -> Path:
+        """Of the base model."""
+        return Path(self.path or SHIPPED_MODEL)
+
     def check(self) -> None:
         if self.dataset == "kit":
             refuse("dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")

@@ -12,7 +12,7 @@ from cluster.calls import get
 from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import parse_config
 from learner.evaluate.measures import Measured, Reader, measure
-from learner.evaluate.plan import Evaluation, Pending
+from learner.evaluate.plan import EncodedPools, Evaluation
 from learner.evaluate.settings import EvaluateConfig
 from learner.learner import SyncError
 from rewards.motion.evaluators import load_evaluators
@@ -46,7 +46,7 @@ def published(pool, evaluation):
 
 @pytest.fixture(scope="module")
 def pending(evaluation):
-    return Pending(evaluation.replications.batches(1)[:5], evaluation.encoded)
+    return EncodedPools(evaluation.replications.batches(1)[:5], evaluation.encoded)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from rewards.motion.tmr import TMRReward
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.motion.family import MOTION, policy_settings
-from rollout.motion.policy import MotionDiffusionPolicy
 from rollout.policy import Group, Trajectories
 from tests.cluster.impatient import impatient
 from tests.processes import still_there

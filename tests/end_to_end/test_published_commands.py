@@ -106,5 +106,5 @@ def test_the_published_evaluation_is_understood(checkout, monkeypatch):
     flags = "--model_path ./save/humanml_trans_enc_512/model000475000.pt"
     files = "--data HumanML3D --reward.t2m_path t2m --reward.tmr_path tmr --model.frames 12"
     evaluation = Evaluation.make(parse_config([*flags.split(), *files.split()], EvaluateConfig))
-    assert evaluation.models[0].settings.path == checkout / "save" / "humanml_trans_enc_512" / "model000475000.pt"
+    assert evaluation.models[0].settings.model.checkpoint == checkout / "save" / "humanml_trans_enc_512" / "model000475000.pt"
     assert evaluation.config.rounds == 20

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
-from learner.evaluate.plan import Evaluation, Pending, stored_real_motion
+from learner.evaluate.plan import EncodedPools, Evaluation, stored_real_motion
 from learner.evaluate.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.family import MOTION
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
 from tests.humanml_folder import write_folder
 from tests.tiny import make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm
 
@@ -55,7 +55,7 @@ def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_fi
 def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
     evaluation = Evaluation.make(parsed(config_file))
     batches = evaluation.replications.batches(0)
-    conditionings, seeds, (lengths, generated) = Pending(batches, evaluation.encoded)[3]
+    conditionings, seeds, (lengths, generated) = EncodedPools(batches, evaluation.encoded)[3]
     assert generated and lengths.tolist() == [prompt.length for prompt in batches[3].prompts]
     assert [conditioning.prompt for conditioning in conditionings] == batches[3].prompts and seeds == batches[3].seeds
     expected = prepared(make_policy(config_file.parent / "mdm"), batches[3].prompts)
@@ -141,4 +141,4 @@ def test_the_real_motion_that_ships_belongs_to_the_prompts_that_ship():
     assert len(measured) == 32 * len(prompts)
     assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "foot_skate", "jerk"))
     with pytest.raises(InputError, match="made for other captions"):
-        stored_real_motion([Prompt("a person walks", 40)])
+        stored_real_motion([MotionPrompt("a person walks", 40)])

@@ -11,7 +11,7 @@ from rewards.motion.physics import PHYSICS
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from tests.tiny import HELDOUT, TRAINING
 
 DRAW = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def test_only_t2m_sees_what_a_generated_motion_holds_past_its_length(evaluators)
 
 def test_texts_embed_each_caption_as_its_evaluator_does(evaluators):
     tmr, t2m = evaluators
-    prompts = [Prompt(text, 8 + i) for i, text in enumerate(TEXTS + TEXTS[::-1])]
+    prompts = [MotionPrompt(text, 8 + i) for i, text in enumerate(TEXTS + TEXTS[::-1])]
     t2m_text, tmr_text = Texts(prompts, tmr, t2m).of(prompts)
     np.testing.assert_array_equal(t2m_text, t2m.embed_text(TEXTS + TEXTS[::-1]))
     np.testing.assert_array_equal(tmr_text, tmr.embed_text(TEXTS + TEXTS[::-1]))
@@ -69,7 +69,7 @@ def test_texts_embed_each_caption_as_its_evaluator_does(evaluators):
 
 def test_motion_equal_to_its_caption_is_found_and_permuted_captions_are_chance():
     t2m, tmr = DRAW.normal(size=(2048, 16)).astype(np.float32), DRAW.normal(size=(2048, 8)).astype(np.float32)
-    prompts = [Prompt("", i) for i in range(2048)]
+    prompts = [MotionPrompt("", i) for i in range(2048)]
     found = replication_metrics(prompts, measured_as(t2m, tmr), Known(t2m, tmr), seed=0)
     assert [found[f"r_at_{k}"] for k in (1, 2, 3)] == [1, 1, 1]
     assert found["mm_dist"] == 0 and found["tmr_score"] == pytest.approx(1)
@@ -83,7 +83,7 @@ def test_motion_equal_to_its_caption_is_found_and_permuted_captions_are_chance()
 
 def test_tmr_scores_lie_between_opposite_and_equal():
     rows = DRAW.normal(size=(320, 8)).astype(np.float32)
-    prompts = [Prompt("", i) for i in range(320)]
+    prompts = [MotionPrompt("", i) for i in range(320)]
     found = replication_metrics(prompts, measured_as(rows, -5 * rows), Known(rows, rows), seed=0)
     assert found["tmr_score"] == pytest.approx(0, abs=1e-6)
 

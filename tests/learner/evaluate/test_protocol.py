@@ -9,7 +9,7 @@ from learner.evaluate.settings import POOL, EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.humanml import Caption, CaptionedMotion
 from rollout.motion.motion_set import MotionSet
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 
 
 def motion_set(count: int, lengths=range(40, 200)) -> MotionSet:
@@ -100,7 +100,7 @@ def test_the_seed_and_the_replication_decide_everything():
 
 
 def test_stored_motion_is_drawn_with_the_captions_it_was_made_for():
-    prompts = [Prompt(f"caption {i}", 40) for i in range(64)]
+    prompts = [MotionPrompt(f"caption {i}", 40) for i in range(64)]
     value = np.repeat(np.arange(64), 5).astype(np.float16)  # five crops of each
     stored = RealStored(prompts, Measured(value[:, None], value[:, None], value, value, value, value))
     drawn = Replications(EvaluateConfig(), stored).real_draws(0)

@@ -13,9 +13,10 @@ from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import MotionRewards
 from rollout.io.errors import InputError
 from rollout.motion.checkpoint import Opened
+from rollout.motion.diffusion_policy import MotionPolicySettings
 from rollout.motion.family import policy_settings
-from rollout.motion.policy import SHIPPED_MODEL, MotionPolicySettings
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
+from rollout.motion.settings import SHIPPED_MODEL, Model
 from tests.tiny import FRAMES, HELDOUT, TRAINING, WORDS, write_prompts, write_run_config
 
 
@@ -41,7 +42,7 @@ def test_the_policy_is_set_up_as_the_config_says(folder):
     )
     found = policy_settings(parse_config(["--config", str(folder / "run.yaml"), *flags.split()]))
     assert found == MotionPolicySettings(
-        path=folder / "mdm", frames=FRAMES, respacing="ddim10", guidance=3.0, shared_initial_noise=False,
+        Model(path=str(folder / "mdm"), frames=FRAMES, steps="ddim10", guidance=3.0), shared_initial_noise=False,
         lora_rank=3, lora_alpha=5.0, lora_targets=("q", "v"), adapter_seed=9, activation_checkpointing=True,
     )  # fmt: skip
 
@@ -51,7 +52,7 @@ def test_without_lora_every_weight_is_trained():
 
 
 def test_without_a_model_the_shipped_one_is_taken():
-    assert policy_settings(parse_config([])).path == SHIPPED_MODEL and isinstance(SHIPPED_MODEL, Path)
+    assert policy_settings(parse_config([])).model.checkpoint == SHIPPED_MODEL and isinstance(SHIPPED_MODEL, Path)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
@@ -188,7 +189,7 @@ def test_every_prompt_is_embedded_with_the_plan_and_by_no_actor_again(folder):
 
 def test_the_evaluators_get_the_tags_of_the_prompts(folder):
     config = parse_config(["--config", str(folder / "run.yaml")])
-    texts = MotionRewards().check(config, [Prompt("a person walks", 12), Prompt("a person jumps", 9, ("a/DET",))])
+    texts = MotionRewards().check(config, [MotionPrompt("a person walks", 12), MotionPrompt("a person jumps", 9, ("a/DET",))])
     for known in texts.values():
         assert set(known) == {("a person walks", ()), ("a person jumps", ("a/DET",))}
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.checkpoint import load_checkpoint
-from rollout.motion.policy import MotionPolicySettings
+from rollout.motion.diffusion_policy import MotionPolicySettings
+from rollout.motion.settings import Model
 from tests.hostile import JUNK, NUMBERS, bounded, changed, changes, refused, survives, trapped
 from tests.mistreated import mistreated
 from tests.rollout.checkpoint_files import FILES, WEIGHTS
@@ -93,7 +94,7 @@ def test_weights_that_are_code_bombs_or_loops(mdm, tmp_path):
 
 def check_adapter(mdm, adapter):
     with bounded():
-        survives(lambda: load_policy(MotionPolicySettings(path=mdm, frames=FRAMES), adapter), adapter, "lora targets")
+        survives(lambda: load_policy(MotionPolicySettings(Model(path=str(mdm), frames=FRAMES)), adapter), adapter, "lora targets")
 
 
 @given(name=st.sampled_from(["adapter_config.json", "adapter_model.safetensors"]), change=changes())
@@ -115,7 +116,7 @@ def test_adapter_configs_of_any_json(mdm, adapter, changed_keys):
 def test_adapters_of_modules_that_cannot_have_one(mdm, adapter, targets):
     stated = json.loads((adapter / "adapter_config.json").read_text())
     with changed(adapter / "adapter_config.json", json.dumps({**stated, "target_modules": targets}).encode()):
-        survives(lambda: load_policy(MotionPolicySettings(path=mdm, frames=FRAMES), adapter), adapter, "lora targets")
+        survives(lambda: load_policy(MotionPolicySettings(Model(path=str(mdm), frames=FRAMES)), adapter), adapter, "lora targets")
 
 
 @given(data=st.data())
@@ -138,4 +139,4 @@ def test_an_adapter_with_two_tensors_exchanged_is_refused(mdm, adapter):
     a, b = (next(name for name in state if f"linear{i}.lora_A" in name) for i in (1, 2))
     with changed(adapter / "adapter_model.safetensors", save({**state, a: state[b], b: state[a]})):
         with pytest.raises(InputError):
-            load_policy(MotionPolicySettings(path=mdm, frames=FRAMES), adapter)
+            load_policy(MotionPolicySettings(Model(path=str(mdm), frames=FRAMES)), adapter)

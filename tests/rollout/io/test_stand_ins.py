@@ -10,8 +10,8 @@ from rollout.io.parquet import read_table
 from rollout.io.text_files import read_json
 from rollout.io.weights import read_array, read_torch
 from rollout.motion.adapter_folder import load_policy
+from rollout.motion.diffusion_policy import MotionPolicySettings
 from rollout.motion.huggingface import text_encoder
-from rollout.motion.policy import MotionPolicySettings
 from rollout.motion.prompts import read_prompts
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"

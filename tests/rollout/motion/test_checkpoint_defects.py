@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rollout.io.errors import InputError
-from rollout.motion.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rollout.motion.checkpoint import MotionCheckpoint, load_checkpoint, save_checkpoint
 from rollout.motion.mdm import MDM
 from tests.rollout.checkpoint_files import FILES, WEIGHTS, edit, edit_args
 from tests.tiny import ARGS, SHAPE, WORDS, write_mdm
@@ -112,7 +112,7 @@ def test_a_model_of_other_features_is_refused(folder):
 
 def test_a_latent_width_that_the_heads_cannot_share_is_refused(tmp_path):
     shape = dataclasses.replace(SHAPE, latent=30)
-    save_checkpoint(tmp_path, 1, Checkpoint(MDM(shape), {**ARGS, "latent_dim": 30}, None, np.zeros(263), np.ones(263)))
+    save_checkpoint(tmp_path, 1, MotionCheckpoint(MDM(shape), {**ARGS, "latent_dim": 30}, None, np.zeros(263), np.ones(263)))
     message = error_of(tmp_path)
     assert "model000000001.pt" in message and "30" in message and "4 heads" in message
 

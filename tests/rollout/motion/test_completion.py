@@ -5,7 +5,7 @@ import pytest
 
 from rollout.io.errors import InputError
 from rollout.motion.completion import check_prefix, complete
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.sample import main
 from rollout.policy import Conditioning
 from tests.tiny import make_policy, prepared, write_mdm
@@ -25,7 +25,7 @@ def prefix(policy):
 
 
 def prompt(policy):
-    return prepared(policy, [Prompt("a person walks", PREDICTED)])[0]
+    return prepared(policy, [MotionPrompt("a person walks", PREDICTED)])[0]
 
 
 def test_each_round_is_one_sample_after_the_frames_before(policy, prefix):
@@ -58,7 +58,7 @@ def test_a_prefix_that_does_not_fit_is_refused(policy, prefix):
 def test_motions_are_continued_from_the_command_line(policy, prefix, tmp_path, capsys):
     np.save(tmp_path / "prefix.npy", prefix)
     (tmp_path / "prompts.txt").write_text("a person walks\t19\n")
-    flags = ["--model", str(policy.settings.path), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
+    flags = ["--model", str(policy.settings.model.checkpoint), "--prompts", str(tmp_path / "prompts.txt"), "--frames", "20"]
     assert main([*flags, "--out", str(tmp_path / "out"), "--prefix", str(tmp_path / "prefix.npy")]) == 0
     assert np.load(tmp_path / "out" / "000.features.npy").shape == (19, 263)
     assert main([*flags, "--out", str(tmp_path / "none")]) == 2 and not (tmp_path / "none").exists()

@@ -8,7 +8,7 @@ import torch
 
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.policy import Conditioning, Request
 from tests.tiny import FRAMES, make_policy, noisy_adapter, write_mdm
 
@@ -17,7 +17,7 @@ LENGTHS, TOKENS = (FRAMES, 7, 9), (5, 1, 3)
 
 def conditioning(tokens: int, length: int, seed: int = 0, **arrays) -> Conditioning:
     text = np.random.default_rng(seed).standard_normal((tokens, 16), dtype=np.float32)
-    return Conditioning(Prompt(f"prompt {seed}", length), {"text": text, **arrays})
+    return Conditioning(MotionPrompt(f"prompt {seed}", length), {"text": text, **arrays})
 
 
 @pytest.fixture(params=["decoder", "encoder"])
@@ -32,7 +32,7 @@ def policy(decoder_mdm_folder):
     return policy
 
 
-@pytest.mark.parametrize("settings", [{}, {"ddim_eta": 0.4, "respacing": ""}, {"lora_rank": 0}, {"activation_checkpointing": True}])
+@pytest.mark.parametrize("settings", [{}, {"ddim_eta": 0.4, "steps": ""}, {"lora_rank": 0}, {"activation_checkpointing": True}])
 def test_invariant_01_the_ratio_of_a_decoder_is_exactly_one(decoder_mdm_folder, settings):
     sampler, learner = (make_policy(decoder_mdm_folder, **settings) for _ in range(2))
     adapter = noisy_adapter(sampler)

@@ -11,7 +11,7 @@ import torch
 from rollout.motion.checkpoint import newest_model
 from rollout.motion.export import main
 from rollout.motion.official import RECOMPUTED
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.policy import Request
 from tests.parity import parameters
 from tests.rollout.motion.test_mdm import with_text
@@ -36,7 +36,7 @@ def export(mdm_folder, tmp_path, capsys, **flags) -> tuple[int, str]:
 
 
 def motions(policy) -> np.ndarray:
-    conditionings = prepared(policy, [Prompt(text, FRAMES) for text in TRAINING])
+    conditionings = prepared(policy, [MotionPrompt(text, FRAMES) for text in TRAINING])
     return np.concatenate([policy.sample(Request(c, 2, (7, i), 0)).outputs for i, c in enumerate(conditionings)])
 
 
@@ -62,7 +62,7 @@ def test_parity_an_untrained_adapter_exports_the_official_tensors_of_its_base(fo
     width = load_file(base)["input_process.poseEmbedding.weight"].shape[1]
     for name in ("Mean.npy", "Std.npy"):
         np.save(base / name, np.ones(width, np.float32))
-    policy = make_policy(base, frames=2, respacing="", guidance=1.0)
+    policy = make_policy(base, frames=2, steps="", guidance=1.0)
     policy.save_adapter(tmp_path / "adapter")
     assert export(base, tmp_path, capsys) == (0, "")
     expected, found = load_file(base), load_file(tmp_path / "out")
@@ -87,7 +87,7 @@ def load_file(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("args", [{"cond_mask_prob": 0}, {"diffusion_steps": 5}], ids=str)
 def test_a_base_that_cannot_be_sampled_by_default_is_exported_too(tmp_path, capsys, args):
     base = write_mdm(tmp_path / "base", **args)
-    policy = make_policy(base, guidance=1, respacing="", lora_rank=2)
+    policy = make_policy(base, guidance=1, steps="", lora_rank=2)
     policy.save_adapter(tmp_path / "adapter")
     assert export(base, tmp_path, capsys) == (0, "")
     assert json.loads((tmp_path / "out" / "args.json").read_text())[next(iter(args))] == next(iter(args.values()))

@@ -11,11 +11,12 @@ from learner.pretrain.mdm import diffusion_loss
 from rollout.io.errors import InputError
 from rollout.io.weights import read_torch
 from rollout.motion.checkpoint import load_checkpoint, save_checkpoint, with_missing
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.mdm import MDM
 from rollout.motion.official import RECOMPUTED, to_official
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.schedule import Schedule
+from rollout.motion.settings import Model
 from rollout.policy import Conditioning, Request
 from tests import tiny
 from tests.parity import parameters
@@ -71,7 +72,7 @@ class Case:
         """What a policy reads of one recorded sample: its own tokens alone."""
         text = self.text[sample] if self.text_mask is None else self.text[sample][self.text_mask[sample]]
         arrays = {"text": text.numpy()} | ({"prefix": self.arrays["prefix"][sample].numpy()} if "prefix" in self.arrays else {})
-        return Conditioning(Prompt("recorded", int(self.arrays["lengths"][sample])), arrays)
+        return Conditioning(MotionPrompt("recorded", int(self.arrays["lengths"][sample])), arrays)
 
 
 def ours(array: np.ndarray) -> np.ndarray:
@@ -192,11 +193,14 @@ def replayed(folder, stats, case: Case, sample: int, respacing: str, ddim_eta: f
             return noise_SBTF[: len(self.schedule) + 1, seed[0], :frames].clone()
 
     settings = MotionPolicySettings(
-        path=folder, stats=stats, frames=noise_SBTF.shape[2], respacing=respacing, ddim_eta=ddim_eta,
-        guidance=float(case.arrays["scale"][sample]), lora_rank=1, shared_initial_noise=False,
+        Model(
+            path=str(folder), stats=str(stats), frames=noise_SBTF.shape[2], steps=respacing, ddim_eta=ddim_eta,
+            guidance=float(case.arrays["scale"][sample]),
+        ),
+        lora_rank=1, shared_initial_noise=False,
     )  # fmt: skip
     policy = Replayed(settings)
-    policy.frames = settings.frames  # a recorded prefix completion may be of other lengths than its options say
+    policy.frames = settings.model.frames  # a recorded prefix completion may be of other lengths than its options say
     return policy
 
 

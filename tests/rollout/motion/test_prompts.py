@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout.io.errors import InputError
-from rollout.motion.prompts import Prompt, read_prompts
+from rollout.motion.prompts import MotionPrompt, read_prompts
 from tests.humanml_folder import WHOLE, clip, write_folder
 
 
@@ -20,9 +20,9 @@ def written(path: Path, content: str | bytes) -> Path:
 def test_a_text_file_has_one_prompt_a_line(tmp_path):
     path = written(tmp_path / "p.txt", "# kinds\na person walks\t60\r\n\n  someone hops 2 times  \n \t\na man, slowly, runs")
     assert read_prompts(path, 40) == [
-        Prompt("a person walks", 60),
-        Prompt("someone hops 2 times", 40),
-        Prompt("a man, slowly, runs", 40),
+        MotionPrompt("a person walks", 60),
+        MotionPrompt("someone hops 2 times", 40),
+        MotionPrompt("a man, slowly, runs", 40),
     ]
 
 
@@ -40,7 +40,7 @@ TAGGED = ("a/DET", "person/NOUN", "walk/VERB")
     ],
 )  # fmt: skip
 def test_lines_of_other_projects_are_read_as_they_meant_them(tmp_path, line, length, tokens, ending):
-    expected = [Prompt("a person walks", length, tokens)]
+    expected = [MotionPrompt("a person walks", length, tokens)]
     assert read_prompts(written(tmp_path / "p.txt", f"{line}{ending}"), 40) == expected
     assert read_prompts(written(tmp_path / "p.txt", f"\ufeff{line}{ending or chr(10)}{line}{ending}"), 40) == expected * 2
 
@@ -67,18 +67,18 @@ def test_a_line_that_may_be_more_than_a_caption_is_refused_with_its_number(tmp_p
 
 @pytest.mark.parametrize("line", ["turns 180", "a person steps left, right, left", "a T-pose, then 3 jumps", "someone says 'hi'", "un garçon saute"])
 def test_captions_with_numbers_and_commas_are_captions(tmp_path, line):
-    assert read_prompts(written(tmp_path / "p.txt", line), 40) == [Prompt(line, 40)]
+    assert read_prompts(written(tmp_path / "p.txt", line), 40) == [MotionPrompt(line, 40)]
 
 
 def test_csv_is_read_by_the_names_in_its_first_line(tmp_path):
     content = '\ufeffid,length,caption\r\n7,60,"walks, then stops"\r\n\r\n8,44,a man runs\r\n'
-    assert read_prompts(written(tmp_path / "p.csv", content), 40) == [Prompt("walks, then stops", 60), Prompt("a man runs", 44)]
-    assert read_prompts(written(tmp_path / "p.csv", "caption\nwalks"), 40) == [Prompt("walks", 40)]
+    assert read_prompts(written(tmp_path / "p.csv", content), 40) == [MotionPrompt("walks, then stops", 60), MotionPrompt("a man runs", 44)]
+    assert read_prompts(written(tmp_path / "p.csv", "caption\nwalks"), 40) == [MotionPrompt("walks", 40)]
 
 
 def test_json_lines_are_json_a_line(tmp_path):
     content = '\ufeff{"caption": "a person walks", "length": 60}\r\n\r\n{"caption": "hop"}\n'
-    assert read_prompts(written(tmp_path / "p.jsonl", content), 40) == [Prompt("a person walks", 60), Prompt("hop", 40)]
+    assert read_prompts(written(tmp_path / "p.jsonl", content), 40) == [MotionPrompt("a person walks", 60), MotionPrompt("hop", 40)]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
@@ -87,13 +87,13 @@ def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
 
 def test_a_json_list_has_captions_and_lengths(tmp_path):
     path = written(tmp_path / "p.json", '[{"caption": "a person walks", "length": 60, "id": 7}, {"caption": "hop"}]')
-    assert read_prompts(path, 40) == [Prompt("a person walks", 60), Prompt("hop", 40)]
+    assert read_prompts(path, 40) == [MotionPrompt("a person walks", 60), MotionPrompt("hop", 40)]
 
 
 def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
     rows = [{"captions": ["walk", "stroll"], "n_frames": 60, "joints": [0.0]}, {"captions": ["hop"], "n_frames": 41}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
-    assert read_prompts(tmp_path / "p.parquet", 40) == [Prompt("walk", 60), Prompt("stroll", 60), Prompt("hop", 41)]
+    assert read_prompts(tmp_path / "p.parquet", 40) == [MotionPrompt("walk", 60), MotionPrompt("stroll", 60), MotionPrompt("hop", 41)]
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,16 @@ def test_a_folder_gives_the_captions_of_its_training_clips_with_tokens_and_whole
     text = WHOLE + "he turns#he/PRON turn/VERB#0.0#2.3\n" + "x" * 1001 + "#x/NOUN#0.0#0.0\nuntagged##0.0#0.0\n"
     folder = write_folder(tmp_path, {"1": (clip(63), text), "2": (None, WHOLE)}, split="train")
     assert read_prompts(folder, 40) == [
-        Prompt("he turns", 44, ("he/PRON", "turn/VERB")),
-        Prompt("a person walks", 60, ("a/DET", "person/NOUN", "walk/VERB")),
-        Prompt("untagged", 60),
+        MotionPrompt("he turns", 44, ("he/PRON", "turn/VERB")),
+        MotionPrompt("a person walks", 60, ("a/DET", "person/NOUN", "walk/VERB")),
+        MotionPrompt("untagged", 60),
     ]
     assert "train.txt: 3 prompts; skipped 1 captions of more than 1000 characters (first: 1), 1 motion files missing" in caplog.text
 
 
 def test_a_list_of_clips_is_not_read_as_prompts(tmp_path):
     folder = write_folder(tmp_path, {"1": (clip(), WHOLE)}, split="test")
-    assert read_prompts(folder / "test.txt", 40) == [Prompt("a person walks", 48, ("a/DET", "person/NOUN", "walk/VERB"))]
+    assert read_prompts(folder / "test.txt", 40) == [MotionPrompt("a person walks", 48, ("a/DET", "person/NOUN", "walk/VERB"))]
     with pytest.raises(InputError, match="train.txt: no such list of clips, found test.txt"):
         read_prompts(folder, 40)
 

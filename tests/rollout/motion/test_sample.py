@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rollout.motion.features import features_to_joints
-from rollout.motion.prompts import Prompt
+from rollout.motion.prompts import MotionPrompt
 from rollout.motion.sample import main
 from rollout.policy import Request
 from tests.tiny import FRAMES, HELDOUT, TRAINING, make_policy, noisy_adapter, prepared, write_mdm, write_prompts
@@ -50,7 +50,7 @@ def run(mdm_folder, prompts, tmp_path, capsys):
 
 
 def expected(policy, seed: int = 0, samples: int = 1) -> list[np.ndarray]:
-    conditionings = prepared(policy, [Prompt(text, FRAMES) for text in TEXTS])
+    conditionings = prepared(policy, [MotionPrompt(text, FRAMES) for text in TEXTS])
     groups = [policy.sample(Request(conditioning, samples, (seed, i), 0)) for i, conditioning in enumerate(conditionings)]
     return [features for group in groups for features in group.outputs]
 
@@ -121,7 +121,7 @@ def damaged(folder, name: str, content: bytes):
         (lambda tmp, _: {"seed": -1}, "--seed: found -1"),
         (lambda tmp, _: {"guidance": "nan"}, "--guidance: found nan"),
         (lambda tmp, _: {"frames": 100}, "frames: found 100"),
-        (lambda tmp, _: {"frames": "many"}, "--frames: invalid int value"),
+        (lambda tmp, _: {"frames": "many"}, "--frames: found 'many', expected a whole number"),
         (lambda tmp, _: {"prompt": "a person walks"}, "unknown flag --prompt (did you mean --prompts?)"),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from rollout.io.errors import InputError
-from rollout.motion.policy import MotionDiffusionPolicy, MotionPolicySettings
-from rollout.motion.prompts import Prompt
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.prompts import MotionPrompt
+from rollout.motion.settings import Model
 from rollout.policy import Group, Request
 from tests.tiny import FRAMES, make_policy, noisy_adapter, prepared, sample_group
 
@@ -28,7 +29,7 @@ def with_actions(group: Group, **arrays: np.ndarray) -> Group:
 
 @pytest.mark.parametrize("respacing, frames", [("10", FRAMES), ("", 4)])
 def test_invariant_03_the_ends_of_the_chain_are_never_recorded(mdm_folder, respacing, frames):
-    policy = make_policy(mdm_folder, respacing=respacing, frames=frames)
+    policy = make_policy(mdm_folder, steps=respacing, frames=frames)
     recorded = {
         int(t) for seed in range(12) for t in policy._recorded_steps((seed,), 8, 4).ravel()
     } | {int(t) for t in sample_group(policy, 2, 4).actions["t"].ravel()}  # fmt: skip
@@ -79,7 +80,7 @@ def test_the_digest_of_a_group_covers_all_it_carries(policy):
     group = sample_group(policy, 2, 2)
     changed = [dataclasses.replace(group, seed=(1,)), dataclasses.replace(group, outputs=group.outputs + 1e-3)]
     changed += [with_actions(group, **{name: value + 1}) for name, value in group.actions.items()]
-    (other,) = prepared(policy, [Prompt("walks", FRAMES)])
+    (other,) = prepared(policy, [MotionPrompt("walks", FRAMES)])
     changed.append(dataclasses.replace(group, conditioning=other))
     assert len({group.digest, *(g.digest for g in changed)}) == 1 + len(changed) == 8
 
@@ -101,7 +102,7 @@ def test_a_group_starts_from_one_noise_when_it_is_shared(mdm_folder):
             return super()._denoise(noise_SBTF, batch)
 
     def noise(shared: bool, seed=(1, 2, 3, 4)):
-        settings = MotionPolicySettings(path=mdm_folder, frames=FRAMES, lora_rank=4, shared_initial_noise=shared)
+        settings = MotionPolicySettings(Model(path=str(mdm_folder), frames=FRAMES), lora_rank=4, shared_initial_noise=shared)
         policy = Watched(settings)
         sample_group(policy, 2, 0, seed=seed)
         return policy.noise
@@ -129,9 +130,9 @@ def test_outputs_are_raw_features(policy):
 
 def test_prepare_caps_lengths_and_encodes_each_prompt_alone(policy):
     texts = ["a person walks", "walks", "a PERSON, walks!"]
-    together = prepared(policy, [Prompt(text, 400) for text in texts])
+    together = prepared(policy, [MotionPrompt(text, 400) for text in texts])
     assert [conditioning.prompt.length for conditioning in together] == [FRAMES] * 3
-    (alone,) = prepared(policy, [Prompt("walks", 400)])
+    (alone,) = prepared(policy, [MotionPrompt("walks", 400)])
     assert (
         alone.digest == together[1].digest
         and alone.arrays["text"].shape == (1, 16)
@@ -139,16 +140,16 @@ def test_prepare_caps_lengths_and_encodes_each_prompt_alone(policy):
     )
     np.testing.assert_array_equal(together[0].arrays["text"], together[2].arrays["text"])
     assert not np.allclose(together[0].arrays["text"], together[1].arrays["text"], atol=0.01)
-    assert len({c.digest for c in [*together, *prepared(policy, [Prompt("walks", 5)])]}) == 4
+    assert len({c.digest for c in [*together, *prepared(policy, [MotionPrompt("walks", 5)])]}) == 4
 
 
 def test_a_prompt_of_unknown_words_is_refused(policy):
     with pytest.raises(InputError, match="'xyzzy quux'"):
-        prepared(policy, [Prompt("xyzzy quux", 10)])
+        prepared(policy, [MotionPrompt("xyzzy quux", 10)])
 
 
 def test_a_group_of_one_can_be_sampled(policy):
-    conditioning = prepared(policy, [Prompt("walks", 9)])[0]
+    conditioning = prepared(policy, [MotionPrompt("walks", 9)])[0]
     assert len(policy.sample(Request(conditioning, 1, (0,), 0))) == 1
 
 
@@ -163,4 +164,4 @@ def test_settings_that_the_model_cannot_serve_are_refused(mdm_folder, tmp_path, 
     make_policy(undropped, guidance=1.0)
     (undropped / "text_encoder.pt").unlink()
     with pytest.raises(InputError, match="text_encoder_type 'vocabulary' without a text_encoder.pt"):
-        prepared(make_policy(undropped, guidance=1.0), [Prompt("walks", 9)])
+        prepared(make_policy(undropped, guidance=1.0), [MotionPrompt("walks", 9)])

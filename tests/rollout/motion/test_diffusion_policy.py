@@ -33,9 +33,9 @@ def with_actions(group: Group, **arrays: np.ndarray) -> Group:
     [
         (4, {}),
         (8, {}),
-        (4, {"respacing": "", "frames": 8}),
-        (8, {"respacing": "ddim10", "guidance": 1.0}),
-        (4, {"respacing": "5", "guidance": 7.5, "activation_checkpointing": True}),
+        (4, {"steps": "", "frames": 8}),
+        (8, {"steps": "ddim10", "guidance": 1.0}),
+        (4, {"steps": "5", "guidance": 7.5, "activation_checkpointing": True}),
         (4, {"lora_rank": 0, "shared_initial_noise": False}),
     ],
 )

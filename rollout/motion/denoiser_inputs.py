@@ -10,7 +10,7 @@ from rollout.policy import Conditioning
 
 
 @dataclass(frozen=True)
-class Batch:
+class DenoiserInputs:
     """B motions of `frames` frames. text [B,L,E]; masks [B,L] and [B,frames], True at what is valid, None where all is
     (frames: or where the model was trained without `mask_frames`); prefix [B,C,F] normalised, or None."""
 
@@ -21,7 +21,7 @@ class Batch:
     frames: int
 
     @classmethod
-    def of(cls, conditionings: list[Conditioning], frames: int, mask_frames: bool, context: int, device: torch.device) -> "Batch":
+    def of(cls, conditionings: list[Conditioning], frames: int, mask_frames: bool, context: int, device: torch.device) -> "DenoiserInputs":
         """One motion for each conditioning, of its own length in `frames`.
 
         Raises InputError for a conditioning whose prefix has not `context` frames.

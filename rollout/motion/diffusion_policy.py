@@ -9,17 +9,16 @@ fp32, so that on a CPU the recomputed log-probs equal the sampled ones bit for b
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rollout.io.errors import InputError
-from rollout.motion.batch import Batch
 from rollout.motion.checkpoint import open_checkpoint
+from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.mdm import MDMShape
-from rollout.motion.settings import SHIPPED_MODEL
+from rollout.motion.settings import LORA_TARGETS, Model
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
 from rollout.trainable import Trainable
@@ -27,40 +26,27 @@ from rollout.trainable import Trainable
 
 @dataclass(frozen=True)
 class MotionPolicySettings:
-    """What defines a motion policy, the same in every process of a run.
+    """What defines a motion policy, the same in every process of a run. `lora_rank` 0 trains every weight of the denoiser
+    instead of an adapter."""
 
-    `stats`: folder of Mean.npy and Std.npy; None = the checkpoint's. `text_encoder`: folder or hub name of the CLIP or
-    DistilBERT that the checkpoint was trained on; None = the official one. `frames`: longest motion generated (a
-    prefix-completion model makes its own `pred_len` at a time).
-    `respacing`: kept diffusion steps ("" all). `ddim_eta`: noise of a step, 1 is DDPM; 0, plain DDIM, has no likelihood
-    and cannot be trained. `guidance`: s above; 1 is conditional. `lora_rank` 0 trains every weight of the denoiser
-    instead of an adapter.
-    """
-
-    path: Path = SHIPPED_MODEL
-    stats: Path | None = None
-    text_encoder: str | None = None
-    frames: int = 40
-    respacing: str = "10"
-    ddim_eta: float = 1.0
-    guidance: float = 2.5
+    model: Model = Model()
     shared_initial_noise: bool = True
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    lora_targets: tuple[str, ...] = ("q", "k", "v", "out", "linear1", "linear2")
+    lora_rank: int = 0
+    lora_alpha: float = 1.0
+    lora_targets: tuple[str, ...] = LORA_TARGETS
     adapter_seed: int = 0
     activation_checkpointing: bool = False
 
 
-def check_settings(settings: MotionPolicySettings, shape: MDMShape, options: dict) -> int:
-    """The frames that a model of this shape and these options makes at once. InputError for settings it cannot be sampled with."""
-    frames = options["pred_len"] if options["context_len"] else settings.frames
+def check_model(model: Model, shape: MDMShape, options: dict) -> int:
+    """The frames that a network of this shape and these options makes at once. InputError for settings it cannot be sampled with."""
+    frames = options["pred_len"] if options["context_len"] else model.frames
     if frames + options["context_len"] >= shape.max_positions:
         raise InputError(f"frames: found {frames}, the model has {shape.max_positions - 1} positions")
     if not shape.text:
-        raise InputError(f"{settings.path}: trained without text; expected a text-to-motion model")
-    if settings.guidance != 1 and options["cond_mask_prob"] == 0:
-        raise InputError(f"guidance: found {settings.guidance}, but {settings.path} was trained without dropping its text")
+        raise InputError(f"{model.checkpoint}: trained without text; expected a text-to-motion model")
+    if model.guidance != 1 and options["cond_mask_prob"] == 0:
+        raise InputError(f"guidance: found {model.guidance}, but {model.checkpoint} was trained without dropping its text")
     return frames
 
 
@@ -70,13 +56,14 @@ class MotionDiffusionPolicy(Trainable):
     whole_file = "denoiser.safetensors"
 
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
-        checkpoint = open_checkpoint(settings.path, settings.stats)
+        model = settings.model
+        checkpoint = open_checkpoint(model.checkpoint, model.stats)
         self.settings, self.device = settings, torch.device(device)
         # A CPU recomputes bit for bit; a GPU may pick another kernel for the backward graph.
         self.tolerance = 0.0 if self.device.type == "cpu" else 1e-5
         self.shape, self.options = checkpoint.shape, checkpoint.options
-        self.frames = check_settings(settings, self.shape, self.options)
-        self.schedule = checkpoint.schedule(settings.respacing, settings.ddim_eta)
+        self.frames = check_model(model, self.shape, self.options)
+        self.schedule = checkpoint.schedule(model.steps, model.ddim_eta)
         self.mean, self.std = checkpoint.mean, checkpoint.std
         denoiser = checkpoint.denoiser().to(self.device)
         denoiser.activation_checkpointing = settings.activation_checkpointing
@@ -138,7 +125,7 @@ class MotionDiffusionPolicy(Trainable):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
-    def _denoise(self, noise_SBTF: Tensor, batch: Batch) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    def _denoise(self, noise_SBTF: Tensor, batch: DenoiserInputs) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, and x_{t-1}."""
         self.require_eval()
         x = noise_SBTF[0]
@@ -154,8 +141,8 @@ class MotionDiffusionPolicy(Trainable):
         always given its full window."""
         return conditioning.prompt.length if self.options["mask_frames"] else self.frames
 
-    def _batch(self, conditionings: list[Conditioning], frames: int) -> Batch:
-        return Batch.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
+    def _batch(self, conditionings: list[Conditioning], frames: int) -> DenoiserInputs:
+        return DenoiserInputs.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
 
     def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
@@ -208,15 +195,15 @@ class MotionDiffusionPolicy(Trainable):
 
     # --- the one computation both sides share --------------------------------------------------------------------
 
-    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
+    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: DenoiserInputs) -> Tensor:
         """u + s (c - u) [B,T,F]; the unconditional branch never carries a gradient."""
         inputs = batch.frame_mask, batch.text_mask, batch.prefix
         conditional = self.network(x_t, self._model_t[t_B], batch.text, *inputs)
-        if self.settings.guidance == 1:
+        if self.settings.model.guidance == 1:
             return conditional
         with torch.no_grad():
             unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
-        return unconditional + self.settings.guidance * (conditional - unconditional)
+        return unconditional + self.settings.model.guidance * (conditional - unconditional)
 
     def _posterior_mean(self, x_t: Tensor, t_G: Tensor, x0: Tensor) -> Tensor:
         return self._at(self._c1, t_G) * x0 + self._at(self._c2, t_G) * x_t
