@@ -11,22 +11,18 @@ from rollout.io.errors import InputError
 
 NORMALISATIONS = ("raw", "std", "rank", "minmax", "percentile")
 LARGEST = 1e30  # weight, in float32
-# Sliding costs its excess, m/s, over 0.035: the mean of real val and test clips. Below that nothing is to be had.
-DEFAULT = {
-    "tmr": {"path": "tmr.cosine", "weight": 1.0},
-    "foot_skate": {"path": "foot_skate", "weight": 0.5, "low": 0.0, "high": 0.035, "scale": 1.0},
-}
 
 
 @dataclass(frozen=True)
 class Component:
     """path: a kind of `rewards/registry.py`, `module:Class`, or an http(s) address. weight: of the normalised value in the
-    sum. normalise: what is done to the values of a group first, one of NORMALISATIONS. options: for the constructor."""
+    sum. normalise: what is done to the values of a group first, one of NORMALISATIONS. options: for the constructor. optional: where it fails it is dropped for that group, by its kind."""
 
     path: str
     weight: float = 1.0
     normalise: str = "raw"
     options: dict[str, Any] = field(default_factory=dict)
+    optional: bool = False
 
 
 def parse_components(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Component]:

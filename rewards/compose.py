@@ -20,12 +20,15 @@ class Composer:
     def total(self, scores: Sequence[Scores]) -> list[np.ndarray]:
         """float32 [G] of each group: the sum of weight x normalised value. NaN where any component failed.
 
+        An optional component, such as a judge behind a network, that failed on a sample which the others scored is dropped for
+        that group: all its samples are compared without it, and its history learns nothing. NaN where none is left.
+
         Groups come in request order: the histories grow in it. A failed sample counts in no component's normalisation.
         Raises RunFailed when every sample of them failed.
         """
         totals = [self._total(each.values) for each in scores]
         if totals and not any(np.isfinite(total).any() for total in totals):
-            raise RunFailed(f"reward: every motion failed, the first one: {scores[0].failures[0]}")
+            raise RunFailed(f"reward: every sample failed, the first one: {scores[0].failures[0]}")
         return totals
 
     def state(self) -> dict:
@@ -37,9 +40,12 @@ class Composer:
             adaptive.load_state(state[name])
 
     def _total(self, values: dict[str, np.ndarray]) -> np.ndarray:
-        scored_G = np.isfinite(np.stack(list(values.values()))).all(axis=0)
-        total_G = np.where(scored_G, 0.0, np.nan)
-        for name, component in self.components.items():
+        finite = {name: np.isfinite(value) for name, value in values.items()}
+        samples = np.ones(len(next(iter(finite.values()))), bool)
+        scored_G = np.logical_and.reduce([samples, *(finite[name] for name, c in self.components.items() if not c.optional)])
+        kept = {name: c for name, c in self.components.items() if not c.optional or finite[name][scored_G].all()}
+        total_G = np.where(scored_G & bool(kept), 0.0, np.nan)
+        for name, component in kept.items():
             values_G = np.where(scored_G, values[name], np.nan)
             adaptive = self.adaptive.get(name)
             total_G += component.weight * (adaptive(values_G) if adaptive else normalise(component.normalise, values_G))
@@ -53,7 +59,7 @@ def raw_total(components: dict[str, Component], values: dict[str, np.ndarray]) -
 
 
 def component_metrics(scores: Sequence[Scores]) -> dict[str, float]:
-    """Mean and std of every component's raw values over the motions of all groups, and how many of them it failed on; NaN
+    """Mean and std of every component's raw values over the samples of all groups, and how many of them it failed on; NaN
     for a component that failed on all."""
     metrics = {}
     for name in scores[0].values:

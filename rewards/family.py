@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rewards.component_flags import Shorthands
 from rollout.family import find
 from rollout.io.settings import Section
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from rewards.scoring import Scorer
     from rollout.policy import Group, Prompt
 
-FAMILIES = {"motion": "rewards.motion.family:MOTION"}
-SECTIONS = {"motion": "rewards.motion.settings:SECTIONS"}
+FAMILIES = {"motion": "rewards.motion.family:MOTION", "language": "rewards.language.family:LANGUAGE"}
+SECTIONS = {"motion": "rewards.motion.settings:SECTIONS", "language": "rewards.language.settings:SECTIONS"}
+SHORTHANDS = {"motion": "rewards.motion.shorthands:MotionShorthands"}
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,8 @@ def rewards_of(name: str) -> Rewards:
 def sections(name: str) -> dict[str, type[Section]]:
     """The family's sections of what scores and judges its runs. Cheap to import."""
     return find(SECTIONS, name)
+
+
+def shorthands(name: str) -> type[Shorthands]:
+    """The family's flags that stand for components, if any. Cheap to import."""
+    return find(SHORTHANDS, name) if name in SHORTHANDS else Shorthands

@@ -1,6 +1,7 @@
 """What every reward component is: what was made and its prompts in, one number a sample out."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -30,3 +31,14 @@ class Reward(Protocol):
 
     def __call__(self, subjects: Subjects) -> np.ndarray:
         """float32 [N]; NaN = this sample cannot be scored."""
+
+
+@dataclass
+class Told:
+    """Scores, float32 [N], NaN where a sample cannot be scored, and why: what a component may give in place of an array."""
+
+    values: np.ndarray
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.values, dtype)

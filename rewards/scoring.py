@@ -8,8 +8,7 @@ import numpy as np
 
 from rewards.components import Component
 from rewards.deadline import TooLate, within
-from rewards.own_class import told
-from rewards.registry import KINDS
+from rewards.own_class import module_of, told
 from rewards.reward import Reward, Subjects
 from rollout.io.errors import InputError, RunFailed
 
@@ -64,7 +63,7 @@ class Scorer:
 
     def _handed(self, name: str, subjects: Subjects) -> Subjects:
         """Foreign code gets copies: what it writes into them no other component reads."""
-        return subjects if self.settings[name].path in KINDS else subjects.rows(range(len(subjects)))
+        return subjects.rows(range(len(subjects))) if module_of(self.settings[name].path) else subjects
 
 
 def _ask(name: str, component: Reward, subjects: Subjects) -> tuple[np.ndarray, dict[int, str]]:
@@ -78,7 +77,8 @@ def _ask(name: str, component: Reward, subjects: Subjects) -> tuple[np.ndarray, 
         alone = [_ask(name, component, subjects.rows([i])) for i in range(len(subjects))]
         return np.concatenate([value for value, _ in alone]), {i: why[0] for i, (_, why) in enumerate(alone) if why}
     values = _checked(name, found, len(subjects))
-    failures = {int(i): f"{name}: gave {values[i]}" for i in np.flatnonzero(~np.isfinite(values))}
+    reasons = getattr(found, "reasons", {})
+    failures = {int(i): f"{name}: {reasons.get(int(i), f'gave {values[i]}')}" for i in np.flatnonzero(~np.isfinite(values))}
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32), failures
 
 

@@ -16,6 +16,7 @@ ROOMS = ("rollout", "rewards", "learner", "cluster")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 GROUND, ROLLOUT = {"rollout.io"}, {"rollout.io", "rollout"}
 MOTION = {"rollout.motion", "rewards.motion"}
+LANGUAGE = {"rollout.language", "rewards.language"}
 SENTENCE = {"learner", "learner.config", "rewards"} | ROLLOUT
 MAY_USE = {
     "rollout.io": set(),
@@ -24,7 +25,8 @@ MAY_USE = {
     "rollout.language": ROLLOUT,
     "rewards": ROLLOUT,
     "rewards.motion": ROLLOUT | {"rewards", "rollout.motion"},
-    "rewards.inspect": ROLLOUT | MOTION | {"rewards"},
+    "rewards.language": ROLLOUT | {"rewards", "rollout.language"},
+    "rewards.inspect": ROLLOUT | MOTION | LANGUAGE | {"rewards"},
     "learner.config": ROLLOUT | {"rewards"},
     "learner": SENTENCE,
     "learner.watch": SENTENCE,

@@ -12,7 +12,7 @@ import numpy as np
 from rewards.components import parse_components
 from rewards.compose import raw_total
 from rewards.family import Examination
-from rewards.registry import build
+from rewards.registry import Kinds
 from rewards.scoring import Scorer
 from rollout.io.settings import FilePath, Section, option
 from rollout.policy import Conditioning, Prompt
@@ -74,7 +74,7 @@ class Toy:
         eye = np.eye(len(TARGETS), dtype=np.float32) + np.float32(0.1)  # each prompt has something of the others
         return [Conditioning(prompt, {"c": eye[list(TARGETS).index(prompt.text)]}) for prompt in prompts]
 
-    def build(self, config):
+    def Kinds().build(self, config):
         return LinearPolicy
 
     def files(self, config):
@@ -121,7 +121,7 @@ class ToyRewards:
 
     def load(self, config, device, shared):
         components = config.reward.parsed()
-        return Scorer(components, {name: build(name, component, None) for name, component in components.items()}, {}), None
+        return Scorer(components, {name: Kinds().build(name, component, None) for name, component in components.items()}, {}), None
 
     def check(self, config, prompts):
         self.load(config, "cpu", None)

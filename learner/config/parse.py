@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from learner.config.files import Values, find, read_yaml, values_of
 from learner.config.resume import refuse_changes, run_to_resume
 from learner.config.settings import DEFAULT_FAMILY, Config, kinds, settings
-from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, from_shorthands, merged, take_component_flags
+from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, merged, take_component_flags
+from rewards.family import shorthands as shorthands_of
 from rewards.trust import HELP, modules_of
 from rollout.io.command import Parser
 from rollout.io.errors import InputError
@@ -68,16 +69,17 @@ def parse_config(
         known = settings(kind, str(family))
     except InputError as error:
         raise InputError(f"{where}: {str(error).removeprefix('family: ')}") from None
+    short = shorthands_of(str(family))
     argv, components = take_component_flags(argv) if COMPONENTS in known else (argv, {})
-    given = vars(_parser(first, kinds(kind, str(family)), known, f"python -m {program}", description, epilog).parse_args(argv))
+    given = vars(_parser(first, kinds(kind, str(family)), known, short, f"python -m {program}", description, epilog).parse_args(argv))
     given.pop("config", None)
-    shorthands = {flag: text for flag, text in (given.pop(name) for name in Shorthands.model_fields if name in given)}
+    shorthands = {flag: text for flag, text in (given.pop(name) for name in short.model_fields if name in given)}
     trusted = None if only_read else {*given.pop("trust", "").split(","), *modules_of(components).values()}
     values, in_files = values_of(files, known, trusted)
     components = merged(in_files, components)
     if components and shorthands:
         raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")
-    components = components or from_shorthands(shorthands)
+    components = components or short.read(shorthands)
     if run:
         return _resumed(run, *values_of(of_run, known, trusted), {**values, **given}, components)
     return _build(kind, {**values, **given}, components)
@@ -161,7 +163,7 @@ class _Flags(Parser):
 
 
 def _parser(
-    first: _Flags, sections: Mapping[str, Any], known: Mapping[str, FieldInfo], program: str, description: str, epilog: str
+    first: _Flags, sections: Mapping[str, Any], known: Mapping[str, FieldInfo], short: type[Shorthands], program: str, description: str, epilog: str
 ) -> argparse.ArgumentParser:  # fmt: skip
     usage = f"{program} [--config FILE] [--KEY VALUE ...]"
     parser = _Flags(prog=program, usage=usage, description=description, epilog=epilog, parents=[first])
@@ -174,7 +176,7 @@ def _parser(
             group = parser.add_argument_group(section, sections[section].__doc__)
         if key == COMPONENTS:
             group.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", dest="", help=field.description)
-            for name, shorthand in Shorthands.model_fields.items():
+            for name, shorthand in short.model_fields.items():
                 parser.setting(name, shorthand, group)
         elif f"--{key}" not in first._option_string_actions:
             parser.setting(key, field, group)

@@ -1,6 +1,10 @@
 """`python -m rewards.inspect MOTIONS`: can this reward teach? Scores motions under any reward configuration.
 
 MOTIONS is what `rollout.sample --out` wrote, a rollout .parquet of a run, or a folder of them (RUN/rollouts).
+
+With --family language, `python -m rewards.inspect ROWS.jsonl --family language --scores SCORES.json` scores answers: a row is an
+object of problem, problem_type, options, solution and completion (of points: image, mask, box, points). SCORES.json is a list of one
+{NAME: value} a row; null where a component cannot score it.
 """
 
 import argparse
@@ -10,17 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from rewards.component_flags import PREFIX, Shorthands, from_shorthands, merged, of_file, take_component_flags
-from rewards.components import DEFAULT, Component
+from rewards.component_flags import PREFIX, merged, of_file, take_component_flags
+from rewards.components import Component
 from rewards.compose import raw_total
+from rewards.family import sections
 from rewards.inspect.inspection import TOTAL, Inspection, inspect
 from rewards.inspect.report import draw, table
+from rewards.motion.kinds import DEFAULT
 from rewards.motion.settings import Evaluators, Reward
+from rewards.motion.shorthands import MotionShorthands as Shorthands
 from rewards.own_class import use_folder
-from rewards.scoring import Scorer
+from rewards.scoring import Scorer, Scores
 from rewards.trust import HELP, modules_of, require_trust
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
+from rollout.io.settings import Section
 from rollout.io.text_files import parse_yaml
 
 
@@ -33,6 +41,8 @@ def main(argv: list[str]) -> int:
         epilog="exit status: 0 it can teach, 1 it has a serious fault, 2 bad input",
     )  # fmt: skip
     parser.add_argument("motions", type=Path, metavar="MOTIONS")
+    parser.add_argument("--family", default="motion", metavar="TEXT", help="motion, or language: what is scored (default: %(default)s)")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="JSON to write: a list of one {NAME: value or null} a row or motion")
     parser.add_argument("--config", metavar="FILE", help="YAML with a section `reward:`, such as a run's config.yaml (default: the demo's reward)")
     parser.add_argument("--trust", metavar="MODULE,MODULE", help=HELP)
     parser.add_argument(f"{PREFIX}NAME.KEY", metavar="VALUE", help="a setting of one component, as for learner.main")
@@ -46,6 +56,7 @@ def main(argv: list[str]) -> int:
     def run() -> str:
         rest, components = take_component_flags(argv)
         given = vars(parser.parse_args(rest))
+        kinds = sections(given["family"])["reward"]
         section = _reward_section(given["config"]) if "config" in given else {}
         shorthands = {f"--{name}": given[name] for name in Shorthands.model_fields if name in given}
         in_file = of_file(section.get("components"), "--config: reward.components")
@@ -54,7 +65,9 @@ def main(argv: list[str]) -> int:
         found = merged(in_file, components)
         if found and shorthands:
             raise InputError(f"{next(iter(shorthands))}: given beside reward.components, expected one or the other")
-        found = found or from_shorthands(shorthands) or DEFAULT
+        if given["family"] != "motion":
+            return _score_rows(kinds(components=found) if found else kinds(), given)
+        found = found or Shorthands.read(shorthands) or DEFAULT
         values = {name: given.get(f"reward.{name}", section.get(name)) for name in paths}
         reward = Reward(components=found, **values)
         parsed, (judge, _) = reward.parsed(), reward.chosen_judge()
@@ -67,11 +80,29 @@ def main(argv: list[str]) -> int:
         motions = read_motions(given["motions"])
         result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
         draw(given["picture"], result)
+        if "scores" in given:
+            from rewards.inspect.rows import write_scores
+
+            write_scores(given["scores"], Scores({name: result.values[name] for name in parsed}, {}))
         print("\n".join([*table(result), *verdict(result), f"picture: {given['picture']}"]))
         serious = any(finding.serious for found in result.findings.values() for finding in found)
         return "failed" if serious else "finished"
 
     return exit_code(run)
+
+
+def _score_rows(reward: Section, given: dict) -> str:
+    """Answers in place of motions."""
+    from rewards.inspect.rows import read_rows, report, write_scores
+    from rewards.language.family import DEADLINE_S, make_scorer
+
+    components, answers = reward.parsed(), read_rows(given["motions"])
+    use_folder(os.getcwd())
+    scores = make_scorer(components, "cpu", DEADLINE_S)(answers)
+    if "scores" in given:
+        write_scores(given["scores"], scores)
+    print("\n".join(report(answers, components, scores)))
+    return "finished"
 
 
 def verdict(result: Inspection) -> list[str]:

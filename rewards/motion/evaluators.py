@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from rewards.motion.kinds import EVALUATORS
 from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import T2MReward
 from rewards.motion.texts import Embedded
 from rewards.motion.tmr import TMRReward
-from rewards.registry import EVALUATORS
 
 SHIPPED = Path(__file__).parent.parent / "assets"
 

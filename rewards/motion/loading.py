@@ -4,10 +4,10 @@ import functools
 
 from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
+from rewards.motion.kinds import KINDS, evaluators_of
 from rewards.motion.settings import Evaluators
 from rewards.motion.space import Evaluator
 from rewards.motion.texts import Embedded
-from rewards.registry import SERVED, build, evaluators_of, kind_of
 from rewards.scoring import Scorer
 
 
@@ -18,6 +18,6 @@ def load_reward_and_judge(
     """Both of a run; an evaluator that several read is loaded once. deadline_s: what served components have for a call, one
     after the other. Raises InputError for what cannot be loaded."""
     evaluator = functools.cache(lambda name: load_evaluator(name, paths, device, texts))
-    served = sum(kind_of(name, component.path) is SERVED for name, component in components.items())
-    built = {name: build(name, component, evaluator, deadline_s / max(1, served)) for name, component in components.items()}
+    served = sum(KINDS.of(name, component.path) is KINDS.served for name, component in components.items())
+    built = {name: KINDS.build(name, component, evaluator, deadline_s / max(1, served)) for name, component in components.items()}
     return Scorer(components, built, {name: evaluator(name) for name in evaluators_of(components)}), evaluator(judge)

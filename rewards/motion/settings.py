@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from rewards.components import DEFAULT, Component, parse_components
-from rewards.registry import choose_judge, kind_of
+from rewards.components import Component, parse_components
+from rewards.motion.kinds import DEFAULT, KINDS, choose_judge
 from rollout.io.errors import InputError
 from rollout.io.settings import FilePath, HubName, Section, option, refuse
 
@@ -58,7 +58,7 @@ class Reward(Evaluators):
     def check(self) -> None:
         super().check()
         for name, component in self.parsed().items():
-            kind_of(name, component.path)
+            KINDS.of(name, component.path)
 
     def parsed(self) -> dict[str, Component]:
         """The components as rewards read them."""

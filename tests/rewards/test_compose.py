@@ -45,7 +45,7 @@ def test_a_group_that_failed_whole_is_nan_and_a_whole_iteration_is_an_error():
     composer = Composer({"a": Component("x")})
     first, second = composer.total([scores(a=[NAN, NAN]), scores(a=[1, 2])])
     assert np.isnan(first).all() and second.tolist() == [1, 2]
-    with pytest.raises(RunFailed, match="^reward: every motion failed, the first one: reason$"):
+    with pytest.raises(RunFailed, match="^reward: every sample failed, the first one: reason$"):
         composer.total([scores(a=[NAN, NAN]), scores(a=[NAN])])
 
 
@@ -74,3 +74,24 @@ def test_the_adaptive_scale_remembers_in_request_order_and_across_a_checkpoint()
     for group, wanted in zip(groups, expected):
         by_hand = 2 * a(group.values["a"]) + b(group.values["b"]) + z(group.values["c"].astype(float))
         np.testing.assert_allclose(wanted, by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_an_optional_component_that_failed_is_dropped_for_its_group_alone():
+    components = {"a": Component("x"), "judge": Component("y", 2.0, "percentile", optional=True)}
+    composer = Composer(components)
+    whole, dropped = composer.total([scores(a=[1, 2, 3], judge=[1, 1, 1]), scores(a=[1, 2, 4], judge=[0.9, NAN, 0.1])])
+    np.testing.assert_allclose(whole, np.array([1, 2, 3]) + 2, rtol=1e-6)
+    assert dropped.tolist() == [1, 2, 4]  # nobody is punished for an outage, nor compared with half of a judge
+    assert composer.state()["judge"]["sizes"] == [1, 1, 1]
+
+
+def test_a_sample_that_failed_anyway_drops_no_judge():
+    components = {"a": Component("x"), "judge": Component("y", optional=True)}
+    (total,) = Composer(components).total([scores(a=[1, NAN, 2], judge=[0.5, NAN, 0.25])])
+    np.testing.assert_array_equal(total, np.array([1.5, NAN, 2.25], np.float32))
+
+
+def test_a_group_whose_every_component_is_dropped_has_no_reward():
+    composer = Composer({"judge": Component("y", optional=True)})
+    out, scored = composer.total([scores(judge=[0.5, NAN]), scores(judge=[0.5, 1])])
+    assert np.isnan(out).all() and scored.tolist() == [0.5, 1]

@@ -9,7 +9,7 @@ from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
 from rewards.motion.motions import Motions
 from rewards.motion.settings import Evaluators
-from rewards.registry import KINDS, build
+from rewards.motion.kinds import KINDS
 
 EXACT = 2e-5  # float32: matrix products of other sizes round differently
 PROMPTS = ["a person walks", "a person jumps", "a person walks", "a person jumps", "a person turns left", "a person jumps"]
@@ -19,9 +19,9 @@ FEET = [6, 7, 9, 10]  # ankles and toes, of the 21 joints below the root
 ORDER = np.array([3, 0, 5, 4, 1, 2])
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=KINDS.shipped)
 def component(request):
-    return build("it", Component(request.param, options=OPTIONS.get(request.param, {})), evaluator)
+    return KINDS.build("it", Component(request.param, options=OPTIONS.get(request.param, {})), evaluator)
 
 
 @functools.cache

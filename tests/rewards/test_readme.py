@@ -13,7 +13,7 @@ from rewards.components import parse_components
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import real_statistics
 from rewards.own_class import use_folder
-from rewards.registry import KINDS, build
+from rewards.motion.kinds import KINDS
 from tests.figures import walker
 
 PAGE = (Path(rewards.__file__).parent / "README.md").read_text()
@@ -29,7 +29,7 @@ def row(start: str) -> list[str]:
 
 
 def test_every_kind_that_ships_is_described():
-    assert not [kind for kind in KINDS if f"`{kind}`" not in PAGE]
+    assert not [kind for kind in KINDS.shipped if f"`{kind}`" not in PAGE]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_the_example_of_an_own_reward_measures_what_it_says(my_reward):
     features[1, 8:] = np.nan
     motions = Motions(features, np.array([12, 8]), ["a person raises the hands"] * 2)
     settings = {"hands": {"path": "my_reward:RaisedHands", "limit": 0.05}, "more": {"path": "my_reward:RaisedHands"}}
-    capped, free = (build(name, part, None)(motions) for name, part in parse_components(settings).items())
+    capped, free = (KINDS.build(name, part, None)(motions) for name, part in parse_components(settings).items())
     np.testing.assert_allclose(capped, [0.05, 0.05], atol=1e-6)
     np.testing.assert_allclose(free, [0.1, 0.1], atol=1e-3)
 
@@ -58,7 +58,7 @@ def test_the_example_of_an_own_reward_measures_what_it_says(my_reward):
 def test_the_example_of_a_configuration_can_be_built():
     components = parse_components(yaml.safe_load(block("yaml"))["reward"]["components"])
     assert {name: part.weight for name, part in components.items()} == {"text": 1.0, "feet": 0.5, "calm": 0.1, "mine": 0.2}
-    assert build("feet", components["feet"], None).high == 0.05
+    assert KINDS.build("feet", components["feet"], None).high == 0.05
     assert components["mine"].normalise == "std"
 
 

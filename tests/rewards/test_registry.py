@@ -7,7 +7,7 @@ import pytest
 from rewards.components import Component, parse_components
 from rewards.motion.real_band import FootSkate
 from rewards.own_class import use_folder
-from rewards.registry import build, choose_judge, evaluators_of
+from rewards.motion.kinds import KINDS, choose_judge, evaluators_of
 from rollout.io.errors import InputError
 
 MODULE = '''
@@ -53,12 +53,12 @@ def no_evaluator(name):
 
 
 def made(path, **options):
-    return build("mine", Component(path, options=options), no_evaluator)
+    return KINDS.build("mine", Component(path, options=options), no_evaluator)
 
 
 def test_a_kind_that_ships_is_built():
     assert isinstance(made("foot_skate"), FootSkate)
-    assert build("it", Component("tmr.cosine"), {"tmr": len}.get) is len
+    assert KINDS.build("it", Component("tmr.cosine"), {"tmr": len}.get) is len
 
 
 def test_a_class_of_the_user_gets_its_options(mine):

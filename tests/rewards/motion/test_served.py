@@ -12,7 +12,7 @@ import pytest
 from rewards.components import Component
 from rewards.motion import served
 from rewards.motion.motions import Motions
-from rewards.registry import build
+from rewards.motion.kinds import KINDS
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError, RunFailed
 
@@ -74,7 +74,7 @@ def serve(monkeypatch):
 
 
 def reward(address, deadline_s=300.0, **options):
-    return build("mine", Component(address, options=options), None, deadline_s)
+    return KINDS.build("mine", Component(address, options=options), None, deadline_s)
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_token_that_is_not_there_is_one_line_that_repeats_none(monkeypatch, na
 
 def scorer(address, **options) -> Scorer:
     component = Component(address, options=options)
-    return Scorer({"mine": component}, {"mine": build("mine", component, None)}, {})
+    return Scorer({"mine": component}, {"mine": KINDS.build("mine", component, None)}, {})
 
 
 def test_before_a_run_a_bad_answer_is_bad_input_and_later_it_stops_the_run(serve, motions):

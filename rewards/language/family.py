@@ -1,0 +1,123 @@
+"""How the language family is scored: rules, judges behind an address, and segmenters; there is no judge beside the reward."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewards.components import Component
+from rewards.compose import raw_total
+from rewards.family import Examination
+from rewards.language.accuracy import Accuracy, OfficialAccuracy, OfficialIntentBench
+from rewards.language.answers import Answers, as_answers
+from rewards.language.format import Format
+from rewards.language.judges import Judge
+from rewards.language.kinds import DEADLINE, KINDS
+from rewards.language.negative_points import NegativePoints
+from rewards.language.people_focus import PeopleFocus
+from rewards.scoring import Scorer
+from rollout.io.errors import InputError, RunFailed
+from rollout.language.items import Item
+from rollout.policy import Group, arrays_digest
+
+log = logging.getLogger(__name__)
+POINTS = ("iou", "baseline_iou", "gain", "parsed")
+DEADLINE_S = 3600.0  # of judges, where no actor waits for the scores
+
+
+class LanguageRewards:
+    """See `rewards.family.Rewards`."""
+
+    def subjects(self, *groups: Group) -> Answers:
+        return as_answers(*groups)
+
+    def load(self, config: Any, device: str, shared: Any) -> tuple[Scorer, None]:
+        return make_scorer(config.reward.parsed(), device, config.cluster.reward_deadline), None
+
+    def check(self, config: Any, prompts: list[Item]) -> None:
+        """Raises InputError for a component that cannot be built or cannot score a type of problem, and for a judge that answers
+        wrongly; RunFailed for one that does not answer."""
+        scorer, _ = self.load(config, "cpu", None)
+        one_of_each = {item.problem_type: item for item in reversed(prompts)}.values()
+        for name, component in scorer.components.items():
+            where = f"reward.components.{name}"
+            for item in one_of_each:
+                if why := getattr(component, "cannot", lambda item: None)(item):
+                    raise InputError(f"{where}: {why} ({item.source or item.text[:60]})")
+            if isinstance(component, NegativePoints):
+                item = prompts[0]
+                found = component(Answers([item.text], np.zeros(1, int), [item], ['<answer>{"negative_points": []}</answer>']))
+                if found.reasons:
+                    raise InputError(f"{where}: {found.reasons[0]} ({item.source or item.text[:60]})")
+                if scorer.settings[name].options.get("segmenter", "label_map") == "label_map":
+                    log.warning("%s: the segmenter is a label map, a stand-in for drawn scenes; it is not SAM", where)
+            judge = getattr(component, "judge", None)
+            if judge and (isinstance(component, Judge) or any(item.problem_type in ("free-form", "emer_ov") for item in one_of_each)):
+                try:
+                    judge.probe()
+                except (InputError, RunFailed) as error:
+                    raise type(error)(f"{where}: {error}") from None
+
+    def standing(self, config: Any, prompts: list[Item], shared: Any) -> dict[str, list[str]]:
+        found = {}
+        for name, component in config.reward.parsed().items():
+            folder = component.options.get("segmenter", "label_map")
+            if component.path == "negative_points" and folder != "label_map":
+                files = {each: np.fromfile(Path(folder) / each, np.uint8) for each in ("config.json", "model.safetensors")}
+                found[f"segmenter of {name}"] = [str(folder), arrays_digest(files)]
+        return found
+
+    def examine(self, groups: Sequence[Group], scorer: Scorer, judge: None) -> list[Examination]:
+        """`extras`: problem_type, and by the rules that need nothing beside the answer accuracy (regression by mean relative accuracy),
+        both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them."""
+        answers = as_answers(*groups)
+        scores = scorer(answers)
+        extras = {name: np.asarray(rule(answers)) for name, rule in RULES.items()}
+        for name, component in scorer.components.items():
+            if isinstance(component, NegativePoints):
+                extras |= {measure: component.measured(answers)[0][measure] for measure in POINTS}
+            elif isinstance(component, Format):
+                extras["format"] = scores.values[name]
+            elif isinstance(component, Accuracy):  # what a judge said is not asked for again
+                extras["accuracy"] = np.where(np.isfinite(extras["accuracy"]), extras["accuracy"], scores.values[name])
+        extras["problem_type"] = np.array([item.problem_type for item in answers.items], str)
+        found, first = [], 0
+        for group, each in zip(groups, scores.split([len(group) for group in groups])):
+            part = {name: value[first : first + len(group)] for name, value in extras.items()}
+            found.append(Examination(raw_total(scorer.settings, each.values), each.values, None, part))
+            first += len(group)
+        return found
+
+    def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
+        """Means over answers that could be scored: accuracy, of all and by problem type, as the official formulas have it, share of
+        answers in the form that was asked for, people focus; for points the IoU, that without negatives, and the gain."""
+        joined = {name: np.concatenate([each.extras[name] for each in results]) for name in results[0].extras}
+        types = joined.pop("problem_type")
+        names = {"format": "format_rate", "iou": "mean_iou", "gain": "iou_gain", "parsed": "parsed_rate", "official_accuracy": "accuracy_official",
+                 "official_intentbench": "accuracy_intentbench"}  # fmt: skip
+        found = {names.get(name, name): _mean(values) for name, values in joined.items()}
+        by_type = {kind: joined["accuracy"][types == kind] for kind in sorted({*types.tolist()})}
+        found |= {f"accuracy_{kind.replace(' ', '_')}": _mean(values) for kind, values in by_type.items() if len(by_type) > 1}
+        asked = {*types.tolist()} != {"segmentation"}  # points have no accuracy
+        return {name: value if np.isfinite(value) else None for name, value in found.items() if asked or not name.startswith("accuracy")}
+
+
+RULES = {
+    "accuracy": Accuracy(regression="mean_relative_accuracy").by_rules, "official_accuracy": OfficialAccuracy(),
+    "official_intentbench": OfficialIntentBench(), "format": Format(), "people_focus": PeopleFocus(),
+}  # fmt: skip
+LANGUAGE = LanguageRewards()
+
+
+def make_scorer(components: dict[str, Component], device: str, deadline_s: float) -> Scorer:
+    """The components of a reward, built; those with a judge share the deadline. InputError for what cannot be built."""
+    judged = sum(KINDS.of(name, part.path).evaluator == DEADLINE for name, part in components.items())
+    given = {DEADLINE: deadline_s / max(1, judged), "device": device}
+    return Scorer(components, {name: KINDS.build(name, part, given.__getitem__) for name, part in components.items()}, {})
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)].astype(np.float64)
+    return float(values.mean()) if len(values) else float("nan")
