@@ -20,7 +20,7 @@ from rollout.io.files import replace_file
 from rollout.language.checkpoint import READ, open_checkpoint
 from rollout.language.decoding import Distribution, decode, uniforms
 from rollout.language.processor import levels
-from rollout.language.prompted import Batch, Features, Reader, hidden
+from rollout.language.prompted import Batch, Features, PromptReader, hidden
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.trainable import Trainable
 
@@ -67,7 +67,7 @@ class LanguagePolicy(Trainable):
         if settings.activation_checkpointing:
             for layer in self._model.model.language_model.layers:
                 layer.forward = functools.partial(_checkpointed, layer.forward)
-        self.reader = Reader(opened.architecture, opened.ids, levels(opened.images), self.device)
+        self.reader = PromptReader(opened.architecture, opened.ids, levels(opened.images), self.device)
         forbidden = torch.tensor(opened.forbidden, dtype=torch.long, device=self.device)
         self.distribution = Distribution(settings.temperature, settings.top_k, forbidden)
 

@@ -26,7 +26,7 @@ class Features:
     after: int
 
 
-class Reader:
+class PromptReader:
     """Encodes prompts for one network. levels: see `rollout.language.processor.levels`."""
 
     def __init__(self, architecture: Architecture, ids: dict[str, int], levels: np.ndarray, device: torch.device):

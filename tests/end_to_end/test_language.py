@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,21 +50,23 @@ def flags(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(flags, runs, environment, head):
-    full = {**head.joined(environment), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+def train(flags, runs, environment):
+    full = {**environment, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
     def train(name, *more, kill_after=None):
         own = [*flags, "--run_dir", runs / name] if name else []
+        errors = (runs / f"{name or 'resumed'}.err").open("w+")  # and no pipe, which fills while nobody reads it
         process = subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, [*own, *more])], cwd=ROOT, env=full, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                                   stdout=subprocess.PIPE, stderr=errors)  # fmt: skip
         out = []
         for line in process.stdout:
             out.append(line)
             if kill_after and line.startswith(f"iteration {kill_after}/"):
                 process.kill()
-        error = process.stderr.read()
-        folder = runs / (name or os.path.basename(str(more[more.index("--resume") + 1])))
-        return LanguageRun(folder, subprocess.CompletedProcess([], process.wait(), "".join(out), error))
+        status, error = process.wait(240), Path(errors.name).read_text()
+        errors.close()
+        folder = runs / name if name else Path(more[more.index("--resume") + 1])
+        return LanguageRun(folder, subprocess.CompletedProcess([], status, "".join(out), error))
 
     return train
 
