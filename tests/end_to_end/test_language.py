@@ -14,14 +14,6 @@ from rollout.record import read_rollout
 from tests.end_to_end.conftest import ROOT, Run
 from tests.tiny_language import picture, write_checkpoint
 
-# As `learner.main`, with rewards that a test brings.
-COMMAND = """
-import sys
-from rewards import family
-family.FAMILIES["language"], family.SECTIONS["language"] = "tests.language_rewards:REWARDS", "tests.language_rewards:SECTIONS"
-from learner.main import main
-sys.exit(main(sys.argv[1:]))
-"""
 ROWS = {"train": ["what is it", "who is there", "how many"], "heldout": ["where is it", "when was it"]}
 
 
@@ -46,6 +38,7 @@ def flags(tmp_path_factory):
         "--family", "language", "--iterations", "4", "--model.path", folder / "model", "--rollout.prompts", folder / "train.jsonl",
         "--evaluate.heldout", folder / "heldout.jsonl", "--rollout.prompts_per_iteration", "3", "--rollout.group_size", "4",
         "--rollout.max_new_tokens", "12", "--lora.r", "4", "--optimizer.learning_rate", "0.01", "--cluster.learner_cpus", "1",
+        "--reward.components.letters.path", "tests.language_rewards:Letters", "--evaluate.prompts", "2", "--evaluate.samples_per_prompt", "2",
     ]  # fmt: skip
 
 
@@ -56,7 +49,7 @@ def train(flags, runs, environment):
     def train(name, *more, kill_after=None):
         own = [*flags, "--run_dir", runs / name] if name else []
         errors = (runs / f"{name or 'resumed'}.err").open("w+")  # and no pipe, which fills while nobody reads it
-        process = subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, [*own, *more])], cwd=ROOT, env=full, text=True,
+        process = subprocess.Popen([sys.executable, "-m", "learner.main", *map(str, [*own, *more])], cwd=ROOT, env=full, text=True,
                                    stdout=subprocess.PIPE, stderr=errors)  # fmt: skip
         out = []
         for line in process.stdout:
