@@ -74,7 +74,7 @@ class Toy:
         eye = np.eye(len(TARGETS), dtype=np.float32) + np.float32(0.1)  # each prompt has something of the others
         return [Conditioning(prompt, {"c": eye[list(TARGETS).index(prompt.text)]}) for prompt in prompts]
 
-    def Kinds().build(self, config):
+    def build(self, config):
         return LinearPolicy
 
     def files(self, config):

@@ -61,7 +61,10 @@ class Sam2:
                 raise InputError(f"{path}: has no {name}, expected a folder of a SAM2 checkpoint, or label_map")
         import torch  # seconds, for processes that segment only
         from transformers import Sam2Model
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         try:
             self.model, info = Sam2Model.from_pretrained(path, local_files_only=True, output_loading_info=True, dtype=torch.float32)
         except Exception as error:

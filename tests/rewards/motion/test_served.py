@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from rewards import endpoint
 from rewards.components import Component
-from rewards.motion import served
 from rewards.motion.motions import Motions
 from rewards.motion.kinds import KINDS
 from rewards.scoring import Scorer
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def serve(monkeypatch):
     """`serve(answer)` is a server and its address."""
-    monkeypatch.setattr(served, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.01)
     servers = []
 
     def serve(answer):
@@ -144,7 +144,7 @@ def said(kind, address, motions, **options) -> str:
 
 def test_an_outage_that_lasts_is_one_line(serve, motions):
     server, address = serve(lambda arrays: (503, b"out for\nlunch"))
-    assert f"{address}: no scores in 3 tries over " in (line := said(RunFailed, address, motions.rows([0]), tries=3))
+    assert f"{address}: no answer in 3 tries over " in (line := said(RunFailed, address, motions.rows([0]), tries=3))
     assert line.endswith("the last time: status 503 (out for lunch)") and server.requests == 3
 
 
@@ -171,7 +171,7 @@ def test_an_answer_that_drips_ends_with_its_try(serve, motions):
 
 def test_an_answer_without_end_is_cut(serve, motions):
     server, address = serve(lambda arrays: (200, forever(b" " * 10_000, 0)))
-    assert "answered with more than 100100 bytes, expected the scores of 1 motions" in said(InputError, address, motions.rows([0]))
+    assert "answered with more than 100100 bytes" in said(InputError, address, motions.rows([0]))
     assert server.requests == 1
 
 
@@ -249,7 +249,7 @@ def test_before_a_run_a_bad_answer_is_bad_input_and_later_it_stops_the_run(serve
 def test_an_outage_stops_the_run_and_is_not_asked_of_every_motion(serve, motions):
     server, address = serve(lambda arrays: (503, b"busy"))
     for asked in (lambda it: it.check(motions.rows([0, 2]), 30), lambda it: it(motions.rows([0, 2]))):
-        with pytest.raises(RunFailed, match="^reward.components.mine: .*no scores in 2 tries"):
+        with pytest.raises(RunFailed, match="^reward.components.mine: .*no answer in 2 tries"):
             asked(scorer(address, tries=2))
     assert server.requests == 4
 
@@ -257,7 +257,7 @@ def test_an_outage_stops_the_run_and_is_not_asked_of_every_motion(serve, motions
 @pytest.mark.parametrize(
     "answer, message",
     [
-        ((404, b"no such page"), "answered with status 404 (no such page), expected 200 and scores"),
+        ((404, b"no such page"), "answered with status 404 (no such page), expected 200"),
         ((200, b"<html>"), """answered '<html>', expected JSON {"scores": [2 numbers or null]}"""),
         ((200, b"[1, 2]"), "answered '[1, 2]', expected JSON"),
         ((200, b'{"scores": ["a", "b"]}'), "expected JSON"),
