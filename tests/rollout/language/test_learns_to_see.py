@@ -31,7 +31,7 @@ def learn(folder, blank: bool) -> list[float]:
         item = Item("?", media=(("image", f"/{name}"),))
         conditionings.append(Conditioning(item, processor(item, [("image", Image.new("RGB", (64, 64), (level,) * 3))])))
     policy = make_policy(folder, max_new_tokens=8, lora_rank=8, lora_alpha=16.0)
-    learner, means = Learner(policy, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=1e-2)), []
+    learner, means = Learner(policy, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=3e-2)), []
     for step in range(STEPS):
         policy.load_adapter(learner.adapter)
         groups = [policy.sample(Request(each, 8, (0, 0, step, i), 1)) for i, each in enumerate(conditionings)]
