@@ -79,7 +79,8 @@ def _png(pictures: list[Image.Image], question: str, answers: list[tuple[str, fl
     top = TALL + 10 if pictures else 0
     page = Image.new("RGB", (WIDE, top + 10 + height * len(lines)), PAPER)
     for place, picture in enumerate(pictures[: WIDE // TALL]):
-        page.paste(picture.convert("RGB").resize((max(1, round(picture.width * TALL / picture.height)), TALL)).crop((0, 0, TALL, TALL)), (place * TALL, 0))
+        width = max(1, round(picture.width * TALL / picture.height))
+        page.paste(picture.convert("RGB").resize((width, TALL)).crop((0, 0, TALL, TALL)), (place * TALL, 0))
     pen = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
         for text, colour in line:

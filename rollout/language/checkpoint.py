@@ -107,7 +107,8 @@ class Opened:
             )
         for what in ("missing", "unexpected", "mismatched"):
             if names := sorted(map(str, found[f"{what}_keys"])):
-                raise InputError(f"{self.path}: {len(names)} weights are {what}, such as {names[0]}; expected exactly those of {type(network).__name__}")
+                expected = f"expected exactly those of {type(network).__name__}"
+                raise InputError(f"{self.path}: {len(names)} weights are {what}, such as {names[0]}; {expected}")
         return network.eval()
 
 

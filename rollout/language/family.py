@@ -47,7 +47,8 @@ class LanguageFamily:
         return ASSETS / f"{ {'training': 'train'}.get(name, name)}.jsonl"
 
     def describe(self, config: Any, policy: Any) -> str:
-        return f"{policy.checkpoint.path} ({policy.checkpoint.architecture.name}, {config.model.dtype}), answers of {config.rollout.max_new_tokens} tokens"
+        opened, longest = policy.checkpoint, config.rollout.max_new_tokens
+        return f"{opened.path} ({opened.architecture.name}, {config.model.dtype}), answers of at most {longest} tokens"
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.language.before_after import draw

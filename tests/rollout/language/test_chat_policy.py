@@ -249,3 +249,33 @@ def test_decoding_that_is_not_what_is_trained_ends_in_one_line(folder, policy, m
     monkeypatch.setitem(chat_policy.DECODE_GAP, "fp32", 1e-9)
     with pytest.raises(RunFailed, match="decoding with the cache gives log-probs that differ from a whole pass by .* nats .allowed 1e-09 in fp32.: prompt 'what is it'"):
         sample_group(policy, prepared(folder))
+
+
+def test_a_weight_that_is_missing_or_renamed_is_an_error(folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    for change in ("missing", "renamed"):
+        copy = shutil.copytree(folder, tmp_path / change)
+        weights = load_file(copy / "model.safetensors")
+        value = weights.pop("lm_head.weight")
+        save_file(weights | ({"head.weight": value} if change == "renamed" else {}), copy / "model.safetensors", {"format": "pt"})
+        with pytest.raises(InputError, match="1 weights are missing, such as lm_head.weight"):
+            make_policy(copy)
+
+
+def test_what_is_no_checkpoint_is_one_line(folder, tmp_path):
+    with pytest.raises(InputError, match="has no config.json"):
+        make_policy(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "auto_map": {"AutoModel": "code.Model"}}')
+    with pytest.raises(InputError, match="model_type: found 'gpt2', expected one of qwen2_5_vl, qwen3_vl, qwen2_5_omni_thinker"):
+        make_policy(tmp_path)
+
+
+def test_pixels_are_what_the_image_processor_makes_of_them(folder):
+    from tests.tiny_language import contents
+
+    policy, image = make_policy(folder), contents("image")
+    expected = policy.checkpoint.images(images=[image], return_tensors="pt")["pixel_values"]
+    assert torch.equal(policy.reader._pixels(torch.tensor(prepared(folder).arrays["pixel_values"])), expected)
