@@ -7,7 +7,7 @@ import torch
 
 from learner.advantage import group_advantages
 from learner.config.settings import Objective, Optimizer
-from learner.objective import OBJECTIVES
+from learner.objective import OBJECTIVES, Share, shares
 from learner.tally import IDLE, ScoredGroup, Tally, reward_metrics
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
@@ -90,7 +90,8 @@ class Learner:
         staleness = [self._staleness(entry.group) for entry in scored]
         max_gap = self._verify_stale([entry.group for entry, behind in zip(scored, staleness) if behind])
         advantages = [group_advantages(e.rewards, self.objective.advantage_eps, self.objective.advantage_clip) for e in scored]
-        teaching = [(i, entry.group) for i, entry in enumerate(scored) if advantages[i] is not None]
+        teaching = [(i, entry.group) for i, entry in enumerate(scored) if advantages[i] is not None and entry.group.counted.any()]
+        share = dict(zip([i for i, _ in teaching], shares([group.counted for _, group in teaching], self.objective) if teaching else []))
         metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": self.adapter.version, "staleness": max(staleness)}
         # Where the device is not exact, what the learner itself makes of each group before the first step; see `grpo_loss`.
         own = [{} if self.tolerance else None for _ in scored]
@@ -98,7 +99,7 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             tally = Tally(len(teaching))
             for i, group in teaching:
-                self._accumulate(group, i, advantages[i], len(teaching), tally, own[i], on_policy=step == 0 and not staleness[i])
+                self._accumulate(group, i, advantages[i], len(teaching), tally, own[i], share[i], on_policy=step == 0 and not staleness[i])
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.grad_clip)
             if not torch.isfinite(norm):
                 raise RunFailed(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
@@ -156,13 +157,13 @@ class Learner:
         return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
 
     def _accumulate(
-        self, group: Trajectories, i: int, advantage: np.ndarray, groups: int, tally: Tally, own: dict | None, on_policy: bool
+        self, group: Trajectories, i: int, advantage: np.ndarray, groups: int, tally: Tally, own: dict | None, share: Share, on_policy: bool
     ) -> None:
         """Adds this group's gradient. With no KL in the loss the reference is only watched, on one action of a sample."""
         actions = group.log_probs.shape[1]
         watched = frozenset(range(actions) if self.objective.kl_penalty > 0 else [i % actions])
         advantage_G = torch.tensor(advantage, device=self.policy.device)
-        for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched, own):
+        for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched, own, share):
             tally.add(part, group)
             if on_policy:
                 tally.gap = max(tally.gap, *(self._require_recomputed(group, score) for score in part.scores))
@@ -206,8 +207,8 @@ class Learner:
 
     def _require_recomputed(self, group: Trajectories, score: Score) -> float:
         """The largest difference between sampled and recomputed; SyncError where it is more than rounding explains."""
-        old = torch.tensor(group.log_probs[:, score.columns], device=score.log_prob.device)
-        counted = torch.tensor(group.counted[:, score.columns], device=score.log_prob.device)
+        old = torch.tensor(group.log_probs[score.rows, score.columns], device=score.log_prob.device)
+        counted = torch.tensor(group.counted[score.rows, score.columns], device=score.log_prob.device)
         differences = torch.stack([(score.log_prob.detach() - old).abs(), score.log_ratio.detach().abs()])[:, counted]
         # NaN must not pass for "no gap", hence the replacement by infinity.
         gap = torch.nan_to_num(differences, nan=torch.inf).max().item() if differences.numel() else 0.0

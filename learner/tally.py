@@ -44,9 +44,9 @@ class Tally:
         if part.log_ratio.numel():
             self.max_log_ratio = max(self.max_log_ratio, torch.nan_to_num(part.log_ratio.abs(), nan=torch.inf).max().item())
         for score in part.scores:
-            counted = torch.tensor(group.counted[:, score.columns], device=score.log_prob.device)
+            counted = torch.tensor(group.counted[score.rows, score.columns], device=score.log_prob.device)
             current = score.log_prob.detach()[counted]
-            old = torch.tensor(group.log_probs[:, score.columns], device=score.log_prob.device)[counted]
+            old = torch.tensor(group.log_probs[score.rows, score.columns], device=score.log_prob.device)[counted]
             self._collect(mean_log_prob_current=current, mean_log_prob_old=old)
             if score.kl is not None:
                 self._collect(kl=score.kl.detach()[counted], reference_lead=score.log_prob_ref[counted] - current)
@@ -76,7 +76,12 @@ def reward_metrics(scored: list[ScoredGroup], advantages: list[np.ndarray | None
         "broken_samples": sum(int(entry.group.broken.sum()) for entry in scored),
         "zero_std_fraction": sum(a is None for a in advantages) / len(advantages),
         "length_entropy": _entropy(np.concatenate([entry.group.lengths for entry in scored])),
-    }  # fmt: skip
+    } | _measured([entry.group.measured for entry in scored])  # fmt: skip
+
+
+def _measured(groups: list[dict[str, float]]) -> dict[str, float]:
+    """What a family says of how its groups were made: see `rollout.policy.Group.measured`."""
+    return {name: (max if name.startswith("max_") else np.mean)([group[name] for group in groups]) for name in groups[0]}
 
 
 def _entropy(values_N: np.ndarray) -> float:

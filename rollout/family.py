@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rollout.policy import Group, Policy, Preparer
     from rollout.record import Column
 
-FAMILIES = {"motion": "rollout.motion.family:MOTION"}
+FAMILIES = {"motion": "rollout.motion.family:MOTION", "language": "rollout.language.family:LANGUAGE"}
 
 
 class Change(NamedTuple):
@@ -34,7 +34,8 @@ class Change(NamedTuple):
 class Family(Protocol):
     """Cheap to import, and without state. `config` is a run's settings, checked.
 
-    sections: those of the settings that are its own, by name.
+    sections: those of the settings that are its own, by name. A family may also have `defaults`, by dotted key, of settings in the
+    sections that are shared.
     """
 
     name: str

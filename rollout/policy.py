@@ -74,7 +74,8 @@ class Group:
     `outputs` [G, ...]: what a reward reads. `lengths` [G]: how much of each is valid. `log_probs` [G,K]: of K trained actions
     a sample, under the policy that sampled, each a mean over `Score.dims` dims; `mask` bool [G,K] is False at what is no
     action (past an end), None where all are. `columns`: what else the record keeps, each [G, ...], by the names of the
-    family's columns. `conditioning_sha256`: of what it was made from.
+    family's columns. `conditioning_sha256`: of what it was made from. `measured`: numbers of how it was made, for the metrics of
+    an iteration: over its groups the mean, or the largest where a name begins with max_.
     """
 
     prompt: Prompt
@@ -87,6 +88,7 @@ class Group:
     seed: tuple[int, ...]
     adapter_version: int
     adapter_sha256: str
+    measured: dict[str, float] = field(default_factory=dict, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -146,8 +148,8 @@ def _fields(group: Group) -> dict:
 
 @dataclass(frozen=True)
 class Score:
-    """Some trained actions of a whole group, recomputed: those that `group.log_probs[:, columns]` are of. All tensors are of
-    that shape: [G] for one column, [G,k] for a slice.
+    """Some trained actions of a group, recomputed: those that `group.log_probs[rows, columns]` are of. All tensors are of that
+    shape: [G] for one column of all samples, [g,k] for a slice of both.
 
     `log_prob` carries the gradient and is the mean over `dims` dims; `log_ratio` is log(current / behaviour), brought to one
     scale for all actions; `kl` is a divergence from the reference that is never negative (None when not computed),
@@ -162,6 +164,7 @@ class Score:
     kl: Tensor | None
     log_prob_ref: Tensor | None
     dims: int
+    rows: slice = field(default_factory=lambda: slice(None))
 
 
 class Preparer(Protocol):

@@ -4,7 +4,7 @@ Of any family: its policy inherits `Trainable`.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,14 +26,14 @@ class Trainable:
     whole_file = "model.safetensors"  # of a network whose weights are all trained
 
     def train_part_of(
-        self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int, whole: list[nn.Module] | None = None
+        self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int, parts: Sequence[nn.Module] = ()
     ) -> None:  # fmt: skip
-        """Puts a fresh adapter on the frozen base, or unfreezes it, or its modules `whole`, beside a frozen copy (rank 0)."""
+        """Puts a fresh adapter on the frozen base, or unfreezes it, or those `parts` of it, beside a frozen copy (rank 0)."""
         self._lora, self.network = (rank, alpha, targets), base.requires_grad_(False)
         if rank == 0:
             self._folded, self._frozen = [], copy.deepcopy(base)
-            for module in whole or [base]:
-                module.requires_grad_(True)
+            for part in parts or (base,):
+                part.requires_grad_(True)
         else:
             self._folded, self._frozen = lora.adapt(base, rank, alpha, targets, seed), None
         self.network.eval()
@@ -97,4 +97,4 @@ class Trainable:
     def base_digest(self) -> str:
         """sha256 of every frozen weight: constant over a run, or training touched what it must not."""
         frozen = self._frozen.named_parameters() if self._frozen else self.network.named_parameters()
-        return arrays_digest({name: p.detach().cpu().numpy() for name, p in frozen if not p.requires_grad})
+        return arrays_digest({name: p.detach().float().cpu().numpy() for name, p in frozen if not p.requires_grad})

@@ -4,9 +4,10 @@ Declared once, here and in the family's own sections: the command line, YAML fil
 from these.
 """
 
+import copy
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from rewards import family as rewards
@@ -24,6 +25,14 @@ class Objective(Section):
     ratio: Literal["ratio_norm", "raw"] = option("ratio_norm", "ratio_norm = the log-ratio brought to one scale at every step; raw = as it is")
     step_weight: Literal["x0", "none"] = option("x0", "x0 = steps weighted so that their gradients on the predicted motion are equal; none = all 1")
     clip_epsilon: float = option(1e-5, "the ratio is clipped to 1 +- this; inert at one update a rollout", above=0, flags=("--clip_epsilon",))
+    clip_epsilon_high: float | None = option(
+        None, "the same above 1, for actions that should gain; null = clip_epsilon", above=0, flags=("--clip_epsilon_high",)
+    )
+    normalise: Literal["token_mean", "sequence_mean", "constant"] = option(
+        "token_mean", "the loss of a step: token_mean = the mean over all its actions (tokens, denoising steps); sequence_mean = the mean of "
+        "each sample's, then over samples; constant = each sample's sum by objective.constant, then the mean over samples",
+    )  # fmt: skip
+    constant: float = option(256.0, "what a sample's sum is divided by under normalise: constant", above=0)
     kl_penalty: float = option(0.0, "weight of the KL to the base model", minimum=0, flags=("--kl_penalty",))
     advantage_eps: float = option(1e-4, "added to a group's reward standard deviation before it divides", above=0, flags=("--advantage_eps",))
     advantage_clip: float = option(5.0, "advantages are clipped to +- this", above=0)
@@ -128,6 +137,11 @@ def sections(name: str) -> dict[str, type[Section]]:
     return family(name).sections | rewards.sections(name)
 
 
+def defaults(name: str) -> dict[str, Any]:
+    """By dotted key, what a family has other defaults of in the sections that are shared."""
+    return getattr(family(name), "defaults", {})
+
+
 def _of_family(given, info: ValidationInfo):
     return given if isinstance(given, Section) else sections(info.data["family"])[info.field_name](**given)
 
@@ -160,6 +174,16 @@ class Config(Section, validate_default=True):
     checkpoint: Checkpointing = Checkpointing()
     tracking: Tracking = Tracking()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        given = dict(given)
+        for key, value in defaults(str(given.get("family", DEFAULT_FAMILY))).items():
+            section, _, name = key.partition(".")
+            if isinstance(given.setdefault(section, {}), dict):
+                given[section] = {name: value, **given[section]}
+        return given
+
     def check(self) -> None:
         for _, section in self:
             if isinstance(section, Section):
@@ -178,4 +202,8 @@ def settings(config: type[Section], name: str = DEFAULT_FAMILY) -> dict[str, Fie
     for key, kind in kinds(config, name).items():
         section = isinstance(kind, type) and issubclass(kind, Section)
         found |= {f"{key}.{inner}": field for inner, field in kind.model_fields.items()} if section else {key: config.model_fields[key]}
+    for key, value in defaults(name).items():
+        if key in found:
+            found[key] = copy.copy(found[key])
+            found[key].default = value
     return found

@@ -50,4 +50,4 @@ def test_a_second_family_learns_by_the_same_loop(toy, tmp_path, capfd):
 
 def test_a_family_that_is_not_there_is_one_line(capsys):
     assert main(["--family", "speech"]) == 2
-    assert capsys.readouterr().err == "error: --family: found 'speech', expected one of motion\n"
+    assert capsys.readouterr().err == "error: --family: found 'speech', expected one of motion, language\n"

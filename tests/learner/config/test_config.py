@@ -200,8 +200,8 @@ def test_a_config_travels_and_is_frozen():
 
 def test_a_family_that_is_not_there_is_one_line_that_names_those_there_are(tmp_path):
     path = write(tmp_path, "family: speech\nmodel: {voice: 1}\n")
-    assert refused("--config", path) == f"{path}: family: found 'speech', expected one of motion"
-    assert refused("--family", "speech", "--config", path) == "--family: found 'speech', expected one of motion"
+    assert refused("--config", path) == f"{path}: family: found 'speech', expected one of motion, language"
+    assert refused("--family", "speech", "--config", path) == "--family: found 'speech', expected one of motion, language"
     assert parse_config(["--family", "motion", "--config", write(tmp_path, "seed: 1")]) == Config(seed=1)
 
 

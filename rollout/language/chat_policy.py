@@ -1,0 +1,223 @@
+"""The vision-language policy: answers sampled token by token, and their log-probs with gradient.
+
+Behaviour log-probs are no by-product of decoding, whose cached passes round otherwise: the sampler scores the finished group by
+the very code of the recompute, in the same shapes, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
+"""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rollout.io.errors import InputError, RunFailed
+from rollout.io.files import replace_file
+from rollout.language.checkpoint import READ, open_checkpoint
+from rollout.language.decoding import Distribution, decode, uniforms
+from rollout.language.processor import levels
+from rollout.language.prompted import Batch, Features, PromptReader, hidden
+from rollout.policy import Conditioning, Request, Score, Trajectories
+from rollout.trainable import Trainable
+
+DECODE_GAP = {"fp32": 1e-4, "bf16": 5e-2}  # nats a token, by which cached decoding may differ from a whole pass
+RECOMPUTE_GAP = {"fp32": 1e-4, "bf16": 5e-2}  # the same of two whole passes, where a device may choose another kernel
+KL_RANGE, KL_MOST = 20.0, 10.0  # bounds on the log-ratio inside the k3 estimate, and on the estimate
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """What defines a language policy, the same in every process of a run; see `rollout/language/settings.py`. lora_rank 0 trains
+    every weight of the language model instead of an adapter. temperature 0 answers greedily, and cannot be trained."""
+
+    path: Path
+    dtype: str = "fp32"
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_k: int = 0
+    mask_truncated: bool = False
+    micro_batch: int | None = None
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    adapter_seed: int = 0
+    activation_checkpointing: bool = False
+
+
+class LanguagePolicy(Trainable):
+    """Samples groups and recomputes them with gradient; see `rollout.policy.Policy`."""
+
+    def __init__(self, settings: LanguageSettings, device: str = "cpu"):
+        self.settings, self.device = settings, torch.device(device)
+        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.dtype]
+        self.checkpoint = opened = open_checkpoint(settings.path)
+        self.tokenizer = opened.tokenizer
+        network = opened.network(settings.dtype).to(self.device)
+        trained = [network.model.language_model, network.lm_head]
+        targets = tuple(_targets(network, settings.lora_targets)) if settings.lora_rank else ()
+        if not settings.lora_rank:
+            for module in trained:
+                module.float()  # what is trained is kept in full, and computes in `dtype`
+        with warnings.catch_warnings():  # PEFT asks transformers by a name that it is about to change
+            warnings.simplefilter("ignore", FutureWarning)
+            self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
+        self._autocast = settings.dtype == "bf16" and not settings.lora_rank
+        if settings.activation_checkpointing:
+            for layer in self._model.model.language_model.layers:
+                layer.forward = functools.partial(_checkpointed, layer.forward)
+        self.reader = PromptReader(opened.architecture, opened.ids, levels(opened.images), self.device)
+        forbidden = torch.tensor(opened.forbidden, dtype=torch.long, device=self.device)
+        self.distribution = Distribution(settings.temperature, settings.top_k, forbidden)
+
+    @property
+    def _model(self) -> nn.Module:
+        """The network as transformers has it: around an adapter, or the reference without it, just as they stand."""
+        return self.network.get_base_model() if hasattr(self.network, "get_base_model") else self.network
+
+    # --- sampling ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(self, request: Request) -> Trajectories:
+        """G answers in one batch, and the log-prob of every token of them where the request is trained on.
+
+        `outputs` int32 [G,T]: token ids, padded after the end. `lengths` count the token that ends an answer. `actions`: with
+        top-k, `support` [G,T,k]. Raises RunFailed where decoding and scoring differ by more than rounding explains.
+        """
+        self.require_eval()
+        conditioning, size = request.conditioning, request.group_size
+        prompt = self.reader(self._model.model, conditioning)
+        made = self._decode([prompt], size, [(*request.seed, i) for i in range(size)])
+        tokens, mask, lengths = made.tokens.cpu().numpy().astype(np.int32), made.mask.cpu().numpy(), made.mask.sum(1).cpu().numpy()
+        truncated = ~np.isin(tokens[np.arange(size), lengths - 1], self.checkpoint.ends)
+        counted = mask & ~truncated[:, None] if self.settings.mask_truncated else mask
+        measured = {"mean_answer_length": float(lengths.mean()), "truncated_fraction": float(truncated.mean())}
+        log_probs, actions = np.empty((size, 0), np.float32), {}
+        if request.trained_steps:
+            if not self.settings.temperature:
+                raise InputError("temperature: found 0, expected a number above 0: greedy answers have no likelihood to train")
+            support = None if made.support is None else made.support.cpu().numpy().astype(np.int32)
+            actions = {} if support is None else {"support": support}
+            scored = torch.cat([self._log_probs(prompt, tokens[rows], support, rows) for rows in self._parts(size)])
+            log_probs = torch.where(made.mask, scored, 0.0).cpu().numpy()
+            measured["max_decode_gap"] = self._require_same(torch.where(made.mask, made.log_probs - scored, 0.0), conditioning)
+        else:
+            counted = counted[:, :0]
+        columns = {"text": self._texts(tokens, lengths), "truncated": truncated}
+        return Trajectories(
+            conditioning.prompt, conditioning.digest, tokens, lengths, log_probs, counted, columns, tuple(request.seed), *self.loaded,
+            conditioning, actions, measured=measured,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
+        """Texts, an object array [N]: one answer to each conditioning, in one batch of mixed prompts."""
+        self.require_eval()
+        made = self._decode([self.reader(self._model.model, each) for each in conditionings], 1, seeds)
+        return self._texts(made.tokens.cpu().numpy(), made.mask.sum(1).cpu().numpy())
+
+    def _decode(self, prompts: list[Features], repeats: int, seeds: list[tuple[int, ...]]):
+        model = self._model
+        noise = torch.tensor(uniforms(seeds, self.settings.max_new_tokens), device=self.device)
+        with self._precision():
+            batch = Batch.of(prompts, model.model.language_model.embed_tokens)
+            return decode(
+                model.model.language_model, model.lm_head, batch, repeats, noise, self.distribution, self.checkpoint.ends, self.checkpoint.pad
+            )
+
+    def _texts(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """[N] str: what was answered, without the token that ends it."""
+        ends = set(self.checkpoint.ends)
+        kept = [[int(i) for i in row[:length] if int(i) not in ends] for row, length in zip(tokens, lengths)]
+        texts = [self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) for ids in kept]
+        return np.array([*texts, None], object)[:-1]
+
+    def _require_same(self, differences: Tensor, conditioning: Conditioning) -> float:
+        """The largest difference between a token's log-prob as decoding saw it and as it is trained on."""
+        gap, bound = torch.nan_to_num(differences.abs(), nan=torch.inf).max().item(), DECODE_GAP[self.settings.dtype]
+        if gap > bound:
+            raise RunFailed(
+                f"decoding with the cache gives log-probs that differ from a whole pass by {gap:.3g} nats (allowed {bound:g} in "
+                f"{self.settings.dtype}): prompt {conditioning.prompt.text[:80]!r}, adapter version {self.loaded[0]}"
+            )
+        return gap
+
+    # --- recompute -----------------------------------------------------------------------------------------------
+
+    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: frozenset[int] | None = None) -> Iterator[Score]:
+        """All tokens of some answers after the other, `micro_batch` at a time, so that memory does not grow with a group.
+
+        One pass gives every token of an answer, so what is wanted of some tokens only is done for all those of one part: where
+        `reference` or `only` are not every token, the part that the first of them chooses.
+        """
+        self.require_eval()
+        group, parts = trajectories, self._parts(len(trajectories))
+        prompt = self.reader(self._model.model, group.conditioning)
+        everywhere = len(reference) == group.log_probs.shape[1]
+        for place, rows in enumerate(parts):
+            if only is None or place == min(only) % len(parts):
+                yield self._score(prompt, group, rows, bool(reference) and (everywhere or place == min(reference) % len(parts)))
+
+    def _score(self, prompt: Features, group: Trajectories, rows: slice, reference: bool) -> Score:
+        """`log_ratio` is that of the tokens' own log-probs; `kl` k3, exp(d) - d - 1 with d = log(reference / current) (Schulman
+        2020), both bounded. Where `mask` is False all are 0."""
+        tokens, mask = group.outputs[rows], torch.tensor(group.mask[rows], device=self.device)
+        old = torch.tensor(group.log_probs[rows], device=self.device)
+        support = group.actions.get("support")
+        ended = torch.tensor(np.arange(tokens.shape[1]) < group.lengths[rows, None], device=self.device)
+        log_prob = torch.where(ended, self._log_probs(prompt, tokens, support, rows), 0.0)
+        kl = log_prob_ref = None
+        if reference:
+            with torch.no_grad(), self.reference():
+                log_prob_ref = torch.where(ended, self._log_probs(prompt, tokens, support, rows), 0.0)
+            lead = (log_prob_ref - log_prob).clamp(-KL_RANGE, KL_RANGE)
+            kl = (lead.exp() - lead - 1).clamp(max=KL_MOST)
+        return Score(slice(None), log_prob, torch.where(mask, log_prob - old, 0.0), torch.ones_like(old), kl, log_prob_ref, 1, rows)
+
+    def _parts(self, size: int) -> list[slice]:
+        step = self.settings.micro_batch or size
+        return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+    # --- the one computation both sides share --------------------------------------------------------------------
+
+    def _log_probs(self, prompt: Features, tokens: np.ndarray, support: np.ndarray | None, rows: slice) -> Tensor:
+        """[g,T] of the tokens [g,T] of answers to one prompt, in one pass without a cache."""
+        model, answers = self._model, torch.tensor(tokens, dtype=torch.long, device=self.device)
+        language_model, count = model.model.language_model, tokens.shape[1]
+        with self._precision():
+            batch = Batch.of([prompt] * len(tokens), language_model.embed_tokens).followed_by(answers, language_model.embed_tokens)
+            logits = model.lm_head(hidden(language_model, batch)[:, -count - 1 : -1])
+        among = None if support is None else torch.tensor(support[rows], dtype=torch.long, device=self.device)
+        return self.distribution.log_prob(self.distribution.scaled(logits), answers, among)
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            yield
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def save_adapter(self, folder: Path) -> None:
+        """As `Trainable`; where all weights are trained, a whole checkpoint folder that `model.path` may name."""
+        super().save_adapter(folder)
+        if not self.settings.lora_rank:
+            for name in READ:
+                if (self.settings.path / name).is_file():
+                    replace_file(folder / name, (self.settings.path / name).read_bytes())
+
+
+def _targets(network: nn.Module, names: tuple[str, ...]) -> list[str]:
+    """The linears of those names in the language model's layers, in full: towers have some of the same names."""
+    found = [name for name, _ in network.named_modules() if ".language_model.layers." in name and name.rpartition(".")[2] in names]
+    if absent := [name for name in names if not any(each.endswith(f".{name}") for each in found)]:
+        raise InputError(f"lora.targets: {absent[0]} is no linear of {type(network).__name__}'s language model")
+    return found
+
+
+def _checkpointed(forward, *given, **named):
+    """`forward`, whose activations are computed again in the backward pass."""
+    return checkpoint(forward, *given, use_reentrant=False, **named) if torch.is_grad_enabled() else forward(*given, **named)

@@ -1,0 +1,63 @@
+"""The vision-language family: checkpoints that read images, video and sound, and answer in words. Cheap to import."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rollout.family import Change
+from rollout.language.settings import DEFAULTS, Lora, Model, Rollout
+
+ASSETS = Path(__file__).parent.parent / "assets" / "language" / "people"
+
+
+class LanguageFamily:
+    """See `rollout.family.Family`."""
+
+    name = "language"
+    sections = {"model": Model, "lora": Lora, "rollout": Rollout}
+    defaults = DEFAULTS
+
+    def columns(self):
+        from rollout.language.record import COLUMNS
+
+        return COLUMNS
+
+    def preparer(self, config: Any):
+        from rollout.language.prepare import LanguagePreparer
+
+        return LanguagePreparer(_checkpoint(config.model), config.model)
+
+    def build(self, config: Any) -> Callable:
+        from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
+
+        model, lora, rollout = config.model, config.lora, config.rollout
+        settings = LanguageSettings(
+            _checkpoint(model), model.dtype, rollout.max_new_tokens, rollout.temperature, rollout.top_k, rollout.mask_truncated,
+            rollout.micro_batch, lora.r if lora.enabled else 0, lora.alpha, lora.targets, config.seed, config.optimizer.use_checkpointing,
+        )  # fmt: skip
+        return functools.partial(LanguagePolicy, settings)
+
+    def files(self, config: Any) -> dict[str, Path]:
+        from rollout.language.checkpoint import checkpoint_files
+
+        return checkpoint_files(_checkpoint(config.model))
+
+    def shipped(self, name: str) -> Path:
+        return ASSETS / f"{ {'training': 'train'}.get(name, name)}.jsonl"
+
+    def describe(self, config: Any, policy: Any) -> str:
+        opened, longest = policy.checkpoint, config.rollout.max_new_tokens
+        return f"{opened.path} ({opened.architecture.name}, {config.model.dtype}), answers of at most {longest} tokens"
+
+    def draw(self, folder: Path, changes: list[Change]) -> None:
+        from rollout.language.before_after import draw
+
+        draw(folder, changes)
+
+
+LANGUAGE = LanguageFamily()
+
+
+def _checkpoint(model: Model) -> Path:
+    return Path(model.path) if model.path else ASSETS / "model"

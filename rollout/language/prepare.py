@@ -1,0 +1,37 @@
+"""Items of the language family: read, their media opened, and encoded as the model reads them. No weights are loaded."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+from rollout.language import media
+from rollout.language.checkpoint import open_checkpoint
+from rollout.language.items import Item
+from rollout.language.processor import Processor
+from rollout.language.settings import Model
+from rollout.policy import Conditioning
+
+
+class LanguagePreparer:
+    """See `rollout.policy.Preparer`."""
+
+    def __init__(self, path: Path, model: Model):
+        """Raises InputError for a folder that is no checkpoint of an architecture that is known."""
+        self.model, self.processor = model, Processor(open_checkpoint(path), model)
+        self._opened = functools.cache(self._open)
+
+    def read(self, path: Path | str) -> list[Item]:
+        return media.read_items(path)
+
+    def prepare(self, prompts: list[Item]) -> list[Conditioning]:
+        """One conditioning each. A file that several ask about is opened once. InputError for a file that cannot be read."""
+        found = []
+        for item in prompts:
+            contents, digests = zip(*(self._opened(*medium) for medium in item.media)) if item.media else ((), ())
+            known = dataclasses.replace(item, media_sha256=digests)
+            found.append(Conditioning(known, self.processor(known, list(zip([kind for kind, _ in item.media], contents)))))
+        return found
+
+    def _open(self, kind: str, path: str) -> tuple[Any, str]:
+        return media.read(kind, path, self.model.frames)

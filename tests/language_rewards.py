@@ -1,0 +1,8 @@
+"""A reward that random weights can gain: how many of an answer's letters are in the first half of the alphabet."""
+
+import numpy as np
+
+
+class Letters:
+    def __call__(self, answers):
+        return np.array([sum(32 <= ord(c) < 80 for c in text) / max(1, len(text)) for text in answers.completions], np.float32)
