@@ -9,6 +9,7 @@ from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
 
 PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
+LANGUAGE_PARTS = ("people", "items", "card")
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
 
 
@@ -16,21 +17,29 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m learner.pretrain", description=__doc__)
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Parquet of captioned motions (clip_id, split, captions, joints ...)")
     parser.add_argument("--out", default=Path("."), type=Path, metavar="DIR", help="project root to write rollout/assets and rewards/assets under (default: here)")
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to make, in this order (default: %(default)s)")
+    parser.add_argument("--family", choices=("motion", "language"), default="motion", help="whose models (default: %(default)s)")
+    parser.add_argument("--parts", help=f"what to make, in this order (default: {','.join(PARTS)}; language: {','.join(LANGUAGE_PARTS)})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=40, help="longest motion of the shipped prompts (default: %(default)s)")
     parser.add_argument("--mdm_steps", type=int, default=8000, help="length of the learning-rate schedule (default: %(default)s)")
     parser.add_argument("--mdm_stop", type=int, default=5000, help="step to stop at (default: %(default)s)")
     parser.add_argument("--tmr_steps", type=int, default=1600)
     parser.add_argument("--t2m_steps", type=int, default=1600)
+    parser.add_argument("--seconds", type=float, default=1800, help="longest that the language model is taught (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     return exit_code(lambda: run(parser.parse_args(argv), "python -m learner.pretrain " + " ".join(argv)))
 
 
 def run(args: argparse.Namespace, command: str) -> str:
-    parts = args.parts.split(",")
-    if odd := [part for part in parts if part not in PARTS]:
-        raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(PARTS)}")
+    known = PARTS if args.family == "motion" else LANGUAGE_PARTS
+    parts = args.parts.split(",") if args.parts else known
+    if odd := [part for part in parts if part not in known]:
+        raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(known)}")
+    if args.family == "language":
+        from learner.pretrain.language.make import make
+
+        make(args.data, args.out, parts, args.seed, args.threads, args.seconds, command)
+        return "finished"
     # torch and all that needs it take seconds to import: only once the flags are good.
     import torch
 

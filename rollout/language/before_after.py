@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rollout.family import Change
 from rollout.io.colours import FAINT, INK, LEFT, PAPER, RIGHT, TRAIL
 from rollout.io.errors import InputError
-from rollout.language import media
+from rollout.language.media import read_frames, read_image
 from rollout.policy import Group
 
 COLOURS = {"context": FAINT, "think": LEFT, "answer": RIGHT}
@@ -40,7 +40,7 @@ def _pictures(group: Group) -> list[Image.Image]:
     found = []
     for kind, path in getattr(group.prompt, "media", ()):
         try:
-            content = media.read(kind, path, 8)[0] if kind != "audio" else None
+            content = {"image": read_image, "video": lambda path: read_frames(path, 8)}.get(kind, lambda path: None)(path)
         except InputError:
             continue
         found += [] if content is None else [content] if isinstance(content, Image.Image) else content.images

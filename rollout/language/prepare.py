@@ -5,9 +5,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from rollout.language import media
+from rollout.io.errors import InputError
 from rollout.language.checkpoint import open_checkpoint
-from rollout.language.items import Item
+from rollout.language.items import Item, read_items
+from rollout.language.media import read_media
 from rollout.language.processor import Processor
 from rollout.language.settings import Model
 from rollout.policy import Conditioning
@@ -22,16 +23,21 @@ class LanguagePreparer:
         self._opened = functools.cache(self._open)
 
     def read(self, path: Path | str) -> list[Item]:
-        return media.read_items(path)
+        return read_items(path)
 
     def prepare(self, prompts: list[Item]) -> list[Conditioning]:
         """One conditioning each. A file that several ask about is opened once. InputError for a file that cannot be read."""
         found = []
         for item in prompts:
-            contents, digests = zip(*(self._opened(*medium) for medium in item.media)) if item.media else ((), ())
+            try:
+                contents, digests = zip(*(self._opened(*medium) for medium in item.media)) if item.media else ((), ())
+            except InputError as error:
+                raise InputError(f"{item.source or 'a prompt'}: {error}") from None
             known = dataclasses.replace(item, media_sha256=digests)
             found.append(Conditioning(known, self.processor(known, list(zip([kind for kind, _ in item.media], contents)))))
         return found
 
     def _open(self, kind: str, path: str) -> tuple[Any, str]:
-        return media.read(kind, path, self.model.frames)
+        rate = self.processor.opened.sounds.sampling_rate if kind == "audio" else 16000
+        known, [(_, content)] = read_media(Item("", media=((kind, path),)), self.model.frames, rate)
+        return content, known.media_sha256[0]

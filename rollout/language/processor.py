@@ -4,7 +4,6 @@ Pixels stay whole numbers until they are on the model's device: four times small
 number that the model's own image processor makes of it.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,18 +15,11 @@ from rollout.io.text_files import read_json
 from rollout.language.architectures import require_inputs
 from rollout.language.checkpoint import Opened
 from rollout.language.items import Item
+from rollout.language.media import Frames
 from rollout.language.settings import Model
 from rollout.language.template import SYSTEM
 
 GREY = 128  # of a blanked picture
-
-
-@dataclass(frozen=True)
-class Frames:
-    """A video: pictures, and how many of them show one second."""
-
-    images: list[Image.Image]
-    per_second: float
 
 
 class Processor:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rollout.io.errors import InputError
+from rollout.io.skipped import Skipped
 from rollout.motion.skeleton import FEATURES, FPS, KIT_FEATURES
 
 MOTIONS, TEXTS = "new_joint_vecs", "texts"
@@ -39,21 +40,6 @@ class CaptionedMotion:
     name: str
     captions: tuple[Caption, ...]
     features: np.ndarray
-
-
-class Skipped(dict[str, int]):
-    """How many motions or captions were left out, by reason; as text, with the first of each."""
-
-    def __init__(self):
-        super().__init__()
-        self.first: dict[str, str] = {}
-
-    def add(self, reason: str, where: str) -> None:
-        self[reason] = self.get(reason, 0) + 1
-        self.first.setdefault(reason, where)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{count} {reason} (first: {self.first[reason]})" for reason, count in self.items())
 
 
 def is_split_file(path: Path) -> bool:
