@@ -12,10 +12,10 @@ from PIL import Image
 
 from rollout.adapter import Adapter
 from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
+from rollout.language.checkpoint import open_checkpoint
 from rollout.language.items import Item
 from rollout.language.media import Frames
 from rollout.language.processor import Processor
-from rollout.language.checkpoint import open_checkpoint
 from rollout.language.settings import Model
 from rollout.policy import Conditioning, Request, Trajectories
 

@@ -68,16 +68,11 @@ class LanguagePolicy(Trainable):
             self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
         self._autocast = settings.dtype == "bf16" and not settings.lora_rank
         if settings.activation_checkpointing:
-            for layer in self._model.model.language_model.layers:
+            for layer in self.network.model.language_model.layers:
                 layer.forward = functools.partial(_checkpointed, layer.forward)
         self.reader = PromptReader(opened.architecture, opened.ids, levels(opened.images), self.device)
         forbidden = torch.tensor(opened.forbidden, dtype=torch.long, device=self.device)
         self.distribution = Distribution(settings.temperature, settings.top_k, forbidden)
-
-    @property
-    def _model(self) -> nn.Module:
-        """The network as transformers has it: around an adapter, or the reference without it, just as they stand."""
-        return self.network.get_base_model() if hasattr(self.network, "get_base_model") else self.network
 
     # --- sampling ------------------------------------------------------------------------------------------------
 
@@ -90,7 +85,7 @@ class LanguagePolicy(Trainable):
         """
         self.require_eval()
         conditioning, size = request.conditioning, request.group_size
-        prompt = self.reader(self._model.model, conditioning)
+        prompt = self.reader(self.network.model, conditioning)
         made = self._decode([prompt], size, [(*request.seed, i) for i in range(size)])
         tokens, mask, lengths = made.tokens.cpu().numpy().astype(np.int32), made.mask.cpu().numpy(), made.mask.sum(1).cpu().numpy()
         truncated = ~np.isin(tokens[np.arange(size), lengths - 1], self.checkpoint.ends)
@@ -117,11 +112,11 @@ class LanguagePolicy(Trainable):
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
         """Texts, an object array [N]: one answer to each conditioning, in one batch of mixed prompts."""
         self.require_eval()
-        made = self._decode([self.reader(self._model.model, each) for each in conditionings], 1, seeds)
+        made = self._decode([self.reader(self.network.model, each) for each in conditionings], 1, seeds)
         return self._texts(made.tokens.cpu().numpy(), made.mask.sum(1).cpu().numpy())
 
     def _decode(self, prompts: list[Features], repeats: int, seeds: list[tuple[int, ...]]):
-        model = self._model
+        model = self.network
         noise = torch.tensor(uniforms(seeds, self.settings.max_new_tokens), device=self.device)
         with self._precision():
             batch = Batch.of(prompts, model.model.language_model.embed_tokens)
@@ -156,7 +151,7 @@ class LanguagePolicy(Trainable):
         """
         self.require_eval()
         group, parts = trajectories, self._parts(len(trajectories))
-        prompt = self.reader(self._model.model, group.conditioning)
+        prompt = self.reader(self.network.model, group.conditioning)
         everywhere = len(reference) == group.log_probs.shape[1]
         for place, rows in enumerate(parts):
             if only is None or place == min(only) % len(parts):
@@ -186,7 +181,7 @@ class LanguagePolicy(Trainable):
 
     def _log_probs(self, prompt: Features, tokens: np.ndarray, support: np.ndarray | None, rows: slice) -> Tensor:
         """[g,T] of the tokens [g,T] of answers to one prompt, in one pass without a cache."""
-        model, answers = self._model, torch.tensor(tokens, dtype=torch.long, device=self.device)
+        model, answers = self.network, torch.tensor(tokens, dtype=torch.long, device=self.device)
         language_model, count = model.model.language_model, tokens.shape[1]
         with self._precision():
             batch = Batch.of([prompt] * len(tokens), language_model.embed_tokens).followed_by(answers, language_model.embed_tokens)

@@ -11,9 +11,9 @@ from learner.tally import ScoredGroup
 from rewards.components import Component
 from rewards.compose import Composer
 from rewards.motion.evaluators import load_evaluator
+from rewards.motion.kinds import KINDS
 from rewards.motion.motions import as_motions
 from rewards.motion.settings import Evaluators
-from rewards.motion.kinds import KINDS
 from rewards.scoring import Scorer
 from rollout.adapter import Adapter
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy

@@ -7,9 +7,9 @@ import pytest
 
 from rewards.components import Component
 from rewards.motion.evaluators import load_evaluator
+from rewards.motion.kinds import KINDS
 from rewards.motion.motions import Motions
 from rewards.motion.settings import Evaluators
-from rewards.motion.kinds import KINDS
 
 EXACT = 2e-5  # float32: matrix products of other sizes round differently
 PROMPTS = ["a person walks", "a person jumps", "a person walks", "a person jumps", "a person turns left", "a person jumps"]

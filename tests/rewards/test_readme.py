@@ -10,11 +10,11 @@ import yaml
 
 import rewards
 from rewards.components import parse_components
+from rewards.language import kinds as language
+from rewards.motion.kinds import KINDS
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import real_statistics
 from rewards.own_class import use_folder
-from rewards.language import kinds as language
-from rewards.motion.kinds import KINDS
 from tests.figures import walker
 
 PAGE = (Path(rewards.__file__).parent / "README.md").read_text()

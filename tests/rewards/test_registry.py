@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from rewards.components import Component, parse_components
+from rewards.motion.kinds import KINDS, choose_judge, evaluators_of
 from rewards.motion.real_band import FootSkate
 from rewards.own_class import use_folder
-from rewards.motion.kinds import KINDS, choose_judge, evaluators_of
 from rollout.io.errors import InputError
 
 MODULE = '''

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rewards.motion.consistency import feature_inconsistency
+from rewards.motion.kinds import KINDS
 from rewards.motion.motions import Motions
 from rewards.motion.real_band import PHYSICAL, FeatureConsistency, Floating, FootSkate, GroundPenetration, Jerk, real_statistics
-from rewards.motion.kinds import KINDS
 from rollout.io.errors import InputError
 from rollout.motion.dataset import clip_features, read_clips
 from rollout.motion.features import rederived

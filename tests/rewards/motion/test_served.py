@@ -11,8 +11,8 @@ import pytest
 
 from rewards import endpoint
 from rewards.components import Component
-from rewards.motion.motions import Motions
 from rewards.motion.kinds import KINDS
+from rewards.motion.motions import Motions
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError, RunFailed
 
