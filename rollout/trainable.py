@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save
+from safetensors.torch import save
 from torch import nn
 
 from rollout import lora
@@ -90,7 +90,10 @@ class Trainable:
         Each file of that name is whole at any moment: the folder's earlier one, or the new one.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        files = lora.peft_files(self.adapter_state(), *self._lora) if self._folded else {self.whole_file: save(self.adapter_state())}
+        if self._folded:
+            files = lora.peft_files(self.adapter_state(), *self._lora)
+        else:
+            files = {self.whole_file: save({name: p.detach().contiguous() for name, p in self.network.named_parameters()})}
         for name, content in files.items():
             replace_file(folder / name, content)
 

@@ -78,7 +78,7 @@ def test_t1_whatever_the_settings_and_where_answers_end_early(folder, settings):
 def test_the_network_is_read_as_transformers_reads_it(folders, name):
     policy = make_policy(folders[name])
     conditioning = prepared(folders[name], MEDIA[name])
-    model, given = policy._model, {key: torch.tensor(value) for key, value in conditioning.arrays.items()}
+    model, given = policy.network, {key: torch.tensor(value) for key, value in conditioning.arrays.items()}
     given |= {key: policy.reader._pixels(given[key]) for key in ("pixel_values", "pixel_values_videos")}
     given |= {key: given[key][None] for key in ("input_ids", "mm_token_type_ids") if key in given}
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_t1_a_prompt_padded_on_the_left_is_answered_as_alone(folder, policy):
     seeds = [(5, 0), (5, 1)]
     together = policy.generate(prompts, seeds)
     assert list(together) == [policy.generate([prompt], [seed])[0] for prompt, seed in zip(prompts, seeds)]
-    model = policy._model
+    model = policy.network
     rows = [policy.reader(model.model, prompt) for prompt in prompts]
     embed = model.model.language_model.embed_tokens
     with torch.no_grad():
