@@ -49,7 +49,7 @@ def _sheet(items) -> Image.Image:
         frames = np.concatenate([np.asarray(image) for image in read_frames(item.media[0][1], 8).images], axis=1)
         strip = Image.fromarray(frames)
         sheet.paste(strip.resize((strip.width * 2, strip.height * 2)), (0, row * 134 + 20))
-        right = item.solution.removeprefix("<answer>").removesuffix("</answer>")
+        right = item.solution.partition("<answer>")[2].partition("</answer>")[0]
         draw.text((2, row * 134 + 4), f"{item.problem}  {'   '.join(item.options)}   (right: {right})", fill="#1f2430")
     return sheet
 

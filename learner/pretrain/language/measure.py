@@ -37,7 +37,7 @@ def measured(folder: Path, seed: int = 0) -> dict[str, dict[str, float]]:
             for row, answer in zip(rows, answers):
                 texts[row] = tokenizer.decode(answer[length:]).split(tokenizer.eos_token)[0]
         letters = [text.partition("<answer>")[2].partition("</answer>")[0].strip() for text in texts]
-        right = [item.solution.removeprefix("<answer>").removesuffix("</answer>") for item in items]
+        right = [item.solution.partition("<answer>")[2].partition("</answer>")[0] for item in items]
         well_formed = Format()(Answers(texts, np.zeros(len(items), int), items, texts))
         found[name] = {
             "accuracy": float(np.mean([a == b for a, b in zip(letters, right)])), "answered": float(np.mean([a != "" for a in letters])),
