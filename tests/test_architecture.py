@@ -33,7 +33,7 @@ MAY_USE = {
     "learner.run": SENTENCE | {"learner.watch"},
     "learner.evaluate": SENTENCE | MOTION | {"learner.run"},
     "learner.diagnose": SENTENCE | {"learner.run", "learner.watch", "rollout.motion"},
-    "learner.pretrain": ROLLOUT | MOTION | {"rollout.language", "rewards.language"} | {"learner.evaluate"},
+    "learner.pretrain": ROLLOUT | MOTION | LANGUAGE | {"learner.evaluate"},
     "cluster": SENTENCE,
 }
 # Commands put the rooms together.

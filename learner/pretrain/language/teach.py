@@ -30,7 +30,7 @@ class Teaching:
     """Hyper-parameters; the defaults made the shipped model."""
 
     lookup_steps: int = 400
-    told_steps: int = 150
+    told_steps: int = 300
     video_steps: int = 400
     batch_size: int = 64
     learning_rate: float = 3e-3
