@@ -81,7 +81,8 @@ def _completion(row: dict[str, Any], where: str) -> str:
 def _text(row: dict[str, Any], key: str, where: str) -> str:
     """Of a field that is text, a number, a list of one of these, or absent."""
     found = row.get(key)
-    found = found[0] if isinstance(found, list) and len(found) == 1 else found
+    if isinstance(found, list):  # of several, none is the one
+        found = found[0] if len(found) == 1 else ", ".join(map(str, found))
     if found is None:
         return ""
     if isinstance(found, bool) or not isinstance(found, (str, int, float)):
@@ -91,13 +92,14 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 
 def _item(row: dict[str, Any], where: str, folder: Path) -> Item:
     problem, options = _text(row, "problem", where), row.get("options") or []
+    options = options.splitlines() if isinstance(options, str) else options
     if not isinstance(options, list):
         raise InputError(f"{where}: options: found a {type(options).__name__}, expected a list of texts")
     image = row.get("image")
     media = (("image", str(folder / image)),) if isinstance(image, str) and image else ()
     return Item(
         problem, problem, _text(row, "problem_type", where).strip() or ("segmentation" if "mask" in row else ""),
-        tuple(map(str, options)), _text(row, "solution", where), media, _target(row, where, folder, media), where,
+        tuple(map(str, options)), _text(row, "solution", where) or _text(row, "answer", where), media, _target(row, where, folder, media), where,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from rollout.language.items import Item
 LONGEST_NUMBER = 400  # characters
 MOST_WORDS = 5000  # of a true text: the time of a word error rate grows with their square
 EXACT = Context(prec=50)
-BY_JUDGE = ("free-form", "emer_ov")
+BY_JUDGE = ("free-form",)
 REGRESSION = ("relative_error", "mean_relative_accuracy")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -36,9 +36,10 @@ class Accuracy:
     regression         1 - min(1, |answer - truth| / |truth|); `regression: mean_relative_accuracy` is the share of the thresholds
                        t = .5, .55, ... .95 with |answer - truth| / |truth| < 1 - t (Yang et al. 2025, eq. 1), for evaluation
     OCR                1 - word error rate, at least 0
-    emer_ov_mc         F1 of the two sets of stripped items between commas
+    emer_ov_mc,
+    emer_ov            F1 of the two sets of stripped items between commas
     judge              1 if the answer has the same one of the words yes and no as the truth, and not both
-    free-form, emer_ov how well a judge finds the answer to say what the truth says, 0 to 5, over 5; see `judges.py`
+    free-form          how well a judge finds the answer to say what the truth says, 0 to 5, over 5; see `judges.py`
     """
 
     def __init__(self, deadline_s: float = 300.0, regression: str = "relative_error", **api):
@@ -93,10 +94,10 @@ class Accuracy:
 
 class OfficialAccuracy:
     """`official.accuracy`: `accuracy_reward` of HumanOmniV2 as published, each sample by its own problem type; what its judge would
-    say (free-form, emer_ov) is NaN, and so is an unknown type. float32 [N]."""
+    say (free-form; emer_ov, whose judge was never written) is NaN, and so is an unknown type. float32 [N]."""
 
     regression = staticmethod(lambda truth, answer: 1 - min(1.0, max(0.0, (abs(answer - truth) + 1e-9) / (abs(truth) + 1e-9))))
-    absent = (*BY_JUDGE,)  # types that have no published formula
+    absent = (*BY_JUDGE, "emer_ov")  # types that have no published formula
 
     def __call__(self, answers: Answers) -> Told:
         found = Told(np.full(len(answers), np.nan, np.float32))
@@ -129,7 +130,7 @@ class OfficialIntentBench(OfficialAccuracy):
     """`official.intentbench`: the same as the evaluation of HumanOmniV2 has it: regression by mean relative accuracy, in float32;
     free-form and OCR, which it does not know, are NaN. float32 [N]."""
 
-    absent = (*BY_JUDGE, "OCR")
+    absent = (*BY_JUDGE, "emer_ov", "OCR")
 
     @staticmethod
     def regression(truth: float, answer: float) -> float:
@@ -177,7 +178,8 @@ def _yes_no(truth: str, answer: str) -> float:
 
 MEASURES = dict(zip(REGRESSION, (_relative, _mean_relative)))
 FORMULAS: dict[str, Formula] = {
-    "multiple choice": _choice, "numerical": _numerical, "regression": _relative, "OCR": _words, "emer_ov_mc": _set, "judge": _yes_no,
+    "multiple choice": _choice, "numerical": _numerical, "regression": _relative, "OCR": _words, "emer_ov_mc": _set, "emer_ov": _set,
+    "judge": _yes_no,
 }  # fmt: skip
 SIMILARITY = """\
 Two texts answer one question. How well does the second say what the first says? Wording does not count, facts do.

@@ -28,7 +28,7 @@ def ask(tmp_path, capsys):
 
 
 def test_each_row_gets_its_scores_in_order(ask):
-    rows = [ROW, {**ROW, "completion": "B"}, {**ROW, "problem_type": "riddle"}, {"completion": "", "solution": "B", "problem_type": ["judge"]}]
+    rows = [ROW, {**ROW, "completion": "B"}, {**ROW, "problem_type": "riddle"}, {"completion": "", "solution": "B", "problem_type": ["judge", "OCR"]}]
     status, scores, printed = ask(*rows)
     assert status == 0 and "accuracy: unknown problem type 'riddle'" in printed and "4 answers to 3 questions" in printed
     assert scores == [
@@ -56,7 +56,7 @@ def test_components_and_their_options_come_from_flags(ask):
         ({"problem": "x"}, "line 2: completion: found none, expected text"),
         ({"completion": 7}, "line 2: completion: found int, expected text"),
         ({"completion": "x", "problem_type": {}}, "line 2: problem_type: found a dict, expected text"),
-        ({"completion": "x", "options": "A"}, "line 2: options: found a str, expected a list of texts"),
+        ({"completion": "x", "options": {"A": "x"}}, "line 2: options: found a dict, expected a list of texts"),
         ({"completion": "x", "image": "a.png", "mask": "b.png", "box": [1, 2, 3], "points": []}, "line 2: found box [1, 2, 3] and points []"),
     ],
 )
@@ -66,7 +66,8 @@ def test_a_row_that_is_none_is_named_hostile(ask, row, words):
 
 
 @pytest.mark.parametrize("change", [{"options": None}, {"options": []}, {"problem": None}, {"solution": [whole("B")]}, {"solution": "B"},
-                                    {"completion": [{"role": "assistant", "content": whole("B")}]}, {"more": {"a": [1]}}, {"problem": "é\ud800\u202e"}])  # fmt: skip
+                                    {"completion": [{"role": "assistant", "content": whole("B")}]}, {"more": {"a": [1]}}, {"options": "A. x\nB. y"}, {"solution": None, "answer": "B"},
+                                    {"problem": "é\ud800\u202e"}])  # fmt: skip
 def test_rows_may_be_written_in_many_ways(ask, change):
     assert ask({**ROW, **change})[:2] == (0, [{"format": 1, "accuracy": 1, "people_focus": 0.05}])
 

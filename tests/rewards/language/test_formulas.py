@@ -109,7 +109,7 @@ def test_mean_relative_accuracy(answer, share):
         ("judge", whole("maybe"), "the solution says neither, expected yes or no"),
         ("emer_ov_mc", whole(" , "), "the solution names no item"),
         ("free-form", whole("A"), "problem type 'free-form' needs a judge, and the environment has no judge"),
-        ("emer_ov", whole("A"), "problem type 'emer_ov' needs a judge"),
+        ("emer_ov", whole(", ,"), "the solution names no item"),
     ],
 )
 def test_what_cannot_be_scored_is_nan_and_says_why(monkeypatch, kind, solution, reason):
