@@ -213,9 +213,10 @@ class Learner:
         # NaN must not pass for "no gap", hence the replacement by infinity.
         gap = torch.nan_to_num(differences, nan=torch.inf).max().item() if differences.numel() else 0.0
         if gap > self.tolerance:
+            rounding = "; so small a gap is rounding: some shapes want cluster.learner_cpus equal to cluster.sampler_cpus" if gap < 1e-4 else ""
             raise SyncError(
                 f"the recomputed log-probs differ from the sampled ones by {gap:.3g} per dim before the first update "
-                f"(allowed {self.tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}"
+                f"(allowed {self.tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}{rounding}"
             )
         return gap
 

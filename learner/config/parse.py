@@ -24,7 +24,7 @@ from rollout.io.files import replace_file
 from rollout.io.settings import Section, wanted
 from rollout.io.text_files import is_text
 
-DESCRIPTION = "Teach a text-to-motion diffusion model from a reward: GRPO on Ray. Without flags, the shipped demo."
+DESCRIPTION = "Teach a generative model from a reward: GRPO on Ray. Without flags, the shipped demo of text-to-motion diffusion."
 EPILOG = """\
 precedence: defaults < the run of --resume < --config FILE < flags. A FILE is YAML of the same sections and keys:
 
@@ -34,12 +34,13 @@ precedence: defaults < the run of --resume < --config FILE < flags. A FILE is YA
 
 examples:
   python -m learner.main                              the shipped demo
+  python -m learner.main --config people              the shipped vision-language demo
   python -m learner.main --config my.yaml --seed 3 --optimizer.learning_rate 3e-4
   python -m learner.main --resume runs/20260101T000000Z-seed0 --iterations 200
   python -m learner.main --dry_run                    what would run, and what it would need
 
 exit status: 0 finished, 2 bad input (one line says which), 3 ended early by evaluate.on_divergence or health, its adapter saved,
-75 stopped by SIGTERM or Ctrl-C and saved: --resume goes on, 143 stopped before there was anything to save, 1 anything else."""
+75 stopped by SIGTERM, SIGHUP or Ctrl-C and saved: --resume goes on, 143 stopped before there was anything to save, 1 anything else."""
 
 
 def parse_config(

@@ -13,7 +13,7 @@ examples:
   python -m learner.evaluate --adapter runs/A/adapter --adapter tuned=runs/B/adapter
   python -m learner.evaluate --data HumanML3D --model.path DIR --model.frames 196 --model.steps ""
 
-exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM or Ctrl-C, 1 anything else."""
+exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM, SIGHUP or Ctrl-C, 1 anything else."""
 
 
 def run(config: EvaluateConfig) -> str:

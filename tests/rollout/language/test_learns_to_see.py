@@ -30,7 +30,8 @@ def learn(folder, blank: bool) -> list[float]:
     for name, level in BRIGHTNESS.items():
         item = Item("?", media=(("image", f"/{name}"),))
         conditionings.append(Conditioning(item, processor(item, [("image", Image.new("RGB", (64, 64), (level,) * 3))])))
-    policy = make_policy(folder, max_new_tokens=8, lora_rank=8, lora_alpha=16.0)
+    # With the head as it is, a temperature of 1 could not be sure of half the tokens.
+    policy = make_policy(folder, max_new_tokens=1, temperature=0.3, lora_rank=8, lora_alpha=16.0)
     learner, means = Learner(policy, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=1e-2)), []
     for step in range(STEPS):
         policy.load_adapter(learner.adapter)
@@ -41,10 +42,7 @@ def learn(folder, blank: bool) -> list[float]:
     return means
 
 
-SLOW = pytest.mark.xfail(reason="the tiny model reaches .68 in 40 steps, where a blind one stays at .5; .9 asks for a larger one", strict=False)
-
-
-@pytest.mark.parametrize("blank", [pytest.param(False, marks=SLOW), True], ids=["sighted", "blind"])
+@pytest.mark.parametrize("blank", [False, True], ids=["sighted", "blind"])
 def test_t5_brightness_is_learned_and_only_by_looking(tmp_path, blank):
     means = learn(write_checkpoint(tmp_path / "model"), blank)
     last = np.mean(means[-10:])
