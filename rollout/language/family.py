@@ -60,4 +60,4 @@ LANGUAGE = LanguageFamily()
 
 
 def _checkpoint(model: Model) -> Path:
-    return Path(model.path) if model.path else ASSETS / "model"
+    return Path(model.path) if model.path else ASSETS

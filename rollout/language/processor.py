@@ -19,8 +19,6 @@ from rollout.language.media import Frames
 from rollout.language.settings import Model
 from rollout.language.template import SYSTEM
 
-GREY = 128  # of a blanked picture
-
 
 class Processor:
     """Of one checkpoint, with the settings of the section model."""
@@ -125,7 +123,7 @@ class Processor:
         if frames.dtype != np.uint8:
             raise InputError(f"{self.opened.path}: its image processor makes {frames.dtype} of pixels, expected uint8 before they are normalised")
         if self.blank:
-            frames[:] = GREY
+            frames[:] = np.round(255 * np.reshape(of.image_mean, (-1, 1, 1)))  # 0 to the model, which another level is not
         frames = np.concatenate([frames, np.repeat(frames[-1:], -len(frames) % temporal, axis=0)])
         _, channels, height, width = frames.shape
         grid = len(frames) // temporal, height // of.patch_size, width // of.patch_size

@@ -22,7 +22,7 @@ class Model(Section):
     min_pixels: int | None = option(None, "least pixels of an image as the model sees it; null = the checkpoint's", minimum=1)
     max_pixels: int | None = option(None, "most pixels of an image as the model sees it; null = the checkpoint's", minimum=1)
     frames: int = option(8, "most frames of a video that the model sees, evenly apart", minimum=1)
-    blank: bool = option(False, "show grey for every image and frame, and play silence: a control that can learn nothing from them")
+    blank: bool = option(False, "show the mean colour of its training for every image and frame, and play silence: a control that can learn nothing from them")
 
 
 class Lora(Section):

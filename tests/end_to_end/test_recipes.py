@@ -29,8 +29,8 @@ def checkout(tiny, tmp_path_factory):
     return mdm
 
 
-def test_there_are_four_of_at_most_forty_lines_each_with_comments():
-    assert NAMES == ["demo", "humanml_eight_gpus", "humanml_one_gpu", "original"]
+def test_there_are_six_of_at_most_forty_lines_each_with_comments():
+    assert NAMES == ["demo", "humanml_eight_gpus", "humanml_one_gpu", "original", "people", "points"]
     for name in NAMES:
         lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
         assert len(lines) <= 40 and lines[0].startswith("# ")
@@ -50,6 +50,11 @@ def test_each_passes_a_dry_run(checkout, monkeypatch, capsys, words):
     shown = capsys.readouterr().out
     assert f"{config.rollout.prompts_per_iteration} prompts x {config.rollout.group_size} samples" in shown
     assert f"{'10' if words == ['demo'] else '50'} steps, {config.model.frames} frames" in shown
+
+
+def test_the_people_that_ship_pass_a_dry_run(capsys):
+    assert main(["--config", "people", "--evaluate.prompts", "2", "--dry_run"]) == 0
+    assert "8 prompts x 8 samples" in capsys.readouterr().out
 
 
 def test_a_file_of_the_name_goes_first_and_an_unknown_name_lists_them(tmp_path, monkeypatch):
