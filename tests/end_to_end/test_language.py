@@ -44,9 +44,8 @@ def flags(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(flags, runs, environment):
-    full = {**environment, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-    def train(name, *more, kill_after=None):
+    def train(name, *more, kill_after=None, head=None):
+        full = {**(head.joined(environment) if head else environment), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         own = [*flags, "--run_dir", runs / name] if name else []
         errors = (runs / f"{name or 'resumed'}.err").open("w+")  # and no pipe, which fills while nobody reads it
         process = subprocess.Popen([sys.executable, "-m", "learner.main", *map(str, [*own, *more])], cwd=ROOT, env=full, text=True,
@@ -93,8 +92,8 @@ def test_a_run_of_answers_is_exact_and_leaves_what_a_person_can_read(one):
 
 
 @pytest.mark.parametrize("samplers", [2, 3])
-def test_any_number_of_samplers_makes_the_same_run(one, train, samplers):
-    alike(train(f"language{samplers}", "--cluster.samplers", samplers, "--cluster.max_staleness", 1), one)
+def test_any_number_of_samplers_makes_the_same_run(one, train, head, samplers):
+    alike(train(f"language{samplers}", "--cluster.samplers", samplers, "--cluster.max_staleness", 1, head=head), one)
 
 
 def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(one, train, runs):
