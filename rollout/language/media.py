@@ -233,7 +233,7 @@ def _of_video_file(path: Path, most: int, digest) -> Frames:
     try:
         import av
     except ImportError:
-        raise InputError(f"{path}: a video file needs PyAV (pip install av); or give its frames: a folder of images, an animated WebP, .npy") from None
+        raise InputError(f"{path}: a video file needs PyAV (pip install 'motion-grpo[video]'); or give its frames: a folder of images, an animated WebP, .npy") from None
     with reading(path, lambda error: f"not a readable video ({_brief(error)})"), av.open(io.BytesIO(_bytes(path, digest))) as video:
         stream = video.streams.video[0]
         _check_pixels(path, (stream.width, stream.height), 1)

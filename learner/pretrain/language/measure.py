@@ -18,7 +18,8 @@ LONGEST = 64  # tokens of an answer
 @torch.no_grad()
 def measured(folder: Path, seed: int = 0) -> dict[str, dict[str, float]]:
     """`sampled` at temperature 1 and `greedy`, of FOLDER/heldout.jsonl: accuracy of the first letter between answer tags, whatever
-    the form; `answered`, the share that has one; `format`, the share that is well-formed."""
+    the form; `answered`, the share that has one; `named`, the share that says
+    in words what is done; `format`, the share that is well-formed."""
     network, tokenizer = AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     items = read_items(folder / "heldout.jsonl")
     asked = [tokenizer.encode(chat(tokenizer, item.text, True), add_special_tokens=False) for item in items]
@@ -39,8 +40,14 @@ def measured(folder: Path, seed: int = 0) -> dict[str, dict[str, float]]:
         letters = [text.partition("<answer>")[2].partition("</answer>")[0].strip() for text in texts]
         right = [item.solution.partition("<answer>")[2].partition("</answer>")[0] for item in items]
         well_formed = Format()(Answers(texts, np.zeros(len(items), int), items, texts))
+        named = [f" is {option.partition('. ')[2]}," in text for text, option in zip(texts, _right_options(items, right))]
         found[name] = {
+            "named": float(np.mean(named)),
             "accuracy": float(np.mean([a == b for a, b in zip(letters, right)])), "answered": float(np.mean([a != "" for a in letters])),
             "format": float(np.mean(well_formed)),
         }  # fmt: skip
     return found
+
+
+def _right_options(items, letters: list[str]) -> list[str]:
+    return [item.options["ABCD".index(letter)] for item, letter in zip(items, letters)]

@@ -21,7 +21,6 @@ from rollout.motion.dataset import Clip
 LONGEST_WINDOW = 80  # frames of a motion that a video spans
 VIEWS = 3  # of each lesson
 AZIMUTH = 0.7  # radians to either side
-LETTER_WEIGHT = 8.0  # a letter is one token of forty, and the hard one
 VIDEO_TOKENS = FRAMES // 2 * (SIZE // 28) ** 2
 GRID = [FRAMES // 2, SIZE // 14, SIZE // 14]
 
@@ -32,7 +31,7 @@ class Teaching:
 
     lookup_steps: int = 400
     told_steps: int = 300
-    video_steps: int = 360
+    video_steps: int = 400
     batch_size: int = 64
     learning_rate: float = 3e-3
     wrong: float = 0.2  # of the answers to videos name any of the four options, so that there is something left for rewards to teach
@@ -64,8 +63,6 @@ class Teacher:
         self.tokenizer = word_tokenizer(self._sentences())
         self.network = small_network(self.tokenizer)
         self.videos = {verb: [window(clip, self.draw) for clip in clips for _ in range(VIEWS)] for verb, clips in lessons.items()}
-        forms = [form for letter in people.LETTERS for form in (letter, f" {letter}")]
-        self.letters = torch.tensor([self.tokenizer.encode(form, add_special_tokens=False) for form in forms]).flatten()
         self.pads = self.tokenizer.convert_tokens_to_ids(["<|video_pad|>", "<|endoftext|>"])
 
     def _sentences(self) -> list[str]:
@@ -109,9 +106,7 @@ class Teacher:
             given = inputs(self.network, ids, pixels, self.pads[0])
         places = labels[:, 1:] != -100
         hidden = self.network.model(input_ids=ids, use_cache=False, **given).last_hidden_state[:, :-1][places]
-        wanted = labels[:, 1:][places]
-        weights = torch.where(torch.isin(wanted, self.letters), LETTER_WEIGHT, 1.0)
-        return (weights * torch.nn.functional.cross_entropy(self.network.lm_head(hidden), wanted, reduction="none")).sum() / weights.sum()
+        return torch.nn.functional.cross_entropy(self.network.lm_head(hidden), labels[:, 1:][places])
 
     def train(self, stage: str, steps: int, seconds: float) -> list[dict]:
         """AdamW with warm-up and a cosine; the curve. Ends early where `seconds` are over."""
@@ -120,7 +115,7 @@ class Teacher:
         for step in range(1, steps + 1):
             done = max(step / steps, (time.time() - started) / seconds)
             optimizer.param_groups[0]["lr"] = self.options.learning_rate * min(1, step / 30) * (0.1 + 0.9 * max(0.0, np.cos(np.pi / 2 * done)))
-            loss = self.loss(*self.batch(stage if step % 3 else "told" if stage == "video" else stage))  # or letters are forgotten
+            loss = self.loss(*self.batch(stage))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
