@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from learner.config.resume import FORMAT
 from learner.diagnose.__main__ import main as diagnose
 from learner.main import main as train
 from learner.run.folder import RunFolder
@@ -117,7 +118,7 @@ def inspect_with_a_run_folder(settings, here):
 
 def somebody_elses(settings, here):
     folder = RunFolder.create(here / "run").path
-    (folder / "run.json").write_text(json.dumps({"format": 1, "user": 0, "started_in": "/home/somebody", "inode": 1}))
+    (folder / "run.json").write_text(json.dumps({"format": FORMAT, "user": 0, "started_in": "/home/somebody", "inode": 1}))
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
