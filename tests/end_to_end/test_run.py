@@ -49,7 +49,7 @@ def test_every_result_is_there(first):
         "run.json", "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png",
         "before_after.gif", "rollouts/000000.parquet", "rollouts/000001.parquet",
         "checkpoints/000001.safetensors", "checkpoints/000002.safetensors",
-        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md", ".lock",
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", ".lock",
     }  # fmt: skip
 
 
@@ -141,4 +141,4 @@ def test_mlflow_has_the_whole_run(first, tracked):
         assert history == {entry["iteration"]: entry[name] for entry in first.metrics}
     kept = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert kept == {path.name for path in first.folder.iterdir()} - {"rollouts", "checkpoints", ".lock"}
-    assert len(client.list_artifacts(run.info.run_id, "adapter")) == 3
+    assert len(client.list_artifacts(run.info.run_id, "adapter")) == 2

@@ -11,7 +11,7 @@ from rollout.io.errors import InputError, RunFailed
 from rollout.language.items import Item
 from rollout.policy import Group
 from tests.rewards.language.rows import whole
-from tests.rewards.language.test_negative_points import LEFT, RIGHT, said  # noqa: F401: a fixture
+from tests.rewards.language.test_negative_points import LEFT, RIGHT, said, scene  # noqa: F401 (a fixture)
 
 LANGUAGE = rewards_of("language")
 
