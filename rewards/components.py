@@ -16,7 +16,8 @@ LARGEST = 1e30  # weight, in float32
 @dataclass(frozen=True)
 class Component:
     """path: a kind of `rewards/registry.py`, `module:Class`, or an http(s) address. weight: of the normalised value in the
-    sum. normalise: what is done to the values of a group first, one of NORMALISATIONS. options: for the constructor. optional: where it fails it is dropped for that group, by its kind."""
+    sum. normalise: what is done to the values of a group first, one of NORMALISATIONS. options: for the constructor. optional,
+    by its kind: where it fails it is dropped for that group."""
 
     path: str
     weight: float = 1.0

@@ -78,17 +78,20 @@ def adapt(network: nn.Module, rank: int, alpha: float, targets: tuple[str, ...],
     """
     named, random, made = dict(network.named_modules()), torch.Generator().manual_seed(seed), []
     for target in targets:
-        found = [module for name, module in named.items() if name == target or name.endswith(f".{target}")]
-        if odd := [module for module in found if not isinstance(module, nn.Linear)]:
-            raise InputError(f"lora targets {list(targets)}: {target} is a {type(odd[0]).__name__}, expected linears")
-        if not found:
+        if not any(_is(name, target) for name in named):
             raise InputError(f"lora targets {list(targets)}: the network has no linear {target}")
     for name, module in named.items():
-        if any(name == target or name.endswith(f".{target}") for target in targets):
+        if any(_is(name, target) for target in targets):
+            if not isinstance(module, nn.Linear):
+                raise InputError(f"lora targets {list(targets)}: {name} is a {type(module).__name__}, expected linears")
             parent, _, own = name.rpartition(".")
             made.append(FoldedLinear(module, rank, alpha / rank, random))
             setattr(named[parent], own, made[-1])
     return made
+
+
+def _is(name: str, target: str) -> bool:
+    return f".{name}".endswith(f".{target}")
 
 
 def merge(network: nn.Module) -> None:

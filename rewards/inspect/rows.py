@@ -14,11 +14,11 @@ import numpy as np
 
 from rewards.components import Component
 from rewards.language.answers import Answers
-from rewards.language.pictures import read_picture
 from rewards.scoring import Scores
 from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in, replace_file
 from rollout.language.items import Item, Target
+from rollout.language.media import image_size
 
 REASONS_SHOWN = 12
 
@@ -114,10 +114,10 @@ def _target(row: dict[str, Any], where: str, folder: Path, media: tuple) -> Targ
         raise InputError(f"{where}: mask: found a {type(mask).__name__}, expected the path of a PNG or a run-length encoding")
     text = json.dumps(mask) if isinstance(mask, dict) else mask if mask.lstrip().startswith("{") else str(folder / mask)
     try:
-        height, width = read_picture(media[0][1]).shape[:2]
+        size = image_size(media[0][1])
     except InputError:
-        height, width = 0, 0  # scoring finds out again, and says why
-    return Target((width, height), text, tuple(map(float, box)), tuple(tuple(map(float, point)) for point in points))
+        size = 0, 0  # scoring finds out again, and says why
+    return Target(size, text, tuple(map(float, box)), tuple(tuple(map(float, point)) for point in points))
 
 
 def _numbers(found: Any, count: int) -> bool:

@@ -13,12 +13,12 @@ import math
 import numpy as np
 
 from rewards.language.answers import Answers
-from rewards.language.pictures import read_mask
 from rewards.language.segmenters import Asked, Point, make_segmenter, pixel
 from rewards.options import choice, count, number
 from rewards.reward import Told
 from rollout.io.errors import InputError
 from rollout.language.items import Item, Target
+from rollout.language.media import read_mask
 
 SPACES = ("0-1", "pixels", "0-1000")
 LONGEST = 20_000  # characters of an answer; five points need a hundred
@@ -76,7 +76,7 @@ class NegativePoints:
         if why := self.cannot(item):
             raise InputError(why)
         target = item.target
-        truth = read_mask(target.mask, target.size)
+        truth = read_mask(target)
         if not truth.any():
             raise InputError("mask: no pixel is of the target")
         image = next(path for kind, path in item.media if kind == "image")

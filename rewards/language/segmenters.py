@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rewards.language.pictures import read_picture
 from rollout.io.errors import InputError
+from rollout.language.media import read_image, read_levels
 
 Point = tuple[float, float]
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)  # ImageNet's
@@ -36,7 +36,7 @@ class LabelMap:
     """
 
     def masks(self, image: str, asked: list[Asked]) -> list[np.ndarray]:
-        labels = read_picture(str(Path(image).with_suffix(LABELS)))
+        labels = read_levels(Path(image).with_suffix(LABELS))
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise InputError(f"{Path(image).with_suffix(LABELS)}: found {labels.dtype} of shape {labels.shape}, expected 8-bit grey")
         touching = _touching(labels)
@@ -79,10 +79,10 @@ class Sam2:
         import torch
         from PIL import Image
 
-        picture = read_picture(image, "RGB")
-        height, width = picture.shape[:2]
+        picture = read_image(image)
+        width, height = picture.size
         scale = np.array([self.size / width, self.size / height], np.float32)
-        pixels = np.asarray(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BILINEAR), np.float32) / 255
+        pixels = np.asarray(picture.resize((self.size, self.size), Image.Resampling.BILINEAR), np.float32) / 255
         found: dict[int, np.ndarray] = {}
         with torch.inference_mode():
             tensor = torch.from_numpy(((pixels - MEAN) / STD).transpose(2, 0, 1)[None].copy()).to(self.device)

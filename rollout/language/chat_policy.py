@@ -6,7 +6,6 @@ the very code of the recompute, in the same shapes, so that on a CPU the recompu
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,7 @@ class LanguagePolicy(Trainable):
         if not settings.lora_rank:
             for module in trained:
                 module.float()  # what is trained is kept in full, and computes in `dtype`
-        with warnings.catch_warnings():  # PEFT asks transformers by a name that it is about to change
-            warnings.simplefilter("ignore", FutureWarning)
-            self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
+        self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
         self._autocast = settings.dtype == "bf16" and not settings.lora_rank
         if settings.activation_checkpointing:
             for layer in self.network.model.language_model.layers:

@@ -1,7 +1,6 @@
 """Opens the images, videos, recordings and masks of items. They are other people's files: whatever is in one, it becomes what an
 item needs or one clear line, its size is checked before it is unpacked, and nothing in it is run."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -17,12 +16,13 @@ from PIL import Image
 
 from rollout.io.errors import InputError
 from rollout.io.files import reading
-from rollout.language.items import Item, Target
+from rollout.language.items import Target
 
 IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # no format whose reader calls other programs
 ARRAYS, VIDEOS = (".npy", ".npz"), (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
 MOST_BYTES = 512 * 2**20
 MOST_PIXELS = 50_000_000  # of an image
+LONGEST_RLE = 8_000_000  # characters
 MOST_FRAMES = 2_000  # of an animation or a folder, however few of them are wanted
 MOST_VIDEO_PIXELS = 1_000_000_000  # of all frames of an animation: each must be unpacked to reach the last
 FRAMES_PER_SECOND = 2.0  # of frames without times: a folder or an array
@@ -37,17 +37,13 @@ class Frames:
     per_second: float
 
 
-def read_media(item: Item, frames: int, rate: int = 16000) -> tuple[Item, list[tuple[str, Any]]]:
-    """All of an item's media in its order as (kind, content): an RGB image, `Frames` of at most `frames` pictures, or mono sound
-    float32 [n] at `rate` Hz; and the item with the digest of each file's bytes. Every file is opened once. Raises InputError."""
+def read_medium(kind: str, path: str, frames: int, rate: int = 16000) -> tuple[Any, str]:
+    """What a medium of that kind holds, and the sha256 of its bytes: an RGB image, `Frames` of at most `frames` pictures, or mono sound
+    float32 [n] at `rate` Hz. The file is opened once. Raises InputError."""
     read = {"image": read_image, "video": lambda path, digest: read_frames(path, frames, digest),
             "audio": lambda path, digest: read_sound(path, rate, digest)}  # fmt: skip
-    contents, digests = [], []
-    for kind, path in item.media:
-        digest = hashlib.sha256()
-        contents.append((kind, read[kind](path, digest)))
-        digests.append(digest.hexdigest())
-    return dataclasses.replace(item, media_sha256=tuple(digests)), contents
+    digest = hashlib.sha256()
+    return read[kind](path, digest), digest.hexdigest()
 
 
 def read_image(path: Path | str, digest=None) -> Image.Image:
@@ -83,16 +79,33 @@ def read_frames(path: Path | str, most: int, digest=None) -> Frames:
         return Frames(images, len(images) * 1000 / milliseconds if milliseconds > 0 else FRAMES_PER_SECOND)
 
 
+def read_levels(path: Path | str) -> np.ndarray:
+    """uint8 [H,W], or [H,W,C], of an image as it is stored; of one with a palette the indices. Raises InputError."""
+    with _opened(Path(path), None) as image:
+        return np.array(image)
+
+
 def read_mask(target: Target) -> np.ndarray:
-    """bool [H,W] of the target. Raises InputError for one that has not the target's size."""
-    width, height = target.size
+    """bool [H,W] of the target: what is not 0 in a picture, transparency apart, or a run-length encoding. Raises InputError for one
+    that has not the target's size."""
     if target.mask.lstrip().startswith("{"):
-        return mask_of_rle(json.loads(target.mask), "mask")
-    with _opened(Path(target.mask), None) as image:
-        if image.size != target.size:
-            raise InputError(f"{target.mask}: a mask of {image.width} x {image.height} pixels, expected {width} x {height} as the image")
-        values = np.asarray(image if image.mode in ("L", "P", "1") else image.convert("L"))
-    return values > 0
+        mask = mask_of_rle(_parsed(target.mask), "mask")
+    else:
+        with _opened(Path(target.mask), None) as image:
+            mask = np.array(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB")) != 0
+        mask = mask if mask.ndim == 2 else mask.any(axis=-1)
+    if mask.shape != target.size[::-1]:
+        raise InputError(f"mask: {mask.shape[1]} x {mask.shape[0]} pixels, expected those of the image, {target.size[0]} x {target.size[1]}")
+    return mask
+
+
+def _parsed(text: str) -> dict:
+    try:
+        if len(text) > LONGEST_RLE:
+            raise ValueError
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f'mask: found {text[:40]!r}, expected {{"size": [height, width], "counts": [...] or text}}') from None
 
 
 def mask_of_rle(rle: dict, where: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 from rollout.io.errors import InputError
 from rollout.language.checkpoint import open_checkpoint
 from rollout.language.items import Item, read_items
-from rollout.language.media import read_media
+from rollout.language.media import read_medium
 from rollout.language.processor import Processor
 from rollout.language.settings import Model
 from rollout.policy import Conditioning
@@ -39,5 +39,4 @@ class LanguagePreparer:
 
     def _open(self, kind: str, path: str) -> tuple[Any, str]:
         rate = self.processor.opened.sounds.sampling_rate if kind == "audio" else 16000
-        known, [(_, content)] = read_media(Item("", media=((kind, path),)), self.model.frames, rate)
-        return content, known.media_sha256[0]
+        return read_medium(kind, path, self.model.frames, rate)

@@ -40,14 +40,10 @@ def measured(folder: Path, seed: int = 0) -> dict[str, dict[str, float]]:
         letters = [text.partition("<answer>")[2].partition("</answer>")[0].strip() for text in texts]
         right = [item.solution.partition("<answer>")[2].partition("</answer>")[0] for item in items]
         well_formed = Format()(Answers(texts, np.zeros(len(items), int), items, texts))
-        named = [f" is {option.partition('. ')[2]}," in text for text, option in zip(texts, _right_options(items, right))]
+        named = [f" is {option.partition('. ')[2]}," in text for text, option in zip(texts, (item.options["ABCD".index(a)] for item, a in zip(items, right)))]
         found[name] = {
             "named": float(np.mean(named)),
             "accuracy": float(np.mean([a == b for a, b in zip(letters, right)])), "answered": float(np.mean([a != "" for a in letters])),
             "format": float(np.mean(well_formed)),
         }  # fmt: skip
     return found
-
-
-def _right_options(items, letters: list[str]) -> list[str]:
-    return [item.options["ABCD".index(letter)] for item, letter in zip(items, letters)]

@@ -8,10 +8,10 @@ from PIL import Image
 
 from rewards.language import segmenters
 from rewards.language.negative_points import NegativePoints, seen_size
-from rewards.language.pictures import read_mask
 from rewards.language.segmenters import Asked, LabelMap, Sam2
 from rollout.io.errors import InputError
 from rollout.language.items import Item, Target
+from rollout.language.media import read_mask
 from tests.rewards.language.rows import answers
 
 # Blobs of 40 x 20 pixels: the target in the middle, a look-alike at each side, one apart.
@@ -122,15 +122,19 @@ def test_an_item_that_cannot_be_read_fails_alone(scene, tmp_path):
     assert told.reasons[3] == "problem type 'judge' has no image and target, which negative_points needs"
 
 
-def test_run_length_masks(tmp_path):
+def encoded(mask: dict) -> Target:
+    return Target((4, 3), json.dumps(mask), (0, 0, 4, 3), ())
+
+
+def test_run_length_masks():
     mask = np.zeros((3, 4), bool)
     mask[1, 1:3] = True
     counts = [4, 1, 2, 1, 4]  # by columns
-    assert (read_mask(json.dumps({"size": [3, 4], "counts": counts}), (4, 3)) == mask).all()
-    assert (read_mask(json.dumps({"size": [3, 4], "counts": "41202"}), (4, 3)) == np.array(_by_hand([4, 1, 2, 1, 4])).reshape(4, 3).T).all()
+    assert (read_mask(encoded({"size": [3, 4], "counts": counts})) == mask).all()
+    assert (read_mask(encoded({"size": [3, 4], "counts": "41202"})) == np.array(_by_hand([4, 1, 2, 1, 4])).reshape(4, 3).T).all()
     for bad in ({"size": [3, 4], "counts": [4, 1]}, {"size": [3, 4], "counts": [-4, 16]}, {"size": [1e9, 1e9], "counts": []}, {"counts": []}, {"size": [3, 4], "counts": "~"}):
-        with pytest.raises(InputError, match="^mask: expected"):
-            read_mask(json.dumps(bad), (4, 3))
+        with pytest.raises(InputError, match="^mask: "):
+            read_mask(encoded(bad))
 
 
 def _by_hand(counts):

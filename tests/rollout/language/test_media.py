@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from rollout.io.errors import InputError
-from rollout.language.items import Item, Target
-from rollout.language.media import mask_of_rle, read_frames, read_image, read_mask, read_media, read_sound
+from rollout.language.items import Target
+from rollout.language.media import mask_of_rle, read_frames, read_image, read_mask, read_medium, read_sound
 
 
 def shades(count: int, size=(4, 4)) -> list[Image.Image]:
@@ -136,7 +136,7 @@ def test_a_mask_is_the_same_as_a_picture_and_in_both_encodings(tmp_path):
     assert np.array_equal(mask_of_rle({"size": [4, 3], "counts": "22202"}, "x"), mask)  # 2, 2, 2, then 0 and 2 more than those before
     long = [1000, 40, 960]
     assert np.array_equal(mask_of_rle({"size": [50, 40], "counts": "Xo0X1Pn0"}, "x"), mask_of_rle({"size": [50, 40], "counts": long}, "x"))
-    with pytest.raises(InputError, match="a mask of 3 x 4 pixels, expected 4 x 4"):
+    with pytest.raises(InputError, match="mask: 3 x 4 pixels, expected those of the image, 4 x 4"):
         read_mask(Target((4, 4), target.mask, target.box, target.points))
 
 
@@ -146,13 +146,13 @@ def test_a_broken_encoding_is_one_line(counts):
         mask_of_rle({"size": [4, 3], "counts": counts}, "row 3")
 
 
-def test_all_media_of_an_item_are_read_once_and_known_by_their_bytes(tmp_path, monkeypatch):
+def test_a_medium_is_read_once_and_known_by_its_bytes(tmp_path, monkeypatch):
     Image.new("RGB", (4, 4), (200, 0, 0)).save(tmp_path / "a.png")
     animated(tmp_path / "v.webp", shades(10))
     opened = []
     monkeypatch.setattr(Path, "read_bytes", lambda path, own=Path.read_bytes: opened.append(path.name) or own(path))
-    item, media = read_media(Item("x", media=(("image", str(tmp_path / "a.png")), ("video", str(tmp_path / "v.webp")))), 4)
+    (picture, known), (video, _) = (read_medium(kind, str(tmp_path / name), 4) for kind, name in (("image", "a.png"), ("video", "v.webp")))
     assert opened == ["a.png", "v.webp"]
-    assert [kind for kind, _ in media] == ["image", "video"] and len(media[1][1].images) == 4
+    assert picture.size == (4, 4) and len(video.images) == 4
     with (tmp_path / "a.png").open("rb") as file:
-        assert item.media_sha256[0] == hashlib.sha256(file.read()).hexdigest()
+        assert known == hashlib.sha256(file.read()).hexdigest()
