@@ -3,6 +3,7 @@
 from typing import Literal
 
 from rollout.io.settings import FilePath, Section, option, refuse
+from rollout.lora_settings import AdapterSettings
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # What a token of text asks of the settings that all families share; a setting of one's own goes over it.
@@ -25,17 +26,10 @@ class Model(Section):
     blank: bool = option(False, "show the mean colour of its training for every image and frame, and play silence: a control that can learn nothing from them")
 
 
-class Lora(Section):
+class Lora(AdapterSettings):
     """The low-rank adapter, on the language model alone. Disabled, every weight of the language model is trained."""
 
-    enabled: bool = option(True, "train an adapter; false = full fine-tuning", flags=("--use_lora", "--lora"))
-    r: int = option(16, "rank of the adapter's matrices", minimum=1, flags=("--lora_r",))
-    alpha: float = option(32.0, "the adapter's output is scaled by alpha / r", above=0, flags=("--lora_alpha",))
     targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
-
-    def check(self) -> None:
-        if len(set(self.targets)) < len(self.targets) or not set(self.targets) <= set(LORA_TARGETS) or not self.targets:
-            refuse("targets", list(self.targets), f"one or more different names of {', '.join(LORA_TARGETS)}")
 
 
 class Rollout(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from rollout.io.settings import FilePath, HubName, Section, option, refuse
+from rollout.lora_settings import AdapterSettings
 
 SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "mdm"
 LORA_TARGETS = ("q", "k", "v", "out", "linear1", "linear2")
@@ -43,17 +44,10 @@ class Model(Section):
             refuse("steps", self.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
 
 
-class Lora(Section):
+class Lora(AdapterSettings):
     """The low-rank adapter. Disabled, every weight of the model is trained."""
 
-    enabled: bool = option(True, "train an adapter; false = full fine-tuning", flags=("--use_lora", "--lora"))
-    r: int = option(16, "rank of the adapter's matrices", minimum=1, flags=("--lora_r",))
-    alpha: float = option(32.0, "the adapter's output is scaled by alpha / r", above=0, flags=("--lora_alpha",))
     targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
-
-    def check(self) -> None:
-        if len(set(self.targets)) < len(self.targets) or not set(self.targets) <= set(LORA_TARGETS) or not self.targets:
-            refuse("targets", list(self.targets), f"one or more different names of {', '.join(LORA_TARGETS)}")
 
 
 class Rollout(Section):
