@@ -251,3 +251,11 @@ def test_the_trajectory_ratio_is_one_before_anything_was_learned(mdm_folder):
     assert torch.equal(part.ratio, torch.ones(4)) and part.loss.item() == pytest.approx(
         -ADVANTAGE.mean().item(), abs=1e-6
     )
+
+
+def test_the_upper_bound_may_lie_further_out_than_the_lower():
+    ratio, gains, losses = torch.tensor([1.25, 1.4, 0.7]), torch.ones(3), -torch.ones(3)
+    assert clipped_surrogate(ratio, gains, 0.2, 0.28).tolist() == pytest.approx([-1.25, -1.28, -0.7])
+    assert clipped_surrogate(ratio, losses, 0.2, 0.28).tolist() == pytest.approx([1.25, 1.4, 0.8])
+    assert clipped_surrogate(ratio, gains, 0.2).tolist() == pytest.approx([-1.2, -1.2, -0.7])
+    assert was_clipped(ratio, gains, 0.2, 0.28).tolist() == [False, True, False]
