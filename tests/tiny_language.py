@@ -16,7 +16,7 @@ from rollout.language.checkpoint import open_checkpoint
 from rollout.language.items import Item
 from rollout.language.media import Frames
 from rollout.language.processor import Processor
-from rollout.language.settings import Model
+from rollout.language.settings import Model, Rollout
 from rollout.policy import Conditioning, Request, Trajectories
 
 VISION = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -128,7 +128,9 @@ def prepared(folder: Path, kinds: tuple[str, ...] = ("image",), seed: int = 0, t
 
 def make_policy(folder: Path, device: str = "cpu", **settings) -> LanguagePolicy:
     """Answers of at most 12 tokens, LoRA of rank 4, unless told otherwise."""
-    return LanguagePolicy(LanguageSettings(**{"path": folder, "max_new_tokens": 12, "lora_rank": 4, "lora_alpha": 8.0, **settings}), device)
+    model, rollout = ({name: settings.pop(name) for name in list(settings) if name in section.model_fields} for section in (Model, Rollout))
+    sections = Model(path=str(folder), **model), Rollout(**{"max_new_tokens": 12, **rollout})
+    return LanguagePolicy(LanguageSettings(*sections, **{"lora_rank": 4, "lora_alpha": 8.0, **settings}), device)
 
 
 def noisy_adapter(policy: LanguagePolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:

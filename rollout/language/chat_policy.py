@@ -21,6 +21,7 @@ from rollout.language.checkpoint import READ, open_checkpoint
 from rollout.language.decoding import Distribution, decode, uniforms
 from rollout.language.processor import levels
 from rollout.language.prompted import Batch, Features, PromptReader, hidden
+from rollout.language.settings import LORA_TARGETS, Model, Rollout
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.trainable import Trainable
 
@@ -31,19 +32,14 @@ KL_RANGE, KL_MOST = 20.0, 10.0  # bounds on the log-ratio inside the k3 estimate
 
 @dataclass(frozen=True)
 class LanguageSettings:
-    """What defines a language policy, the same in every process of a run; see `rollout/language/settings.py`. lora_rank 0 trains
-    every weight of the language model instead of an adapter. temperature 0 answers greedily, and cannot be trained."""
+    """What defines a language policy, the same in every process of a run. lora_rank 0 trains every weight of the language model
+    instead of an adapter."""
 
-    path: Path
-    dtype: str = "fp32"
-    max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_k: int = 0
-    mask_truncated: bool = False
-    micro_batch: int | None = None
-    lora_rank: int = 16
-    lora_alpha: float = 32.0
-    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    model: Model
+    rollout: Rollout
+    lora_rank: int = 0
+    lora_alpha: float = 1.0
+    lora_targets: tuple[str, ...] = LORA_TARGETS
     adapter_seed: int = 0
     activation_checkpointing: bool = False
 
@@ -53,23 +49,23 @@ class LanguagePolicy(Trainable):
 
     def __init__(self, settings: LanguageSettings, device: str = "cpu"):
         self.settings, self.device = settings, torch.device(device)
-        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.dtype]
-        self.checkpoint = opened = open_checkpoint(settings.path)
+        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.model.dtype]
+        self.checkpoint = opened = open_checkpoint(settings.model.checkpoint)
         self.tokenizer = opened.tokenizer
-        network = opened.network(settings.dtype).to(self.device)
+        network = opened.network(settings.model.dtype).to(self.device)
         trained = [network.model.language_model, network.lm_head]
         targets = tuple(_targets(network, settings.lora_targets)) if settings.lora_rank else ()
         if not settings.lora_rank:
             for module in trained:
                 module.float()  # what is trained is kept in full, and computes in `dtype`
         self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
-        self._autocast = settings.dtype == "bf16" and not settings.lora_rank
+        self._autocast = settings.model.dtype == "bf16" and not settings.lora_rank
         if settings.activation_checkpointing:
             for layer in self.network.model.language_model.layers:
                 layer.forward = functools.partial(_checkpointed, layer.forward)
         self.reader = PromptReader(opened.architecture, opened.ids, levels(opened.images), self.device)
         forbidden = torch.tensor(opened.forbidden, dtype=torch.long, device=self.device)
-        self.distribution = Distribution(settings.temperature, settings.top_k, forbidden)
+        self.distribution = Distribution(settings.rollout.temperature, settings.rollout.top_k, forbidden)
 
     # --- sampling ------------------------------------------------------------------------------------------------
 
@@ -86,12 +82,10 @@ class LanguagePolicy(Trainable):
         made = self._decode([prompt], size, [(*request.seed, i) for i in range(size)])
         tokens, mask, lengths = made.tokens.cpu().numpy().astype(np.int32), made.mask.cpu().numpy(), made.mask.sum(1).cpu().numpy()
         truncated = ~np.isin(tokens[np.arange(size), lengths - 1], self.checkpoint.ends)
-        counted = mask & ~truncated[:, None] if self.settings.mask_truncated else mask
+        counted = mask & ~truncated[:, None] if self.settings.rollout.mask_truncated else mask
         measured = {"mean_answer_length": float(lengths.mean()), "truncated_fraction": float(truncated.mean())}
         log_probs, actions = np.empty((size, 0), np.float32), {}
         if request.trained_steps:
-            if not self.settings.temperature:
-                raise InputError("temperature: found 0, expected a number above 0: greedy answers have no likelihood to train")
             support = None if made.support is None else made.support.cpu().numpy().astype(np.int32)
             actions = {} if support is None else {"support": support}
             scored = torch.cat([self._log_probs(prompt, tokens[rows], support, rows) for rows in self._parts(size)])
@@ -114,7 +108,7 @@ class LanguagePolicy(Trainable):
 
     def _decode(self, prompts: list[Features], repeats: int, seeds: list[tuple[int, ...]]):
         model = self.network
-        noise = torch.tensor(uniforms(seeds, self.settings.max_new_tokens), device=self.device)
+        noise = torch.tensor(uniforms(seeds, self.settings.rollout.max_new_tokens), device=self.device)
         with self._precision():
             batch = Batch.of(prompts, model.model.language_model.embed_tokens)
             return decode(
@@ -130,11 +124,11 @@ class LanguagePolicy(Trainable):
 
     def _require_same(self, differences: Tensor, conditioning: Conditioning) -> float:
         """The largest difference between a token's log-prob as decoding saw it and as it is trained on."""
-        gap, bound = torch.nan_to_num(differences.abs(), nan=torch.inf).max().item(), DECODE_GAP[self.settings.dtype]
+        gap, bound = torch.nan_to_num(differences.abs(), nan=torch.inf).max().item(), DECODE_GAP[self.settings.model.dtype]
         if gap > bound:
             raise RunFailed(
                 f"decoding with the cache gives log-probs that differ from a whole pass by {gap:.3g} nats (allowed {bound:g} in "
-                f"{self.settings.dtype}): prompt {conditioning.prompt.text[:80]!r}, adapter version {self.loaded[0]}"
+                f"{self.settings.model.dtype}): prompt {conditioning.prompt.text[:80]!r}, adapter version {self.loaded[0]}"
             )
         return gap
 
@@ -171,7 +165,7 @@ class LanguagePolicy(Trainable):
         return Score(slice(None), log_prob, torch.where(mask, log_prob - old, 0.0), torch.ones_like(old), kl, log_prob_ref, 1, rows)
 
     def _parts(self, size: int) -> list[slice]:
-        step = self.settings.micro_batch or size
+        step = self.settings.rollout.micro_batch or size
         return [slice(start, min(start + step, size)) for start in range(0, size, step)]
 
     # --- the one computation both sides share --------------------------------------------------------------------
@@ -198,8 +192,8 @@ class LanguagePolicy(Trainable):
         super().save_adapter(folder)
         if not self.settings.lora_rank:
             for name in READ:
-                if (self.settings.path / name).is_file():
-                    replace_file(folder / name, (self.settings.path / name).read_bytes())
+                if (self.settings.model.checkpoint / name).is_file():
+                    replace_file(folder / name, (self.settings.model.checkpoint / name).read_bytes())
 
 
 def _targets(network: nn.Module, names: tuple[str, ...]) -> list[str]:

@@ -12,8 +12,7 @@ from rollout.language.prompted import Batch, hidden
 
 @dataclass(frozen=True)
 class Distribution:
-    """softmax(logits / temperature) over the tokens that are allowed. temperature 0: the likeliest alone, which has no likelihood
-    to train. top_k: only so many, 0 = all. forbidden: ids that are never sampled."""
+    """softmax(logits / temperature) over the tokens that are allowed. top_k: only so many, 0 = all. forbidden: ids that are never sampled."""
 
     temperature: float
     top_k: int
@@ -21,7 +20,7 @@ class Distribution:
 
     def scaled(self, logits: Tensor) -> Tensor:
         """float32 of logits [...,V], -inf where forbidden."""
-        return (logits.float() / (self.temperature or 1.0)).index_fill(-1, self.forbidden, -torch.inf)
+        return (logits.float() / self.temperature).index_fill(-1, self.forbidden, -torch.inf)
 
     def support(self, scaled: Tensor) -> Tensor | None:
         """The ids [...,k] that are sampled of, None for all."""
@@ -35,8 +34,6 @@ class Distribution:
 
     def pick(self, scaled: Tensor, uniform: Tensor, support: Tensor | None) -> Tensor:
         """Ids [B], by the inverse of the cumulative distribution at `uniform` float64 [B] in [0, 1), in float64."""
-        if self.temperature == 0:
-            return scaled.argmax(-1)
         if support is not None:
             scaled = torch.full_like(scaled, -torch.inf).scatter(-1, support, scaled.gather(-1, support))
         cumulative = scaled.double().softmax(-1).cumsum(-1)

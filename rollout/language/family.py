@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.family import Change
-from rollout.language.settings import DEFAULTS, Lora, Model, Rollout
-
-ASSETS = Path(__file__).parent.parent / "assets" / "language" / "people"
+from rollout.language.settings import DEFAULTS, SHIPPED_MODEL, Lora, Model, Rollout
 
 
 class LanguageFamily:
@@ -26,25 +24,24 @@ class LanguageFamily:
     def preparer(self, config: Any):
         from rollout.language.prepare import LanguagePreparer
 
-        return LanguagePreparer(_checkpoint(config.model), config.model)
+        return LanguagePreparer(config.model.checkpoint, config.model)
 
     def build(self, config: Any) -> Callable:
         from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 
-        model, lora, rollout = config.model, config.lora, config.rollout
+        lora = config.lora
         settings = LanguageSettings(
-            _checkpoint(model), model.dtype, rollout.max_new_tokens, rollout.temperature, rollout.top_k, rollout.mask_truncated,
-            rollout.micro_batch, lora.r if lora.enabled else 0, lora.alpha, lora.targets, config.seed, config.optimizer.use_checkpointing,
-        )  # fmt: skip
+            config.model, config.rollout, lora.r if lora.enabled else 0, lora.alpha, lora.targets, config.seed, config.optimizer.use_checkpointing
+        )
         return functools.partial(LanguagePolicy, settings)
 
     def files(self, config: Any) -> dict[str, Path]:
         from rollout.language.checkpoint import checkpoint_files
 
-        return checkpoint_files(_checkpoint(config.model))
+        return checkpoint_files(config.model.checkpoint)
 
     def shipped(self, name: str) -> Path:
-        return ASSETS / f"{ {'training': 'train'}.get(name, name)}.jsonl"
+        return SHIPPED_MODEL / f"{ {'training': 'train'}.get(name, name)}.jsonl"
 
     def describe(self, config: Any, policy: Any) -> str:
         opened, longest = policy.checkpoint, config.rollout.max_new_tokens
@@ -57,7 +54,3 @@ class LanguageFamily:
 
 
 LANGUAGE = LanguageFamily()
-
-
-def _checkpoint(model: Model) -> Path:
-    return Path(model.path) if model.path else ASSETS

@@ -1,10 +1,12 @@
 """The settings of a vision-language model: what it is, its adapter, and what is sampled of it."""
 
+from pathlib import Path
 from typing import Literal
 
 from rollout.io.settings import FilePath, Section, option, refuse
 from rollout.lora_settings import AdapterSettings
 
+SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "language" / "people"  # with its items
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # What a token of text asks of the settings that all families share; a setting of one's own goes over it.
 # As many threads for the learner as for a sampler: the number orders the sums of a matrix product, and a ratio is to be exactly 1.
@@ -24,6 +26,11 @@ class Model(Section):
     max_pixels: int | None = option(None, "most pixels of an image as the model sees it; null = the checkpoint's", minimum=1)
     frames: int = option(8, "most frames of a video that the model sees, evenly apart", minimum=1)
     blank: bool = option(False, "show the mean colour of its training for every image and frame, and play silence: a control that can learn nothing from them")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the base model."""
+        return Path(self.path or SHIPPED_MODEL)
 
 
 class Lora(AdapterSettings):
