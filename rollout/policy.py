@@ -37,6 +37,11 @@ class Prompt:
         """All that it says, for a digest."""
         return self.text
 
+    @property
+    def asked(self) -> str:
+        """What prompts that ask for the same share, however they are written."""
+        return self.text.casefold()
+
 
 @dataclass(frozen=True)
 class Conditioning:

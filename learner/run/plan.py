@@ -101,16 +101,16 @@ def _deck(seed: int, round_: int, prompts: int) -> np.ndarray:
 def _never_trained_on(
     config: Config, preparer: Preparer, own: Family, prompts: list[Prompt], training: dict[int, Conditioning]
 ) -> list[Conditioning]:  # fmt: skip
-    """The first held-out prompts whose text no training prompt has, nor what the model is told of it."""
+    """The first held-out prompts that ask for what no training prompt does, nor what the model is told of it."""
     file = config.evaluate.heldout or own.shipped("heldout")
-    texts = {prompt.text.casefold() for prompt in prompts}
+    asked = {prompt.asked for prompt in prompts}
     told = {arrays_digest(conditioning.arrays) for conditioning in training.values()}
     heldout, shared = [], []
     for prompt in preparer.read(file):
         if len(heldout) == config.evaluate.prompts:
             break
         (conditioning,) = preparer.prepare([prompt])
-        known = prompt.text.casefold() in texts or arrays_digest(conditioning.arrays) in told
+        known = prompt.asked in asked or arrays_digest(conditioning.arrays) in told
         (shared if known else heldout).append(conditioning)
     if not heldout:
         raise InputError(f"evaluate.heldout: every prompt of {file} is a training prompt, such as {shared[0].prompt.text!r}")

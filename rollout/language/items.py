@@ -55,6 +55,11 @@ class Item(Prompt):
     media_sha256: tuple[str, ...] = ()
 
     @property
+    def asked(self) -> str:
+        """The same words about another picture ask for something else."""
+        return json.dumps([super().asked, [path for _, path in self.media]])
+
+    @property
     def told(self) -> str:
         """All that it says. Media whose bytes are known are told by these and not by their paths, so that another image under
         the same name is noticed, and the same one in another place is not."""

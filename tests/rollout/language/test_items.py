@@ -11,6 +11,7 @@ from PIL import Image
 from rollout.io.errors import InputError
 from rollout.language.items import read_items
 from rollout.language.template import INSTRUCTIONS
+from rollout.policy import Prompt
 
 GOOD = {
     "problem": "What is felt?", "problem_type": "emer_ov_mc", "options": ["A. joy", "B. anger"], "data_type": "image", "path": "a.png",
@@ -127,3 +128,9 @@ def test_what_is_told_of_an_item_changes_with_its_image_and_not_with_its_place(f
     assert known.told != replace(item, media_sha256=("2",)).told
     assert known.told == replace(known, media=(("image", "/elsewhere.png"),)).told
     assert np.unique([item.told, replace(item, solution="<answer>B</answer>").told]).size == 2
+
+
+def test_the_same_words_about_another_picture_ask_for_something_else():
+    one = Item("What is it?", media=(("image", "/a.png"),))
+    assert one.asked == Item("what IS it?", media=(("image", "/a.png"),)).asked != Item("What is it?", media=(("image", "/b.png"),)).asked
+    assert Prompt("Walk").asked == Prompt("walk").asked
