@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rollout.io.errors import InputError
-from rollout.language.items import read_items
+from rollout.language.items import Item, read_items
 from rollout.language.template import INSTRUCTIONS
 from rollout.policy import Prompt
 
