@@ -13,7 +13,8 @@ from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
 from rollout.policy import Policy, Score, Trajectories
 
-ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective"}  # by which settings hold it
+# By which settings hold it.
+ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective", "clip_epsilon_high": "objective"}
 
 
 class SyncError(RunFailed):

@@ -80,7 +80,7 @@ def _settings(record: Record) -> list[str]:
     if config := record.config:
         objective = f"{config.objective.kind}{f' ({config.objective.ratio})' if config.objective.kind == 'grpo' else ''}"
         lines += [
-            f"{config.iterations} iterations of {config.rollout.prompts_per_iteration} prompts x {config.rollout.group_size} motions, "
+            f"{config.iterations} iterations of {config.rollout.prompts_per_iteration} prompts x {config.rollout.group_size} samples, "
             f"seed {config.seed}",
             f"objective {objective}, learning rate {config.optimizer.learning_rate:g}, KL penalty {config.objective.kl_penalty:g}, "
             f"{config.objective.updates_per_rollout} updates a rollout, clip {config.objective.clip_epsilon:g}",

@@ -66,7 +66,7 @@ def explain(row: dict[str, float], objective: str | None) -> tuple[list[str], li
         said.append("a mean advantage of 0 is normal: advantages are relative to their group, sum to 0 in each and say nothing of learning")
     if row.get("std_reward", 0.0) > 1e-3:
         mean = f" around a mean of {row['mean_reward']:.4g}" if "mean_reward" in row else ""
-        said.append(f"the reward is not the problem: a standard deviation of {row['std_reward']:.4g}{mean} tells motions apart")
+        said.append(f"the reward is not the problem: a standard deviation of {row['std_reward']:.4g}{mean} tells samples apart")
     verified = "log_prob_gap" in row and row["log_prob_gap"] <= 1e-5
     return said, [*(() if verified else RECOMPUTE), *(() if objective == "grpo" else (AGAINST_REFERENCE,))]
 
@@ -112,7 +112,7 @@ def _recompute(row: dict[str, float]) -> list[str]:
     if abs(current - expected) < 10 * math.sqrt(terms / 2):  # ten standard errors of a sum of squared noise
         return []
     sentence = (
-        f"the recompute disagrees with the sampler: of motions that this policy sampled, the log-prob is a pure function of sigma, "
+        f"the recompute disagrees with the sampler: of samples that this policy drew, the log-prob is a pure function of sigma, "
         f"{expected:.0f} for {STEPS} cosine steps (t >= 1) of {DIMS:,} dims (a mean step has {expected / (STEPS - 1):.0f}), and "
         f"{current:.1f} is {abs(current - expected):.0f} nats off"
     )

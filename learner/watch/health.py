@@ -32,7 +32,7 @@ class Action(Enum):
 class Finding:
     """What was seen at an iteration, its likely cause and a remedy, in words. `level`: 1 and up, worse.
 
-    change: for ADAPT, the new values, not factors, of any of learning_rate, kl_penalty and clip_epsilon; else empty.
+    change: for ADAPT, the new values, not factors, of any of learning_rate, kl_penalty and both clips; else empty.
     """
 
     name: str
@@ -72,7 +72,10 @@ def ladder(rung: int, objective: Objective, optimizer: Optimizer) -> dict[str, f
     a twentieth. Its KL penalty was 0.1, which is the least here on either rung; a penalty that is there already doubles.
     """
     change = {"learning_rate": optimizer.learning_rate * (0.1, 0.05)[rung - 1], "kl_penalty": max(2 * objective.kl_penalty, 0.1)}
-    return change if rung == 1 else {**change, "clip_epsilon": objective.clip_epsilon / 2}
+    if rung == 1:
+        return change
+    clips = {name: getattr(objective, name) for name in ("clip_epsilon", "clip_epsilon_high")}
+    return change | {name: clip / 2 for name, clip in clips.items() if clip is not None}
 
 
 class Monitor:

@@ -11,7 +11,7 @@ from statistics import median
 
 WINDOW = 5  # iterations that a fraction is averaged over, or that a spread is first known by
 MEMORY = 20  # iterations that a running median is of
-# What an update reports of itself. Everything else may lack a value, such as the FID of too few motions.
+# What an update reports of itself. Everything else may lack a value, such as the FID of too few samples.
 OF_THE_UPDATE = (
     "mean_reward", "std_reward", "mean_advantage", "std_advantage", "loss", "policy_loss", "kl_loss", "kl", "mean_ratio",
     "clip_fraction", "grad_norm", "mean_log_prob_current", "mean_log_prob_old", "mean_log_prob_ref", "mean_log_ratio",
@@ -118,8 +118,8 @@ RULES = (
     ),
     Rule(
         "kl", (0.2, 1.0), lambda row, history: row.get("kl"),
-        lambda kl, row: f"the KL to the base model is {kl:.3g}: motions are {math.sqrt(kl):.2g} standard deviations from the base's",
-        "the policy has left the base model, and with it what motions look like",
+        lambda kl, row: f"the KL to the base model is {kl:.3g} an action",
+        "the policy has left the base model, and with it what samples are like",
         "a larger objective.kl_penalty (0.01 to 0.1) or a smaller optimizer.learning_rate; look whether the judge still rises",
     ),
     Rule(
@@ -130,21 +130,21 @@ RULES = (
     ),
     Rule(
         "zero_std", (0.5, 0.99), lambda row, history: history.mean(row, "zero_std_fraction"),
-        lambda share, row: f"{share:.0%} of the groups have one reward for all their motions and teach nothing",
+        lambda share, row: f"{share:.0%} of the groups have one reward for all their samples and teach nothing",
         "the reward is saturated, too coarse, or blind to what differs inside a group",
         "python -m rewards.inspect RUN/rollouts says which component, and suggests a scale; or harder prompts, or larger groups",
     ),
     Rule(
         "reward_spread", (5, math.inf), _narrowing,
         lambda times, row: f"the rewards' standard deviation is {row['std_reward']:.3g}, " + (
-            f"{times:.3g} times less than at first" if math.isfinite(times) else "all motions are worth the same"
+            f"{times:.3g} times less than at first" if math.isfinite(times) else "all samples are worth the same"
         ),
-        "the motions have become alike (mode collapse), or the reward has reached the end of its range",
-        "look at the motions; a diversity component, a larger objective.kl_penalty, or a reward with room above",
+        "the samples have become alike (mode collapse), or the reward has reached the end of its range",
+        "look at the samples; a diversity component, a larger objective.kl_penalty, or a reward with room above",
     ),
     Rule(
         "failed_samples", (1, 10, 100), lambda row, history: row.get("failed_samples"),
-        lambda count, row: f"{count:.0f} motions have no reward" + (
+        lambda count, row: f"{count:.0f} samples have no reward" + (
             f" and {row['dropped_groups']:.0f} groups were left out for it" if row.get("dropped_groups") else ""
         ),
         "a reward component raised, timed out or returned NaN for them",
@@ -159,7 +159,7 @@ RULES = (
     Rule(
         "not_measured", (1,), lambda row, history: len(_not_measured(row)),
         lambda count, row: f"{' and '.join(_not_measured(row)[:3])} {'are' if count > 1 else 'is'} not a finite number",
-        "nothing was there to measure it on, such as a component that failed on every motion",
+        "nothing was there to measure it on, such as a component that failed on every sample",
         "log.txt has the first reason of every iteration",
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from learner.config.parse import parse_config
 from learner.config.settings import Health, Objective, Optimizer
+from learner.learner import ADAPTABLE
 from learner.watch.health import ALWAYS, PRESETS, Action, Monitor, ladder
 from learner.watch.rules import RULES
 from rollout.io.errors import InputError
@@ -133,6 +134,13 @@ def test_the_ladder_acts_at_5_10_and_20(value, rung):
     (finding,) = [f for f in found if f.name == "log_ratio"]
     assert finding.level == sum(value >= threshold for threshold in (5, 10, 20))
     assert finding.action is (Action.ADAPT if rung else Action.ROLL_BACK) and monitor.rung == rung and not monitor.good
+
+
+def test_of_a_clip_with_two_bounds_the_ladder_halves_both():
+    """Else the upper one would stay as wide as it was, and with it what an advantage above 0 may do."""
+    change = ladder(2, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=1e-5))
+    assert (change["clip_epsilon"], change["clip_epsilon_high"]) == (0.1, 0.14)
+    assert set(change) <= set(ADAPTABLE)
 
 
 def test_without_a_kl_penalty_the_ladder_brings_one():
