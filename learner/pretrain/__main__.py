@@ -25,7 +25,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--mdm_stop", type=int, default=5000, help="step to stop at (default: %(default)s)")
     parser.add_argument("--tmr_steps", type=int, default=1600)
     parser.add_argument("--t2m_steps", type=int, default=1600)
-    parser.add_argument("--seconds", type=float, default=1800, help="longest that the language model is taught (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     return exit_code(lambda: run(parser.parse_args(argv), "python -m learner.pretrain " + " ".join(argv)))
 
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace, command: str) -> str:
     if args.family == "language":
         from learner.pretrain.language.make import make
 
-        make(args.data, args.out, parts, args.seed, args.threads, args.seconds, command)
+        make(args.data, args.out, parts, args.seed, args.threads, command)
         return "finished"
     # torch and all that needs it take seconds to import: only once the flags are good.
     import torch

@@ -1,7 +1,7 @@
-"""Supervised training of the small people model, and the items that ship with it.
+"""Supervised training of the small people model.
 
-Three stages, since looking up the letter of a named option is the slow part: that alone; whole answers without a video, where the
-question says what is seen; whole answers to videos.
+Looking up the letter of a named option is the slow part, and easily lost again: it is learned beside whole answers to questions that
+say what is seen, not before them; these go on beside answers to videos; and a letter weighs as much as several other words.
 """
 
 import json
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from learner.pretrain.language import people
-from learner.pretrain.language.figures import FRAMES, SIZE, figure_video, save_video
+from learner.pretrain.language.figures import FRAMES, SIZE, figure_video
 from learner.pretrain.language.folder import image_processor, patches, save_folder, small_network, word_tokenizer
 from rollout.motion.dataset import Clip
 
@@ -26,16 +26,25 @@ GRID = [FRAMES // 2, SIZE // 14, SIZE // 14]
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """Hyper-parameters; the defaults made the shipped model."""
+class Stage:
+    """rows: in a step, by kind: "lookup", options and a sentence that ends in the letter; "told", a question that says what is
+    seen, with a whole answer; "video", a question about a video, likewise. letters: what a letter weighs; other words weigh 1."""
 
-    lookup_steps: int = 400
-    told_steps: int = 300
-    video_steps: int = 400
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    wrong: float = 0.2  # of the answers to videos name any of the four options, so that there is something left for rewards to teach
-    spoilt: float = 0.1  # of them have a fault of form, likewise
+    name: str
+    rows: dict[str, int]
+    steps: int
+    learning_rate: float
+    letters: float
+
+
+STAGES = (
+    Stage("looking up", {"lookup": 96, "told": 32}, 600, 3e-3, 5.0),
+    Stage("answering", {"lookup": 32, "told": 64}, 300, 3e-3, 5.0),
+    Stage("watching", {"told": 16, "video": 48}, 400, 2e-3, 4.0),
+)
+# So that there is something left for rewards to teach, of the answers to videos:
+WRONG = 0.2  # name any of the four options
+SPOILT = 0.1  # have a fault of form
 
 
 def window(clip: Clip, draw: np.random.Generator) -> np.ndarray:
@@ -57,13 +66,14 @@ def chat(tokenizer, text: str, video: bool) -> str:
 class Teacher:
     """Batches of questions with answers, and the network that learns from them."""
 
-    def __init__(self, lessons: dict[str, list[Clip]], options: Teaching, seed: int):
-        self.draw, self.options = np.random.default_rng(seed), options
+    def __init__(self, lessons: dict[str, list[Clip]], seed: int):
+        self.draw = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.tokenizer = word_tokenizer(self._sentences())
         self.network = small_network(self.tokenizer)
         self.videos = {verb: [window(clip, self.draw) for clip in clips for _ in range(VIEWS)] for verb, clips in lessons.items()}
         self.pads = self.tokenizer.convert_tokens_to_ids(["<|video_pad|>", "<|endoftext|>"])
+        self.letters = torch.tensor(self.tokenizer.convert_tokens_to_ids([blank + letter for letter in people.LETTERS for blank in ("", " ")]))
 
     def _sentences(self) -> list[str]:
         draw = np.random.default_rng(0)
@@ -75,58 +85,61 @@ class Teacher:
             texts += [people.asked(people.problem(draw), options)]
         return texts
 
-    def batch(self, stage: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    def batch(self, kind: str, rows: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Token ids [B,L] padded on the right, labels [B,L] with -100 where nothing is to be learnt, and pixels of videos."""
-        draw, rows, videos = self.draw, [], []
-        for _ in range(self.options.batch_size * (2 if stage == "lookup" else 1)):
+        draw, texts, videos = self.draw, [], []
+        for _ in range(rows):
             shown = str(draw.choice(people.VERBS))
             options = people.choose_options(shown, people.VERBS, draw)
-            verb = str(draw.choice(options)) if stage == "video" and draw.random() < self.options.wrong else shown
+            verb = str(draw.choice(options)) if kind == "video" and draw.random() < WRONG else shown
             letter = people.letter_of(options, verb)
             text = people.asked(people.problem(draw), options)
-            if stage == "lookup":
+            if kind == "lookup":
                 prompt, reply = "\n".join(people.lettered(options)), f" is {verb}, which is {letter}"
             else:
-                prompt = chat(self.tokenizer, text if stage == "video" else f"{people.told(shown, draw)} {text}", stage == "video")
+                prompt = chat(self.tokenizer, text if kind == "video" else f"{people.told(shown, draw)} {text}", kind == "video")
                 reply = people.answer(verb, letter, draw)
-                reply = (people.spoilt(reply, draw) if stage == "video" and draw.random() < self.options.spoilt else reply) + "<|im_end|>"
+                reply = (people.spoilt(reply, draw) if kind == "video" and draw.random() < SPOILT else reply) + "<|im_end|>"
             asked, replied = (self.tokenizer.encode(part, add_special_tokens=False) for part in (prompt, reply))
-            ignored = len(asked) + (len(replied) - 1 if stage == "lookup" else 0)
-            rows.append((asked + replied, [-100] * ignored + (asked + replied)[ignored:]))
-            if stage == "video":
+            ignored = len(asked) + (len(replied) - 1 if kind == "lookup" else 0)
+            texts.append((asked + replied, [-100] * ignored + (asked + replied)[ignored:]))
+            if kind == "video":
                 videos.append(self.videos[shown][draw.integers(len(self.videos[shown]))])
-        longest = max(len(ids) for ids, _ in rows)
-        ids = torch.tensor([ids + [self.pads[1]] * (longest - len(ids)) for ids, _ in rows])
-        labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in rows])
+        longest = max(len(ids) for ids, _ in texts)
+        ids = torch.tensor([ids + [self.pads[1]] * (longest - len(ids)) for ids, _ in texts])
+        labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in texts])
         return ids, labels, torch.tensor(np.stack(videos)) if videos else None
 
-    def loss(self, ids: Tensor, labels: Tensor, pixels: Tensor | None) -> Tensor:
+    def losses(self, ids: Tensor, labels: Tensor, pixels: Tensor | None, letters: float) -> tuple[Tensor, Tensor]:
+        """Of every word that is to be learnt [N]: its cross-entropy, and its weight."""
         given = {"position_ids": torch.arange(ids.shape[1]).expand(3, len(ids), -1)}
         if pixels is not None:
             given = inputs(self.network, ids, pixels, self.pads[0])
         places = labels[:, 1:] != -100
+        learnt = labels[:, 1:][places]
         hidden = self.network.model(input_ids=ids, use_cache=False, **given).last_hidden_state[:, :-1][places]
-        return torch.nn.functional.cross_entropy(self.network.lm_head(hidden), labels[:, 1:][places])
+        weights = torch.where(torch.isin(learnt, self.letters), letters, 1.0)
+        return torch.nn.functional.cross_entropy(self.network.lm_head(hidden), learnt, reduction="none"), weights
 
-    def train(self, stage: str, steps: int, seconds: float) -> list[dict]:
-        """AdamW with warm-up and a cosine; the curve. Ends early where `seconds` are over."""
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.options.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    def train(self, stage: Stage) -> list[dict]:
+        """AdamW with warm-up and a cosine; the curve of the weighted loss."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=stage.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
         curve, started, running = [], time.time(), []
-        for step in range(1, steps + 1):
-            done = max(step / steps, (time.time() - started) / seconds)
-            optimizer.param_groups[0]["lr"] = self.options.learning_rate * min(1, step / 30) * (0.1 + 0.9 * max(0.0, np.cos(np.pi / 2 * done)))
-            loss = self.loss(*self.batch(stage))
+        for step in range(1, stage.steps + 1):
+            cosine = 0.1 + 0.9 * np.cos(np.pi / 2 * step / stage.steps)
+            optimizer.param_groups[0]["lr"] = stage.learning_rate * min(1, step / 30) * cosine
+            parts = [self.losses(*self.batch(kind, rows), stage.letters) for kind, rows in stage.rows.items()]
+            losses, weights = (torch.cat(part) for part in zip(*parts))
+            loss = (losses * weights).sum() / weights.sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             optimizer.step()
             running.append(loss.item())
-            if step % 25 == 0 or step == steps:
-                curve.append({"stage": stage, "step": step, "loss": float(np.mean(running)), "seconds": time.time() - started})
-                print(f"people {stage} step {step}/{steps} loss {curve[-1]['loss']:.3f} {curve[-1]['seconds']:.0f} s", flush=True)
+            if step % 25 == 0 or step == stage.steps:
+                curve.append({"stage": stage.name, "step": step, "loss": float(np.mean(running)), "seconds": time.time() - started})
+                print(f"people, {stage.name}: step {step}/{stage.steps} loss {curve[-1]['loss']:.3f} {curve[-1]['seconds']:.0f} s", flush=True)
                 running = []
-            if done >= 1:
-                break
         return curve
 
 
@@ -141,44 +154,13 @@ def inputs(network, ids: Tensor, pixels: Tensor, pad: int) -> dict:
     }  # fmt: skip
 
 
-def write_items(folder: Path, name: str, clips: dict[str, list[Clip]], verbs: tuple[str, ...], each: int, seed: int) -> list[tuple[dict, np.ndarray]]:
-    """`each` questions for every verb, in FOLDER/NAME.jsonl with their videos beside it. Returns the rows and videos."""
-    draw, found = np.random.default_rng(seed), []
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    for number in range(each):
-        for verb in verbs:
-            pool = clips[verb]
-            clip = pool[number % len(pool)]
-            video, options = window(clip, draw), people.choose_options(verb, verbs, draw)
-            letter = people.letter_of(options, verb)
-            file = f"{name}/{len(found):03d}.webp"
-            save_video(folder / file, video)
-            row = {
-                "problem": people.problem(draw), "problem_type": "multiple choice", "options": list(people.lettered(options)),
-                "solution": f"<answer>{letter}</answer>", "answer": letter, "data_type": "video", "path": file, "recording": people.recording(clip),
-            }  # fmt: skip
-            found.append((row, video))
-    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row, _ in found))
-    return found
-
-
-def write_people_items(clips: list[Clip], folder: Path, seed: int) -> None:
-    """Questions for learning by reward and, of recordings that no training has seen, for measuring. Only what is done in a held-out
-    recording is asked about, so that what an answer is like is the same in both."""
-    roles = people.roles(clips)
-    heldout, practice, lessons = (by_verb(clips, names) for names in (roles.heldout, roles.practice, roles.lessons))
-    verbs = tuple(verb for verb in people.VERBS if heldout[verb])
-    write_items(folder, "heldout", heldout, verbs, 20, seed + 2)
-    write_items(folder, "train", {verb: practice[verb] or lessons[verb] for verb in verbs}, verbs, 16, seed + 1)
-
-
-def train_people(clips: list[Clip], folder: Path, seed: int, options: Teaching, seconds: float, command: str) -> None:
-    """Trains on lessons for at most `seconds` and writes the model to `folder`, after each stage too, with its curves."""
+def train_people(clips: list[Clip], folder: Path, seed: int, command: str, stages: tuple[Stage, ...] = STAGES) -> None:
+    """Trains on lessons and writes the model to `folder`, after each stage too, with its curves."""
     started = time.time()
-    teacher = Teacher(by_verb(clips, people.roles(clips).lessons), options, seed)
+    teacher = Teacher(by_verb(clips, people.roles(clips).lessons), seed)
     curve, processor = [], image_processor(SIZE * SIZE, SIZE * SIZE)
-    for stage, steps, share in (("lookup", options.lookup_steps, 0.25), ("told", options.told_steps, 0.2), ("video", options.video_steps, 0.55)):
-        curve += teacher.train(stage, steps, seconds * share)
+    for stage in stages:
+        curve += teacher.train(stage)
         save_folder(folder, teacher.network, teacher.tokenizer, processor)
     report = {"command": command, "seed": seed, "parameters": sum(p.numel() for p in teacher.network.parameters())}
     (folder / "metrics.json").write_text(json.dumps(report | {"seconds": time.time() - started, "curve": curve}, indent=1))

@@ -1,5 +1,6 @@
 """The small people model: what it is shown, asked and taught, and that what it is measured on was never trained on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -106,19 +107,39 @@ def test_patches_are_those_of_the_image_processor():
 
 
 def test_a_few_steps_of_every_stage_change_the_network_and_leave_curves(tmp_path):
-    from learner.pretrain.language.teach import Teaching, train_people
+    from learner.pretrain.language.teach import STAGES, train_people
 
     lessons = [c for c in CLIPS if c.split == "train"]
-    train_people(lessons, tmp_path, 0, Teaching(2, 2, 2, batch_size=2), 60, "here")
+    short = tuple(dataclasses.replace(stage, steps=2, rows=dict.fromkeys(stage.rows, 2)) for stage in STAGES)
+    train_people(lessons, tmp_path, 0, "here", short)
     report = json.loads((tmp_path / "metrics.json").read_text())
-    assert [row["stage"] for row in report["curve"]] == ["lookup", "told", "video"]
+    assert [row["stage"] for row in report["curve"]] == [stage.name for stage in STAGES]
     assert all(np.isfinite(row["loss"]) for row in report["curve"])
 
 
 def test_written_items_are_read_as_users_files_are(tmp_path):
-    from learner.pretrain.language.teach import by_verb, write_items
+    from learner.pretrain.language.people_items import write_videos
+    from learner.pretrain.language.teach import by_verb
 
     roles = people.roles(CLIPS)
-    write_items(tmp_path, "heldout", by_verb(CLIPS, roles.heldout), people.VERBS[:4], 2, 0)
+    write_videos(tmp_path, "heldout", by_verb(CLIPS, roles.heldout), people.VERBS[:4], 2, 0)
     items = read_items(tmp_path / "heldout.jsonl")
     assert len(items) == 8 and all(item.problem_type == "multiple choice" and item.media[0][0] == "video" for item in items)
+
+
+def test_general_questions_have_no_video_and_none_is_both_learned_from_and_measured_on(tmp_path):
+    from learner.pretrain.language.people_items import MIX, general
+    from rollout.language.mix import read_mix
+
+    taken = set()
+    measured, learned = general(2, 0, taken), general(1, 0, taken)  # of one seed: drawn anew where it is taken
+    asked = [row["problem"] + str(row["options"]) for row in measured + learned]
+    assert len(measured) == 2 * len(people.VERBS) == len(asked) * 2 / 3 and len({*asked}) == len(asked)
+    for row in measured:
+        said = next(verb for verb in people.VERBS if f" is {verb}." in row["problem"])
+        assert f"{row['answer']}. {said}" in row["options"]
+    for name, rows in (("train", measured), ("general_train", learned)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mix.yaml").write_text(MIX)
+    mixed = [item.problem + str(list(item.options)) for item in read_mix(tmp_path / "mix.yaml", 0)]
+    assert len(mixed) == 36 and sum(text in asked[24:] for text in mixed) == 4
