@@ -20,29 +20,32 @@ datasets:
 
 def write_people_items(clips: list[Clip], folder: Path, seed: int) -> None:
     """Questions for learning by reward and, of recordings that no training has seen, for measuring. Only what is done in a held-out
-    recording is asked about, so that what an answer is like is the same in both. General questions say in words what is done."""
+    recording is asked about, so that what an answer is like is the same in both. General questions say in words what is done.
+
+    Half of what is learned from by reward is of recordings for practice, half of those of the lessons, and each video is asked about
+    three times with other options: of some thirty recordings for practice alone, a hundred questions are learned by heart, with
+    nothing gained on others."""
     roles = people.roles(clips)
     heldout, practice, lessons = (by_verb(clips, names) for names in (roles.heldout, roles.practice, roles.lessons))
     verbs = tuple(verb for verb in people.VERBS if heldout[verb])
-    write_videos(folder, "heldout", heldout, verbs, 20, seed + 2)
-    write_videos(folder, "train", {verb: practice[verb] or lessons[verb] for verb in verbs}, verbs, 16, seed + 1)
+    write_videos(folder, "heldout", [heldout] * 20, verbs, 1, seed + 2)
+    write_videos(folder, "train", [{**lessons, **{verb: own for verb, own in practice.items() if own}}, lessons] * 10, verbs, 3, seed + 1)
     written = _write(folder / "general.jsonl", general(8, seed + 3, set()))
     _write(folder / "general_train.jsonl", general(2, seed + 4, {row["problem"] + str(row["options"]) for row in written}))
     (folder / "mix.yaml").write_text(MIX)
 
 
-def write_videos(folder: Path, name: str, clips: dict[str, list[Clip]], verbs: tuple[str, ...], each: int, seed: int) -> None:
-    """`each` questions for every verb, in FOLDER/NAME.jsonl with their videos beside it."""
-    draw, rows = np.random.default_rng(seed), []
+def write_videos(folder: Path, name: str, rounds: list[dict[str, list[Clip]]], verbs: tuple[str, ...], questions: int, seed: int) -> None:
+    """A video of every verb in every round, its clips evenly apart, and so many questions about each: FOLDER/NAME.jsonl, with
+    the videos beside it."""
+    draw, rows, written = np.random.default_rng(seed), [], 0
     (folder / name).mkdir(parents=True, exist_ok=True)
-    for number in range(each):
+    for number, clips in enumerate(rounds):
         for verb in verbs:
-            pool = clips[verb]
-            clip = pool[number % len(pool)]
-            video, file = window(clip, draw), f"{name}/{len(rows):03d}.webp"
-            save_video(folder / file, video)
-            media = {"data_type": "video", "path": file, "recording": people.recording(clip)}
-            rows.append(_row(verb, people.choose_options(verb, verbs, draw), people.problem(draw)) | media)
+            clip, file = clips[verb][number * len(clips[verb]) // len(rounds)], f"{name}/{written:03d}.webp"
+            save_video(folder / file, window(clip, draw))
+            media, written = {"data_type": "video", "path": file, "recording": people.recording(clip)}, written + 1
+            rows += [_row(verb, people.choose_options(verb, verbs, draw), people.problem(draw)) | media for _ in range(questions)]
     _write(folder / f"{name}.jsonl", rows)
 
 

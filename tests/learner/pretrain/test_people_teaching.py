@@ -122,9 +122,10 @@ def test_written_items_are_read_as_users_files_are(tmp_path):
     from learner.pretrain.language.teach import by_verb
 
     roles = people.roles(CLIPS)
-    write_videos(tmp_path, "heldout", by_verb(CLIPS, roles.heldout), people.VERBS[:4], 2, 0)
+    write_videos(tmp_path, "heldout", [by_verb(CLIPS, roles.heldout)] * 2, people.VERBS[:4], 3, 0)
     items = read_items(tmp_path / "heldout.jsonl")
-    assert len(items) == 8 and all(item.problem_type == "multiple choice" and item.media[0][0] == "video" for item in items)
+    assert len(items) == 24 and len({item.media for item in items}) == 8 and len({item.text for item in items[:3]}) == 3
+    assert all(item.problem_type == "multiple choice" and item.media[0][0] == "video" for item in items)
 
 
 def test_general_questions_have_no_video_and_none_is_both_learned_from_and_measured_on(tmp_path):
