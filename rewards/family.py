@@ -61,6 +61,9 @@ class Rewards(Protocol):
     def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
         """What is said of all outputs of an evaluation together, by name; where there is no number, why, or None."""
 
+    def measured(self, results: list[Examination]) -> dict[str, np.ndarray]:
+        """[P,G] of every name of `quality` that is a mean over outputs: what a gain is paired by."""
+
 
 def rewards_of(name: str) -> Rewards:
     """Those of the family of that name. Raises InputError for one that there is not."""

@@ -21,14 +21,22 @@ if TYPE_CHECKING:
 FAMILIES = {"motion": "rollout.motion.family:MOTION", "language": "rollout.language.family:LANGUAGE"}
 
 
+class Judged(NamedTuple):
+    """What an evaluation found of one sample: the reward, its components' raw values, and what else the family measures, by name."""
+
+    reward: float
+    components: Mapping[str, float]
+    measured: Mapping[str, Any]
+
+
 class Change(NamedTuple):
     """One sample of a prompt under the base model and under the tuned one, same noise."""
 
     before: Group
     after: Group
     sample: int
-    reward_before: float
-    reward_after: float
+    judged_before: Judged
+    judged_after: Judged
 
 
 class Family(Protocol):
@@ -53,8 +61,8 @@ class Family(Protocol):
     def files(self, config: Any) -> dict[str, Path]:
         """Every file that the policy is built from, by a name for people."""
 
-    def shipped(self, name: str) -> Path:
-        """The file of "training" or "heldout" prompts that ships with the project."""
+    def shipped(self, name: str, config: Any = None) -> Path:
+        """The file of "training" or "heldout" prompts that ships with the project, for the model of `config` or the family's first."""
 
     def describe(self, config: Any, policy: Policy) -> str:
         """The model in one line, for a dry run."""

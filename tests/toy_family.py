@@ -80,14 +80,14 @@ class Toy:
     def files(self, config):
         return {}
 
-    def shipped(self, name):
+    def shipped(self, name, config):
         return Path(name)
 
     def describe(self, config, policy):
         return "linear"
 
     def draw(self, folder, changes):
-        (folder / "changes.json").write_text(json.dumps([[change.before.prompt.text, change.reward_after] for change in changes]))
+        (folder / "changes.json").write_text(json.dumps([[change.before.prompt.text, change.judged_after.reward] for change in changes]))
 
 
 class Samples:
@@ -135,6 +135,9 @@ class ToyRewards:
 
     def quality(self, config, results):
         return {"spread": float(np.std([result.reward for result in results]))}
+
+    def measured(self, results):
+        return {}
 
 
 TOY, REWARDS, SECTIONS = Toy(), ToyRewards(), {"reward": Reward, "evaluate": Evaluate}

@@ -49,7 +49,7 @@ class Plan:
         torch.set_num_threads(1)  # how many there are orders the sums, and so the last bits of what is encoded and embedded here
         own, wanted = family(config.family), config.evaluate.prompts
         preparer = own.preparer(config)
-        prompts = preparer.read(config.rollout.prompts or own.shipped("training"))
+        prompts = preparer.read(config.rollout.prompts or own.shipped("training", config))
         examined = sorted({deal(config.seed, position, len(prompts)) for position in range(min(wanted, len(prompts)))})
         positions = range(min(config.iterations * config.rollout.prompts_per_iteration, len(prompts)))  # then all are out
         dealt = {deal(config.seed, position, len(prompts)) for position in positions}
@@ -102,7 +102,7 @@ def _never_trained_on(
     config: Config, preparer: Preparer, own: Family, prompts: list[Prompt], training: dict[int, Conditioning]
 ) -> list[Conditioning]:  # fmt: skip
     """The first held-out prompts that ask for what no training prompt does, nor what the model is told of it."""
-    file = config.evaluate.heldout or own.shipped("heldout")
+    file = config.evaluate.heldout or own.shipped("heldout", config)
     asked = {prompt.asked for prompt in prompts}
     told = {arrays_digest(conditioning.arrays) for conditioning in training.values()}
     heldout, shared = [], []

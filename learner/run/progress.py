@@ -192,9 +192,10 @@ def _numbers_of(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
     before, after = entry["before"], entry["after"]
     if missing := [value or "not measured" for value in (before, after) if value is None or isinstance(value, str)]:
         return "-", "-", "-", missing[0]
-    if not isinstance(before, Mapping):
-        return f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", ""
+    interval = "{mean:.3f}±{ci95:.3f}".format
+    shown = [interval(**each) if isinstance(each, Mapping) else f"{each:.3f}" for each in (before, after)]
+    if "gain" not in entry:
+        return *shown, f"{after - before:+.3f}", ""
     mean, half = entry["gain"]["mean"], entry["gain"]["ci95"]
     verdict = "up" if mean - half > 0 else "down" if mean + half < 0 else "not significant"
-    interval = "{mean:.3f}±{ci95:.3f}".format
-    return interval(**before), interval(**after), f"{mean:+.3f}±{half:.3f}", verdict
+    return *shown, f"{mean:+.3f}±{half:.3f}", verdict

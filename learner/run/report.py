@@ -14,13 +14,13 @@ from learner.run.pictures import heldout_curves_png, reward_curve_png
 from learner.run.plan import Plan
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
-from learner.watch.examination import compare
+from learner.watch.examination import compare, gained
 from learner.watch.watcher import Watcher
 from rewards.compose import component_metrics
 from rewards.family import Examination
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
-from rollout.family import Change
+from rollout.family import Change, Judged
 from rollout.io.files import write_json
 from rollout.policy import Group, Request
 from rollout.record import kept_samples, row_of, write_rollout
@@ -105,7 +105,10 @@ class Report:
         for name, (_, results) in examined.items():
             self.results[name] = compare(self._before[name][1], results, fixed_prompts=name == "trained")
         runs = {when: self.plan.quality(examined["heldout"][1]) for when, examined in (("before", self._before), ("after", examined))}
-        self.results["heldout"] |= {name: {when: runs[when][name] for when in runs} for name in runs["before"]}
+        gains = gained(*(self.plan.rewards.measured(of["heldout"][1]) for of in (self._before, examined)), fixed_prompts=False)
+        self.results["heldout"] |= {
+            name: {when: runs[when][name] for when in runs} | ({"gain": gains[name]} if name in gains else {}) for name in runs["before"]
+        }
         self.progress.stage("drawing pictures")
         self.plan.family.draw(self.folder.path, _changes(self._before["heldout"], examined["heldout"]))
         reward_curve_png(self.folder.path / "reward.png", self.history)
@@ -137,5 +140,10 @@ def _changes(before: Examined, after: Examined) -> list[Change]:
     changes = []
     for quantile in PICTURED_GAINS if order else ():
         i, g = np.unravel_index(order[int(quantile * (len(order) - 1))], old.shape)
-        changes.append(Change(before[0][i], after[0][i], int(g), float(old[i, g]), float(new[i, g])))
+        changes.append(Change(before[0][i], after[0][i], int(g), *(_judged(results[i], int(g)) for _, results in (before, after))))
     return changes
+
+
+def _judged(examination: Examination, sample: int) -> Judged:
+    components, measured = ({name: values[sample] for name, values in of.items()} for of in (examination.components, examination.extras))
+    return Judged(float(examination.reward[sample]), {name: float(value) for name, value in components.items()}, measured)

@@ -30,18 +30,23 @@ def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
 
 
 def compare(before: list[Examination], after: list[Examination], fixed_prompts: bool) -> dict[str, dict]:
-    """`reward` and `judge`, each with before, after and gain; the gain is paired by prompt and noise. `components`: means of
-    their raw values, before and after."""
+    """`reward` and `judge`, each with before, after and gain; the gain is paired by prompt and noise. `components`: of their raw
+    values the means before and after, and the gain."""
     result, runs = {}, {"before": before, "after": after}
     for name in judged_by(before):
         old, new = (np.stack([getattr(e, name) for e in run]) for run in runs.values())
         parts = {"before": old, "after": new, "gain": new - old}
         result[name] = {part: interval(values_PG, fixed_prompts) for part, values_PG in parts.items()}
-    result["components"] = {
-        name: {when: interval(np.stack([e.components[name] for e in run]), fixed_prompts)["mean"] for when, run in runs.items()}
-        for name in before[0].components
-    }
+    old, new = ({name: np.stack([e.components[name] for e in run]) for name in before[0].components} for run in runs.values())
+    gains = gained(old, new, fixed_prompts)
+    means = {when: {name: interval(value, fixed_prompts)["mean"] for name, value in of.items()} for when, of in (("before", old), ("after", new))}
+    result["components"] = {name: {when: means[when][name] for when in means} | {"gain": gains[name]} for name in gains}
     return result
+
+
+def gained(before: dict[str, np.ndarray], after: dict[str, np.ndarray], fixed_prompts: bool) -> dict[str, dict[str, float]]:
+    """The gain of each of some numbers [P,G], by name: on outputs that have it before and after."""
+    return {name: interval(after[name] - before[name], fixed_prompts) for name in before}
 
 
 def judged_by(results: list[Examination]) -> list[str]:

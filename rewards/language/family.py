@@ -74,13 +74,14 @@ class LanguageRewards:
 
     def examine(self, groups: Sequence[Group], scorer: Scorer, judge: None) -> list[Examination]:
         """`extras`: problem_type, and by the rules that need nothing beside the answer accuracy (regression by mean relative accuracy),
-        both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them."""
+        both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them, with the mask and the
+        negatives as text, for pictures."""
         answers = as_answers(*groups)
         scores = scorer(answers)
         extras = {name: np.asarray(rule(answers)) for name, rule in RULES.items()}
         for name, component in scorer.components.items():
             if isinstance(component, NegativePoints):
-                extras |= {measure: component.measured(answers)[0][measure] for measure in POINTS}
+                extras |= {measure: component.measured(answers)[0][measure] for measure in POINTS} | component.shown(answers)
             elif isinstance(component, Format):
                 extras["format"] = scores.values[name]
             elif isinstance(component, Accuracy):  # what a judge said is not asked for again
@@ -97,19 +98,25 @@ class LanguageRewards:
         """Means over answers that could be scored: accuracy, of all and by problem type, as the official formulas have it, share of
         answers in the form that was asked for, people focus; for points the IoU, that without negatives, and the gain."""
         joined = {name: np.concatenate([each.extras[name] for each in results]) for name in results[0].extras}
-        types = joined.pop("problem_type")
-        names = {"format": "format_rate", "iou": "mean_iou", "gain": "iou_gain", "parsed": "parsed_rate", "official_accuracy": "accuracy_official",
-                 "official_intentbench": "accuracy_intentbench"}  # fmt: skip
-        found = {names.get(name, name): _mean(values) for name, values in joined.items()}
+        types, joined = joined["problem_type"], {name: values for name, values in joined.items() if values.dtype.kind == "f"}
+        found = {NAMES.get(name, name): _mean(values) for name, values in joined.items()}
         by_type = {kind: joined["accuracy"][types == kind] for kind in sorted({*types.tolist()})}
         found |= {f"accuracy_{kind.replace(' ', '_')}": _mean(values) for kind, values in by_type.items() if len(by_type) > 1}
         asked = {*types.tolist()} != {"segmentation"}  # points have no accuracy
         return {name: value if np.isfinite(value) else None for name, value in found.items() if asked or not name.startswith("accuracy")}
 
+    def measured(self, results: list[Examination]) -> dict[str, np.ndarray]:
+        found = {name: np.stack([e.extras[name] for e in results]) for name in results[0].extras}
+        return {NAMES.get(name, name): values for name, values in found.items() if values.dtype.kind == "f"}
+
 
 RULES = {
     "accuracy": Accuracy(regression="mean_relative_accuracy").by_rules, "official_accuracy": OfficialAccuracy(),
     "official_intentbench": OfficialIntentBench(), "format": Format(), "people_focus": PeopleFocus(),
+}  # fmt: skip
+NAMES = {
+    "official_accuracy": "accuracy_official", "official_intentbench": "accuracy_intentbench", "format": "format_rate", "iou": "mean_iou",
+    "gain": "iou_gain", "parsed": "parsed_rate",
 }  # fmt: skip
 LANGUAGE = LanguageRewards()
 

@@ -18,7 +18,7 @@ from rewards.options import choice, count, number
 from rewards.reward import Told
 from rollout.io.errors import InputError
 from rollout.language.items import Item, Target
-from rollout.language.media import read_mask
+from rollout.language.media import read_mask, rle_of_mask
 
 SPACES = ("0-1", "pixels", "0-1000")
 LONGEST = 20_000  # characters of an answer; five points need a hundred
@@ -45,6 +45,7 @@ class NegativePoints:
         self.negatives, self.format = number("negatives", negatives, above=0), number("format", format, above=0)
         self.resizing = count("factor", factor), count("min_pixels", min_pixels), count("max_pixels", max_pixels)
         self._seen: tuple[Answers | None, dict[str, np.ndarray], Told] = (None, {}, Told(np.zeros(0)))
+        self._read: dict[int, tuple[tuple[Point, ...], np.ndarray]] = {}
 
     def cannot(self, item: Item) -> str | None:
         """Why no answer to `item` can be scored, if none can."""
@@ -58,7 +59,7 @@ class NegativePoints:
         """What the score is made of, float32 [N] each of MEASURES, and the score. The last ones are kept: who evaluates asks twice."""
         if self._seen[0] is not answers:
             measures = {name: np.full(len(answers), np.nan, np.float32) for name in MEASURES}
-            told = Told(np.full(len(answers), np.nan, np.float32))
+            told, self._read = Told(np.full(len(answers), np.nan, np.float32)), {}
             of_item: dict[int, list[int]] = {}
             for i, item in enumerate(answers.items):
                 of_item.setdefault(id(item), []).append(i)
@@ -69,6 +70,16 @@ class NegativePoints:
                     told.reasons |= {i: str(error) for i in rows}
             self._seen = answers, measures, told
         return self._seen[1:]
+
+    def shown(self, answers: Answers) -> dict[str, np.ndarray]:
+        """What a picture shows of each, object [N], "" where there is none: `negatives`, JSON of [x, y] in pixels, and `mask`, a run-length
+        encoding."""
+        self.measured(answers)
+        read = [self._read.get(i) for i in range(len(answers))]
+        return {
+            "negatives": np.array(["" if each is None else json.dumps(each[0]) for each in read], object),
+            "mask": np.array(["" if each is None else json.dumps(rle_of_mask(each[1])) for each in read], object),
+        }  # fmt: skip
 
     def _score(self, answers: Answers, rows: list[int], measures: dict[str, np.ndarray], told: Told) -> None:
         """All answers to one item, by one look of the segmenter at its image."""
@@ -93,7 +104,7 @@ class NegativePoints:
             if points is not None:
                 places = [pixel(point, truth.shape) for point in points]
                 in_confused, in_target = (float(np.mean([region[place] for place in places])) if places else 0.0 for region in (confused, truth))
-                iou = _iou(of[points], truth)
+                iou, self._read[i] = _iou(of[points], truth), (points, of[points])
                 found |= {"iou": iou, "gain": iou - baseline, "negatives": len(points), "in_confused": in_confused, "in_target": in_target}
                 told.values[i] = iou + self.negatives * (in_confused - in_target) + self.format
             for name, value in found.items():

@@ -83,6 +83,9 @@ class MotionRewards:
     def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
         return quality(results, real_motion(config.reward))
 
+    def measured(self, results: list[Examination]) -> dict[str, np.ndarray]:
+        return {name: np.stack([e.extras[name] for e in results]) for name in ALL_PHYSICS}
+
 
 def quality(results: list[Examination], real: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float | str | None]:
     """FID to real held-out motion (None without its statistics) and diversity, in the judge's embedding; means of physics.

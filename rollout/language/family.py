@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.family import Change
-from rollout.language.settings import DEFAULTS, SHIPPED_MODEL, Lora, Model, Rollout
+from rollout.language.settings import DEFAULTS, Lora, Model, Rollout
 
 
 class LanguageFamily:
@@ -40,8 +40,8 @@ class LanguageFamily:
 
         return checkpoint_files(config.model.checkpoint)
 
-    def shipped(self, name: str) -> Path:
-        return SHIPPED_MODEL / f"{ {'training': 'train'}.get(name, name)}.jsonl"
+    def shipped(self, name: str, config: Any = None) -> Path:
+        return (config.model if config else Model()).items / f"{ {'training': 'train'}.get(name, name)}.jsonl"
 
     def describe(self, config: Any, policy: Any) -> str:
         opened, longest = policy.checkpoint, config.rollout.max_new_tokens

@@ -122,6 +122,13 @@ def mask_of_rle(rle: dict, where: str) -> np.ndarray:
     return values.reshape(size[1], size[0]).T
 
 
+def rle_of_mask(mask: np.ndarray) -> dict[str, list[int]]:
+    """COCO's run-length encoding of bool [H,W]: what `mask_of_rle` reads."""
+    values = np.concatenate([[False], mask.T.ravel()])
+    changes = np.flatnonzero(values[1:] != values[:-1])
+    return {"size": [int(side) for side in mask.shape], "counts": np.diff([0, *changes, mask.size]).tolist()}
+
+
 def _uncompressed(text: str, where: str) -> list[int]:
     """Each number in groups of five bits, the least first, as characters from "0" on; from the third on the difference to the one
     before the last."""

@@ -1,23 +1,34 @@
 """The settings of a vision-language model: what it is, its adapter, and what is sampled of it."""
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from rollout.io.settings import FilePath, Section, option, refuse
+from pydantic import AfterValidator
+
+from rollout.io.settings import FilePath, Section, absolute, option, refuse
 from rollout.lora_settings import AdapterSettings
 
-SHIPPED_MODEL = Path(__file__).parent.parent / "assets" / "language" / "people"  # with its items
+SHIPPED = {name: Path(__file__).parent.parent / "assets" / "language" / name for name in ("people", "points")}  # each with its items
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # What a token of text asks of the settings that all families share; a setting of one's own goes over it.
 # As many threads for the learner as for a sampler: the number orders the sums of a matrix product, and a ratio is to be exactly 1.
 DEFAULTS = {"objective.clip_epsilon": 0.2, "objective.clip_epsilon_high": 0.28, "optimizer.learning_rate": 1e-5, "cluster.learner_cpus": 1}
 
 
+def _folder_or_shipped(text: str) -> str:
+    """A folder of the name goes first."""
+    return text if text in SHIPPED and not os.path.exists(text) else absolute(text)
+
+
+ModelPath = Annotated[str, AfterValidator(_folder_or_shipped)]
+
+
 class Model(Section):
     """The vision-language model that is trained: a local Hugging Face folder."""
 
-    path: FilePath | None = option(
-        None, "folder of the checkpoint: Qwen2.5-VL, Qwen3-VL or Qwen2.5-Omni; null = the people model that ships with the project",
+    path: ModelPath | None = option(
+        None, f"folder of the checkpoint: Qwen2.5-VL, Qwen3-VL or Qwen2.5-Omni; or one that ships with the project: {', '.join(SHIPPED)}; null = people",
         flags=("--model_path",),
     )  # fmt: skip
     dtype: Literal["fp32", "bf16"] = option("fp32", "of the weights that are not trained; those that are trained are always fp32")
@@ -30,7 +41,12 @@ class Model(Section):
     @property
     def checkpoint(self) -> Path:
         """Of the base model."""
-        return Path(self.path or SHIPPED_MODEL)
+        return SHIPPED.get(self.path or "people", Path(self.path or ""))
+
+    @property
+    def items(self) -> Path:
+        """The folder of the items that ship: those of the model, or of people for a model that ships none."""
+        return SHIPPED.get(self.path, SHIPPED["people"])
 
 
 class Lora(AdapterSettings):
@@ -42,7 +58,7 @@ class Lora(AdapterSettings):
 class Rollout(Section):
     """What is sampled in one iteration: prompts_per_iteration groups of group_size answers."""
 
-    prompts: FilePath | None = option(None, "training items, .json, .jsonl, or .yaml of a mix; null = those that ship with the project")
+    prompts: FilePath | None = option(None, "training items, .json, .jsonl, or .yaml of a mix; null = those that ship with the model")
     prompts_per_iteration: int = option(8, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
     group_size: int = option(8, "answers sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
     max_new_tokens: int = option(256, "longest answer; a longer one is cut off there and counted as truncated", minimum=1)

@@ -19,9 +19,10 @@ Row = tuple[str, np.ndarray, np.ndarray, float, float]  # caption, joints before
 def draw(folder: Path, changes: list[Change]) -> None:
     """Both pictures of `changes`, motions cut to their lengths."""
     rows = []
-    for before, after, sample, *rewards in changes:
+    for before, after, sample, *judged in changes:
         length = before.lengths[sample]
-        rows.append((before.prompt.text, *(features_to_joints(group.outputs[sample, :length]) for group in (before, after)), *rewards))
+        joints = (features_to_joints(group.outputs[sample, :length]) for group in (before, after))
+        rows.append((before.prompt.text, *joints, *(each.reward for each in judged)))
     before_after_png(folder / "before_after.png", rows)
     before_after_gif(folder / "before_after.gif", rows)
 

@@ -39,7 +39,7 @@ class MotionFamily:
 
         return checkpoint_files(config.model.checkpoint, config.model.stats)
 
-    def shipped(self, name: str) -> Path:
+    def shipped(self, name: str, config: Any = None) -> Path:
         return ASSETS / f"{name}_prompts.json"
 
     def describe(self, config: Any, policy: Any) -> str:

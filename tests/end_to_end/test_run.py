@@ -76,7 +76,10 @@ def test_the_summary_has_what_was_promised(first):
         assert summary[place]["reward"]["gain"]["mean"] != 0
     assert summary["heldout"]["fid"] == {"before": None, "after": None}  # real statistics are the shipped judge's only
     for name in ("diversity", "foot_skate"):
-        assert all(value > 0 for value in summary["heldout"][name].values())
+        assert all(summary["heldout"][name][when] > 0 for when in ("before", "after"))
+    gain = {name: entry["gain"] for name, entry in (summary["heldout"] | summary["heldout"]["components"]).items() if "gain" in entry}
+    assert gain.keys() == {"reward", "judge", "tmr", *ALL_PHYSICS} and all(each["ci95"] >= 0 for each in gain.values())
+    assert gain["foot_skate"]["mean"] != 0
 
 
 def test_every_metric_of_every_iteration_is_kept(first):
