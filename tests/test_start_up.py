@@ -41,3 +41,21 @@ def test_a_mistake_imports_nothing_heavy(command, what):
     status, stderr, imported = ran(command, *COMMANDS[command], *(["--colour", "red"] if what == "an unknown flag" else []))
     assert (status, imported) == (2, [])
     assert stderr.startswith("error: ") and stderr.count("\n") == 1
+
+
+LOADED = """
+import sys
+from learner.config.parse import parse_config
+from rewards.family import rewards_of
+from rollout.family import family
+config = parse_config([])
+family("motion").build(config)("cpu")
+rewards_of("motion").load(config, "cpu", None)
+print([name for name in ("sympy", "torch._dynamo") if name in sys.modules])
+"""
+
+
+def test_reading_weights_does_not_import_the_compiler():
+    """More than a second of every process: checking names and shapes asks torch for nothing but shapes."""
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.05  # of one comparison, two-sided
 
@@ -98,5 +98,5 @@ def paired_change(difference_PG: np.ndarray, chosen_among: int = 1) -> PairedDif
     if len(kept_PG) < 2:
         return PairedDifference(np.nan, np.nan)
     means = np.nanmean(kept_PG, axis=1, dtype=np.float64)
-    quantile = stats.t.ppf(1 - LEVEL / chosen_among / 2, len(means) - 1)
+    quantile = stdtrit(len(means) - 1, 1 - LEVEL / chosen_among / 2)
     return PairedDifference(float(means.mean()), float(quantile * means.std(ddof=1) / np.sqrt(len(means))))

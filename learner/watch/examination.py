@@ -1,7 +1,7 @@
 """Before and after: the same prompts and noise under the base and the tuned model, read by the reward and by the judge."""
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from learner.watch.divergence import LEVEL, paired_change
 from rewards.family import Examination
@@ -25,7 +25,7 @@ def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
         half = paired_change(values_PG).half
     elif scored_P.min() > 1:
         error = np.sqrt((np.nanvar(values_PG, axis=1, ddof=1) / scored_P).sum()) / prompts
-        half = stats.t.ppf(1 - LEVEL / 2, (scored_P - 1).sum()) * error
+        half = stdtrit((scored_P - 1).sum(), 1 - LEVEL / 2) * error
     return {"mean": float(np.nanmean(values_PG)), "ci95": float(half)}
 
 

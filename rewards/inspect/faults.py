@@ -168,6 +168,6 @@ def _paired(difference: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     means = np.array([part.mean() for part in parts if len(part)], np.float64)
     if len(means) < 2:
         return np.nan, np.nan
-    from scipy import stats
+    from scipy.special import stdtrit
 
-    return float(means.mean()), float(stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+    return float(means.mean()), float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rollout.io.errors import InputError
 from rollout.io.files import reading
@@ -96,6 +97,16 @@ def load_strict(build: Callable[[], nn.Module], state, source: str) -> nn.Module
     return module
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves new tensors without their random values: drawing normal ones on the meta device imports torch's compiler, which takes
+    every process more than a second."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.randn:
+            func = torch.empty
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
+
+
 def check_strict(build: Callable[[], nn.Module], state, source: str) -> dict[str, Tensor]:
     """`state` in fp32, when its names and shapes are exactly those of the module that `build` makes and all values finite.
 
@@ -105,7 +116,7 @@ def check_strict(build: Callable[[], nn.Module], state, source: str) -> dict[str
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         raise InputError(f"{source}: expected a dict of tensors, found {type(state).__name__}")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             expected = build().state_dict()
     except Exception as error:  # widths that make no network surface as almost any exception type
         raise InputError(f"{source}: its widths make no network ({str(error)[:120]})") from None

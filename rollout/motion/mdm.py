@@ -133,7 +133,9 @@ class MDM(nn.Module):
 
 
 def sinusoidal_table(length: int, width: int) -> Tensor:
-    """[length, width] of interleaved sin/cos with frequencies exp(-2k ln(10000) / width)."""
+    """[length, width] of interleaved sin/cos with frequencies exp(-2k ln(10000) / width); without values on the meta device."""
+    if torch.get_default_device().type == "meta":  # where arithmetic imports torch's compiler: a second of every process
+        return torch.empty(length, width)
     frequency = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
     angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
     return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, width)

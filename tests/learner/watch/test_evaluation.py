@@ -172,7 +172,10 @@ def test_the_gain_is_paired_by_prompt_and_noise(fixed_prompts):
     }
     assert found["judge"]["after"]["mean"] == pytest.approx(2 * base.mean() - 0.3)
     assert found["reward"]["before"]["ci95"] > 0.5
-    assert found["components"] == {"part": {"before": pytest.approx(base.mean() / 2), "after": pytest.approx(base.mean() / 2 + 0.05)}}
+    assert found["components"] == {"part": {
+        "before": pytest.approx(base.mean() / 2), "after": pytest.approx(base.mean() / 2 + 0.05),
+        "gain": {"mean": pytest.approx(0.05), "ci95": pytest.approx(0, abs=1e-12)},
+    }}  # fmt: skip
 
 
 @pytest.mark.parametrize("fixed_prompts", [False, True])
