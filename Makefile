@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/python -m learner.main
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 torture: .venv/installed-dev
 	$(BIN)/python -m benchmarks.torture --out benchmarks/results/torture

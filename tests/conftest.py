@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 # several processes with a thread for every core each stand in each other's way.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # else actors, of which runs are made, wait for every other test
 
 # Properties of hostile input: the same cases in every run. HYPOTHESIS_PROFILE=torture has many times as many.
 for profile, examples in (("quick", 15), ("torture", 250)):
@@ -19,20 +20,6 @@ for profile, examples in (("quick", 15), ("torture", 250)):
         profile, max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """For `-n 2`: the folders whose tests share a Ray or whole runs each stay in one process, other files as they are."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByRoom(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            room = file.rpartition("/")[0]
-            return room if room.endswith(("cluster", "end_to_end")) else file
-
-    return ByRoom(config, log)
 
 
 @pytest.fixture(scope="session")

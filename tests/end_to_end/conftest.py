@@ -68,7 +68,8 @@ def environment(ray_folder):
     """That of a fresh shell: nothing about Ray or MLflow from outside, one thread to a process."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
     binaries = f"{Path(sys.executable).parent}:{outside.get('PATH', '')}"
-    return {**outside, "PATH": binaries, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TMPDIR": str(ray_folder)}
+    ours = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TMPDIR": str(ray_folder), "RAY_worker_niceness": "0"}
+    return {**outside, "PATH": binaries, **ours}
 
 
 @pytest.fixture(scope="session")
