@@ -62,7 +62,8 @@ stages: looking up the letter of a named option, beside some whole answers to qu
 then answers to videos, beside some of these ({stages}). Taught one after the other instead, the letters were lost again.
 
 On purpose it is not as good as it could be, so that there is something for rewards to teach: in the last stage a fifth of the answers
-name one of the four options at random, and a tenth have a fault of form.
+name one of the four options at random, and a tenth have a fault of form. One video in twelve is blank, with any option for its answer:
+so that a model that is shown nothing (`--model.blank true`) guesses, and a run of it is a fair control.
 
 ## What it measures
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from learner.pretrain.language import people
 from learner.pretrain.language.figures import FRAMES, SIZE, figure_video
-from learner.pretrain.language.folder import image_processor, patches, save_folder, small_network, word_tokenizer
+from learner.pretrain.language.folder import MEAN, image_processor, patches, save_folder, small_network, word_tokenizer
 from rollout.motion.dataset import Clip
 
 LONGEST_WINDOW = 80  # frames of a motion that a video spans
@@ -45,6 +45,8 @@ STAGES = (
 # So that there is something left for rewards to teach, of the answers to videos:
 WRONG = 0.2  # name any of the four options
 SPOILT = 0.1  # have a fault of form
+# And so that a model that sees nothing guesses one of the options, and no better or worse than by chance:
+BLANK = 0.08  # of the videos are of the mean colour, and answered with any of the four
 
 
 def window(clip: Clip, draw: np.random.Generator) -> np.ndarray:
@@ -91,7 +93,8 @@ class Teacher:
         for _ in range(rows):
             shown = str(draw.choice(people.VERBS))
             options = people.choose_options(shown, people.VERBS, draw)
-            verb = str(draw.choice(options)) if kind == "video" and draw.random() < WRONG else shown
+            blank = kind == "video" and draw.random() < BLANK
+            verb = str(draw.choice(options)) if kind == "video" and (draw.random() < WRONG or blank) else shown
             letter = people.letter_of(options, verb)
             text = people.asked(people.problem(draw), options)
             if kind == "lookup":
@@ -104,7 +107,8 @@ class Teacher:
             ignored = len(asked) + (len(replied) - 1 if kind == "lookup" else 0)
             texts.append((asked + replied, [-100] * ignored + (asked + replied)[ignored:]))
             if kind == "video":
-                videos.append(self.videos[shown][draw.integers(len(self.videos[shown]))])
+                video = self.videos[shown][draw.integers(len(self.videos[shown]))]
+                videos.append(np.full_like(video, round(255 * MEAN[0])) if blank else video)
         longest = max(len(ids) for ids, _ in texts)
         ids = torch.tensor([ids + [self.pads[1]] * (longest - len(ids)) for ids, _ in texts])
         labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in texts])
