@@ -9,13 +9,14 @@ from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
 
 PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
-LANGUAGE_PARTS = ("people", "items", "card")
+LANGUAGE_PARTS = ("people", "items", "points", "points_items", "card")
+DRAWN = ("points", "points_items", "card")  # of these, need no data
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m learner.pretrain", description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Parquet of captioned motions (clip_id, split, captions, joints ...)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet of captioned motions (clip_id, split, captions, joints ...); points need none")
     parser.add_argument("--out", default=Path("."), type=Path, metavar="DIR", help="project root to write rollout/assets and rewards/assets under (default: here)")
     parser.add_argument("--family", choices=("motion", "language"), default="motion", help="whose models (default: %(default)s)")
     parser.add_argument("--parts", help=f"what to make, in this order (default: {','.join(PARTS)}; language: {','.join(LANGUAGE_PARTS)})")
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace, command: str) -> str:
     parts = args.parts.split(",") if args.parts else known
     if odd := [part for part in parts if part not in known]:
         raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(known)}")
+    if args.data is None and (args.family == "motion" or {*parts} - {*DRAWN}):
+        raise InputError("--data: found none, expected a Parquet file of captioned motions")
     if args.family == "language":
         from learner.pretrain.language.make import make
 

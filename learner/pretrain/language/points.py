@@ -1,8 +1,10 @@
 """Questions about who looks like the person that is meant, and the answers that the small points model is taught."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from learner.pretrain.language.scenes import SIZE, Scene
+from learner.pretrain.language.scenes import SHIRTS, SIZE, Crowd, scene
 from rollout.language.items import SEGMENTATION
 from rollout.language.template import question
 
@@ -17,7 +19,7 @@ MIDDLES = ((np.arange(BINS) + 0.5) * SIZE / BINS).astype(int)  # the pixel that 
 Bin = tuple[int, int]
 
 
-def problem(scene: Scene, draw: np.random.Generator) -> str:
+def problem(scene: Crowd, draw: np.random.Generator) -> str:
     return str(draw.choice(ASKED)).format(shirt=scene.shirt)
 
 
@@ -34,20 +36,20 @@ def bin_of(labels: np.ndarray, person: int) -> Bin:
     return int(acrosses[nearest]), int(downs[nearest])
 
 
-def way(place: Bin, scene: Scene) -> str:
+def way(place: Bin, scene: Crowd) -> str:
     """In words, from who is meant to a bin."""
     across, down = np.subtract(MIDDLES[list(place)], scene.point)
     return WAYS[round(np.arctan2(down, across) / (np.pi / 4)) % 8]
 
 
-def answer(places: list[Bin], scene: Scene) -> str:
+def answer(places: list[Bin], scene: Crowd) -> str:
     """A whole answer that names bins: first where they are from who is meant, then as points of 0 to 1000."""
     told = " and ".join(way(place, scene) for place in places)
     points = ", ".join(f"[{x * 1000 // BINS + 50}, {y * 1000 // BINS + 50}]" for x, y in places)
     return f'<think>Someone else in {scene.shirt} is {told}.</think>\n<answer>{{"negative_points": [{points}]}}</answer>'
 
 
-def right(scene: Scene) -> list[Bin]:
+def right(scene: Crowd) -> list[Bin]:
     """The bins of all look-alikes that touch, from left to right."""
     return sorted(bin_of(scene.labels, person) for person in scene.touching)
 
@@ -64,3 +66,12 @@ def spoilt(text: str, draw: np.random.Generator) -> str:
         f"{thought}\n{answered.replace(']]', ']')}", f"{thought}\n{answered.removesuffix('</answer>')}", f"{text}\n{answered}",
         f"{thought}\n{answered.replace('}', '')}", thought,
     ]))  # fmt: skip
+
+
+def sentences() -> list[str]:
+    """Texts with every word that is ever asked or answered."""
+    draw, texts = np.random.default_rng(0), []
+    for shirt in SHIRTS:
+        seen = replace(scene(draw), shirt=shirt)
+        texts += [asked(each.format(shirt=shirt)) for each in ASKED] + [spoilt(answer(right(seen), seen), draw)]
+    return texts + [" ".join(["and", *WAYS]), *(answer([(place, place)] * 2, seen) for place in range(BINS))]

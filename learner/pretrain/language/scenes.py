@@ -22,7 +22,7 @@ COS, SIN = (of(np.linspace(0, 2 * np.pi, 32, endpoint=False)) for of in (np.cos,
 
 
 @dataclass(frozen=True)
-class Scene:
+class Crowd:
     """picture: uint8 [112, 112, 3]. labels: uint8 [112, 112], 0 the floor, 1 who is meant, 2.. the others. touching: labels of the
     look-alikes that touch. point: x, y in pixels, in the middle of who is meant."""
 
@@ -69,7 +69,7 @@ class _Person:
             pen.polygon(self.outline(across, along, half_x, half_y, SUPERSAMPLING), fill=colour)
 
 
-def scene(draw: np.random.Generator) -> Scene:
+def scene(draw: np.random.Generator) -> Crowd:
     """One more, from what `draw` draws."""
     wide = draw.random() < TRIPLES
     while (found := _tried(wide, draw)) is None:
@@ -77,7 +77,7 @@ def scene(draw: np.random.Generator) -> Scene:
     return found
 
 
-def _tried(wide: bool, draw: np.random.Generator) -> Scene | None:
+def _tried(wide: bool, draw: np.random.Generator) -> Crowd | None:
     """None where those who are alike found no room."""
     crowd = [_Person(*draw.uniform(MARGIN, SIZE - MARGIN, 2), draw.uniform(0, 2 * np.pi))]
     for _ in range(1 + wide):  # the first stands in the middle
@@ -105,10 +105,10 @@ def _tried(wide: bool, draw: np.random.Generator) -> Scene | None:
         crowd[place].draw(pen, SHIRTS[shirts[0] if place < alike else shirts[1 + place % 5]], place == meant or (place >= alike and draw.random() < 0.5))
         labels[covered[place]] = numbers[place]
     person = crowd[meant]
-    return Scene(np.asarray(image.reduce(SUPERSAMPLING)), labels, shirts[0], tuple(numbers[other] for other in touching), (person.x, person.y))
+    return Crowd(np.asarray(image.reduce(SUPERSAMPLING)), labels, shirts[0], tuple(numbers[other] for other in touching), (person.x, person.y))
 
 
-def turned(seen: Scene, way: int) -> Scene:
+def turned(seen: Crowd, way: int) -> Crowd:
     """One of the eight ways, 0 to 7, in which a square can be laid: a view from above is as good in each."""
     def lay(pixels: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(pixels.swapaxes(0, 1) if way >= 4 else pixels, way % 4))
@@ -116,7 +116,7 @@ def turned(seen: Scene, way: int) -> Scene:
     x, y = seen.point[::-1] if way >= 4 else seen.point
     for _ in range(way % 4):
         x, y = y, SIZE - x
-    return Scene(lay(seen.picture), lay(seen.labels), seen.shirt, seen.touching, (x, y))
+    return Crowd(lay(seen.picture), lay(seen.labels), seen.shirt, seen.touching, (x, y))
 
 
 def _beside(person: _Person, draw: np.random.Generator) -> _Person:

@@ -14,7 +14,7 @@ from scipy.io import wavfile
 
 from rollout.io.errors import InputError
 from rollout.language.items import Target
-from rollout.language.media import mask_of_rle, read_frames, read_image, read_mask, read_medium, read_sound
+from rollout.language.media import mask_of_rle, read_frames, read_image, read_mask, read_medium, read_sound, rle_of_mask
 
 
 def shades(count: int, size=(4, 4)) -> list[Image.Image]:
@@ -125,6 +125,15 @@ def test_sound_is_mono_at_the_rate_of_the_model(tmp_path, kind):
     (tmp_path / "b.wav").write_bytes(b"RIFFxxxx")
     with pytest.raises(InputError, match="b.wav"):
         read_sound(tmp_path / "b.wav", 16000)
+
+
+def test_a_mask_as_run_lengths_is_the_mask_again():
+    draw = np.random.default_rng(0)
+    for share in (0.0, 0.2, 0.5, 1.0):
+        mask = draw.random((5, 3)) < share
+        found = rle_of_mask(mask)
+        assert np.array_equal(mask_of_rle(found, "x"), mask) and 0 not in found["counts"][1:]
+
 
 
 def test_a_mask_is_the_same_as_a_picture_and_in_both_encodings(tmp_path):
