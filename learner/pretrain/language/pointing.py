@@ -33,7 +33,7 @@ class Pointing:
     batch_size: int = 64
     learning_rate: float = 3e-3
     doubtful: float = 0.2  # of the steps, at the end: in these, of the answers,
-    wrong: float = 0.3  # name any place
+    wrong: float = 0.4  # name any place
     spoilt: float = 0.1  # have a fault of form
 
 
@@ -119,7 +119,7 @@ def train_points(folder: Path, seed: int, command: str, options: Pointing = Poin
     (folder / "metrics.json").write_text(json.dumps(report | {"seconds": time.time() - started, "curve": curve}, indent=1))
 
 
-def write_points_items(folder: Path, seed: int, training: int = 256, heldout: int = 128) -> None:
+def write_points_items(folder: Path, seed: int, training: int = 512, heldout: int = 128) -> None:
     """Scenes for learning by reward and for measuring: other ones than those of the lessons, each drawn from a seed of its own."""
     for number, (name, count) in enumerate((("train", training), ("heldout", heldout)), 1):
         draw, rows = np.random.default_rng((seed, number)), []
@@ -130,10 +130,10 @@ def write_points_items(folder: Path, seed: int, training: int = 256, heldout: in
 
 
 def write_item(folder: Path, name: str, seen: Crowd, draw: np.random.Generator) -> dict:
-    """The row of a question about a scene, whose picture and labels are written to FOLDER/NAME.png and .labels.png."""
-    Image.fromarray(seen.picture).save(folder / f"{name}.png", optimize=True)
+    """The row of a question about a scene, whose picture and labels are written to FOLDER/NAME.webp and .labels.png."""
+    Image.fromarray(seen.picture).save(folder / f"{name}.webp", lossless=True, method=6)
     Image.fromarray(seen.labels).save(folder / f"{name}.labels.png", optimize=True)
     return {
-        "problem": points.problem(seen, draw), "problem_type": SEGMENTATION, "image": f"{name}.png", "mask": rle_of_mask(seen.labels == 1),
+        "problem": points.problem(seen, draw), "problem_type": SEGMENTATION, "image": f"{name}.webp", "mask": rle_of_mask(seen.labels == 1),
         "box": list(seen.box), "points": [[round(each, 1) for each in seen.point]], "size": [SIZE, SIZE],
     }  # fmt: skip

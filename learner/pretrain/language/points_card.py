@@ -82,7 +82,7 @@ positive point is in the mask, whoever touches them leaks into it, and whoever a
 target leaves the target out. Who is meant is drawn so that no place is worth a guess before the picture is seen.
 
 `{command}`, seed {seed}, {seconds:.0f} s of one thread of a shared two-core machine, {steps} steps. On purpose it is not as good as it
-could be: in the last fifth of its lessons three answers in ten name any place, and a tenth have a fault of form.
+could be: in the last fifth of its lessons four answers in ten name any place, and a tenth have a fault of form.
 
 On the {heldout} held-out scenes (`language/points/heldout.jsonl`), none of which is a lesson or one of the {training} that it practises on
 (`train.jsonl`); the reward of `negative_points`, IoU of answers that are well-formed:
