@@ -1,4 +1,4 @@
-"""The card of the small people model, and a sheet of what it is shown."""
+"""The card of the small language models: its part on people with a sheet of what is shown, and that on points."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from learner.pretrain.language.measure import measured
+from learner.pretrain.language.points_card import points_part
 from rollout.language.items import read_items
 from rollout.language.media import read_frames
 
@@ -14,7 +15,7 @@ SHOWN = 10  # held-out questions on the sheet
 
 
 def write_card(root: Path) -> None:
-    """Writes rollout/assets/LANGUAGE_CARD.md and rollout/assets/language/contact_sheet.png, of what is shipped there now."""
+    """Writes rollout/assets/LANGUAGE_CARD.md and the sheets in rollout/assets/language, of what is shipped there now."""
     assets = root / "rollout" / "assets"
     people = assets / "language" / "people"
     report = json.loads((people / "metrics.json").read_text())
@@ -28,7 +29,7 @@ def write_card(root: Path) -> None:
         parameters=report["parameters"], command=report["command"], seed=report["seed"], seconds=report["seconds"], stages=stages,
         heldout=len(heldout), training=len(training), rows=rows,
         general=len(read_items(people / "general.jsonl")),
-    ))  # fmt: skip
+    ) + points_part(assets))  # fmt: skip
 
 
 def _lasts(curve: list[dict]) -> list[dict]:
