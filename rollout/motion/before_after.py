@@ -17,13 +17,14 @@ Row = tuple[str, np.ndarray, np.ndarray, float, float]  # caption, joints before
 
 
 def draw(folder: Path, changes: list[Change]) -> None:
-    """Both pictures of `changes`, motions cut to their lengths."""
-    rows = []
+    """Both pictures of `changes`, motions cut to their lengths; the still one says what the reward is made of."""
+    rows, parts = [], []
     for before, after, sample, *judged in changes:
         length = before.lengths[sample]
         joints = (features_to_joints(group.outputs[sample, :length]) for group in (before, after))
         rows.append((before.prompt.text, *joints, *(each.reward for each in judged)))
-    before_after_png(folder / "before_after.png", rows)
+        parts.append(", ".join(f"{name} {value:.3f} to {judged[1].components[name]:.3f}" for name, value in judged[0].components.items()))
+    before_after_png(folder / "before_after.png", [(f"{caption}  ({part})", *rest) for (caption, *rest), part in zip(rows, parts)])
     before_after_gif(folder / "before_after.gif", rows)
 
 
