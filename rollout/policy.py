@@ -42,6 +42,11 @@ class Prompt:
         """What prompts that ask for the same share, however they are written."""
         return self.text.casefold()
 
+    @property
+    def apart(self) -> str:
+        """What tells it from prompts of which the model is told the same."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Conditioning:

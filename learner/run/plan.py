@@ -104,13 +104,13 @@ def _never_trained_on(
     """The first held-out prompts that ask for what no training prompt does, nor what the model is told of it."""
     file = config.evaluate.heldout or own.shipped("heldout", config)
     asked = {prompt.asked for prompt in prompts}
-    told = {arrays_digest(conditioning.arrays) for conditioning in training.values()}
+    told = {arrays_digest(conditioning.arrays, conditioning.prompt.apart) for conditioning in training.values()}
     heldout, shared = [], []
     for prompt in preparer.read(file):
         if len(heldout) == config.evaluate.prompts:
             break
         (conditioning,) = preparer.prepare([prompt])
-        known = prompt.asked in asked or arrays_digest(conditioning.arrays) in told
+        known = prompt.asked in asked or arrays_digest(conditioning.arrays, conditioning.prompt.apart) in told
         (shared if known else heldout).append(conditioning)
     if not heldout:
         raise InputError(f"evaluate.heldout: every prompt of {file} is a training prompt, such as {shared[0].prompt.text!r}")

@@ -42,7 +42,7 @@ class Item(Prompt):
 
     `problem_type`: the data's own name of it ("multiple choice", "numerical", ...; "segmentation" has a `target`). `solution`:
     as the row has it, tags kept. `media`: (kind, absolute path), kind image, video or audio. `source`: file and row, for messages.
-    `media_sha256`: of the bytes of each of `media`, "" where they are not known yet.
+    `media_sha256`: of the bytes of each of `media`, "" where they are not known yet. `hidden`: the media are not shown.
     """
 
     problem: str = ""
@@ -53,6 +53,12 @@ class Item(Prompt):
     target: Target | None = None
     source: str = ""
     media_sha256: tuple[str, ...] = ()
+    hidden: bool = False
+
+    @property
+    def apart(self) -> str:
+        """A blind model is told the same of all pictures, and is asked about different ones."""
+        return json.dumps(self.media_sha256) if self.hidden else ""
 
     @property
     def asked(self) -> str:

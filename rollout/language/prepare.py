@@ -33,7 +33,7 @@ class LanguagePreparer:
                 contents, digests = zip(*(self._opened(*medium) for medium in item.media)) if item.media else ((), ())
             except InputError as error:
                 raise InputError(f"{item.source or 'a prompt'}: {error}") from None
-            known = dataclasses.replace(item, media_sha256=digests)
+            known = dataclasses.replace(item, media_sha256=digests, hidden=self.model.blank)
             found.append(Conditioning(known, self.processor(known, list(zip([kind for kind, _ in item.media], contents)))))
         return found
 
