@@ -81,8 +81,9 @@ above, 112 x 112 pixels, is asked who else in a shirt of some colour touches the
 positive point is in the mask, whoever touches them leaks into it, and whoever a negative point hits is left out; a hit on the
 target leaves the target out. Who is meant is drawn so that no place is worth a guess before the picture is seen.
 
-`{command}`, seed {seed}, {seconds:.0f} s of one thread of a shared two-core machine, {steps} steps. On purpose it is not as good as it
-could be: in the last fifth of its lessons four answers in ten name any place, and a tenth have a fault of form.
+`{command}`, seed {seed}, {steps} steps, some five minutes of one
+core; it took {seconds:.0f} s beside other work. On purpose it is not as good as it could be: in the last fifth of its lessons four answers
+in ten name any place, and a tenth have a fault of form. Its likeliest answers are good, its sampled ones hardly better than no points.
 
 On the {heldout} held-out scenes (`language/points/heldout.jsonl`), none of which is a lesson or one of the {training} that it practises on
 (`train.jsonl`); the reward of `negative_points`, IoU of answers that are well-formed:
