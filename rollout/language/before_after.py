@@ -58,7 +58,8 @@ def _pictures(change: Change) -> Pictures:
         except InputError:
             continue
         found += [] if content is None else [content] if isinstance(content, Image.Image) else content.images
-    return [("", picture.convert("RGB").resize((max(1, round(picture.width * TALL / picture.height)), TALL))) for picture in found]
+    tall = min(TALL, WIDE / max(1e-9, sum(picture.width / picture.height for picture in found)))  # all of them side by side
+    return [("", picture.convert("RGB").resize((max(1, int(picture.width * tall / picture.height)), max(1, int(tall))))) for picture in found]
 
 
 def _of_target(marked: Marked, change: Change) -> Pictures:

@@ -82,3 +82,13 @@ def test_pictures_that_are_gone_leave_the_words(item, tmp_path):
 
 def test_a_large_image_is_shown_whole():
     assert Marked(Image.new("RGB", (800, 400)), 200).masked(np.ones((400, 800), bool)).size == (200, 100)
+
+
+def test_every_frame_of_a_video_is_on_the_page(tmp_path):
+    colours = [(30 * number, 5, 250 - 30 * number) for number in range(8)]
+    np.save(tmp_path / "video.npy", np.stack([np.full((20, 30, 3), each, np.uint8) for each in colours]))
+    item = Item("what happens", media=(("video", str(tmp_path / "video.npy")),))
+    plain = Judged(0.5, {"accuracy": 0.5}, {})
+    draw(tmp_path, [Change(group(item, "x"), group(item, "y"), 0, plain, plain)])
+    page = np.asarray(Image.open(tmp_path / "before_after_1.png").convert("RGB"))
+    assert all((page == each).all(-1).any() for each in colours)
