@@ -79,7 +79,8 @@ def test_the_summary_has_what_was_promised(first):
         assert all(summary["heldout"][name][when] > 0 for when in ("before", "after"))
     gain = {name: entry["gain"] for name, entry in (summary["heldout"] | summary["heldout"]["components"]).items() if "gain" in entry}
     assert gain.keys() == {"reward", "judge", "tmr", *ALL_PHYSICS} and all(each["ci95"] >= 0 for each in gain.values())
-    assert gain["foot_skate"]["mean"] != 0
+    skate = summary["heldout"]["foot_skate"]
+    assert skate["gain"]["mean"] == pytest.approx(skate["after"] - skate["before"], abs=1e-6)
 
 
 def test_every_metric_of_every_iteration_is_kept(first):

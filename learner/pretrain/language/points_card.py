@@ -92,5 +92,7 @@ On the {heldout} held-out scenes (`language/points/heldout.jsonl`), none of whic
 |---|---|---|---|---|
 {rows}
 
+What `--config points` makes of it over three seeds, beside blind runs: `benchmarks/results/language/points.md`.
+
 ![what is asked, what leaks in, and what is true](language/points_sheet.png)
 """
