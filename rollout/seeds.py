@@ -10,11 +10,12 @@ class Purpose(IntEnum):
     HELDOUT = 1  # prompt
     TRAINED_AGAIN = 2  # prompt
     ORDER = 3  # how often the prompts were shuffled
-    REAL = 4  # replication of an evaluation; so are all below
+    REAL = 4  # replication of an evaluation; so are those below
     GENERATED = 5
     NOISE = 6
     MULTIMODAL = 7
     PAIRS = 8
+    ANSWERS = 9  # data or general, item, sample
 
 
 class Stream(IntEnum):

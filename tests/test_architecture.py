@@ -31,15 +31,19 @@ MAY_USE = {
     "learner": SENTENCE,
     "learner.watch": SENTENCE,
     "learner.run": SENTENCE | {"learner.watch"},
-    "learner.evaluate": SENTENCE | MOTION | {"learner.run"},
+    "learner.evaluate": SENTENCE | {"learner.run"},
+    "learner.evaluate.motion": SENTENCE | MOTION | {"learner.run", "learner.evaluate"},
+    "learner.evaluate.language": SENTENCE | LANGUAGE | {"learner.run", "learner.watch", "learner.evaluate"},
     "learner.diagnose": SENTENCE | {"learner.run", "learner.watch", "rollout.motion"},
-    "learner.pretrain": ROLLOUT | MOTION | LANGUAGE | {"learner.evaluate"},
+    "learner.pretrain": ROLLOUT | MOTION | LANGUAGE | {"learner.evaluate.motion"},
     "cluster": SENTENCE,
 }
 # Commands put the rooms together.
 COMMANDS = {
     "learner.main": SENTENCE | {"learner.run", "learner.watch", "cluster"},
     "learner.evaluate.run": MAY_USE["learner.evaluate"] | {"cluster"},
+    "learner.evaluate.motion.evaluation": MAY_USE["learner.evaluate.motion"] | {"cluster"},
+    "learner.evaluate.language.evaluation": MAY_USE["learner.evaluate.language"] | {"cluster"},
     "rollout.sample": {"rollout.motion"},
     "rollout.export": {"rollout.motion"},
 }
@@ -62,8 +66,8 @@ def imports(tree):
 def room_of(name):
     """The room that a dotted name lies in; None outside the project."""
     parts = name.split(".")
-    inner = ".".join(parts[:2])
-    return inner if inner in MAY_USE else parts[0] if parts[0] in ROOMS else None
+    inner = [room for depth in (3, 2) if (room := ".".join(parts[:depth])) in MAY_USE]
+    return inner[0] if inner else parts[0] if parts[0] in ROOMS else None
 
 
 def forbidden(module, imported):
@@ -207,9 +211,13 @@ def test_what_every_family_shares_names_none(path):
         ("learner.main", "from cluster.training_pool import TrainingPool", False),
         ("learner.main", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),
         ("learner.evaluate.run", "from cluster.pool import Pool", False),
-        ("learner.evaluate.plan", "from cluster.pool import Pool", True),
+        ("learner.evaluate.motion.plan", "from cluster.pool import Pool", True),
         ("cluster.actors", "from learner.evaluate.run import run", True),
-        ("learner.evaluate.plan", "from learner.evaluate.run import run", True),
+        ("learner.evaluate.motion.plan", "from learner.evaluate.run import run", True),
+        ("learner.evaluate.motion.plan", "from learner.evaluate.models import named", False),
+        ("learner.evaluate.motion.plan", "from rewards.language.format import Format", True),
+        ("learner.evaluate.report", "from learner.evaluate.motion.measures import METRICS", True),
+        ("learner.evaluate.report", "from learner.evaluate.language import plan", True),
         ("learner.evaluate.__main__", "from learner.evaluate.run import run", False),
         ("rollout.motion.mdm", "import rayleigh", False),
     ],

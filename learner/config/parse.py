@@ -5,7 +5,7 @@ Precedence: defaults < the run that `--resume` names < `--config FILE` < flags. 
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -44,22 +44,24 @@ exit status: 0 finished, 2 bad input (one line says which), 3 ended early by eva
 
 
 def parse_config(
-    argv: list[str], kind: type[Section] = Config, program: str = "learner.main", description: str = DESCRIPTION, epilog: str = EPILOG,
-    only_read: bool = False,
+    argv: list[str], kind: type[Section] | Callable[[str], type[Section]] = Config, program: str = "learner.main",
+    description: str = DESCRIPTION, epilog: str = EPILOG, only_read: bool = False,
 ):  # fmt: skip
-    """The settings, of class `kind`, that `argv` (without the program's name) asks for. only_read: nothing is built of them, so
-    that those of anybody's run are welcome.
+    """The settings, of class `kind`, that `argv` (without the program's name) asks for. kind: or what says the class of a family;
+    only_read: nothing is built of them, so that those of anybody's run are welcome.
 
     Raises InputError for anything wrong in the flags or the files they name; `--help` prints and raises SystemExit(0).
     """
     for flag, word in zip(["", *argv], argv):
         if not is_text(word):  # bytes that are no UTF-8 arrive as halves of characters
             raise InputError(f"{flag if flag.startswith('--') and '=' not in word else word}: found {word!r}, expected UTF-8 text without NUL")
+    kind_of = (lambda name: kind) if isinstance(kind, type) else kind
+    any_kind = kind_of(DEFAULT_FAMILY)
     first = _Flags(add_help=False)
     first.add_argument("--config", action="append", metavar="FILE", help="YAML file of settings, or a recipe by name; given again, the later file wins")
     for key in ("family", "resume"):  # which say what other flags and settings there are
-        if key in kind.model_fields:
-            first.setting(key, kind.model_fields[key])
+        if key in any_kind.model_fields:
+            first.setting(key, any_kind.model_fields[key])
     given = vars(first.parse_known_args(argv)[0])
     run = run_to_resume(given["resume"][1]) if "resume" in given else None
     files = {path: read_yaml(path) for path in map(find, given.get("config", []))}
@@ -67,6 +69,7 @@ def parse_config(
     named = [(f"{path}: family", content["family"]) for path, content in {**of_run, **files}.items() if "family" in content]
     where, family = given.get("family", (named or [("", DEFAULT_FAMILY)])[-1])
     try:
+        kind = kind_of(str(family))
         known = settings(kind, str(family))
     except InputError as error:
         raise InputError(f"{where}: {str(error).removeprefix('family: ')}") from None

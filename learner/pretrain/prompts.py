@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.evaluate.measures import measure
+from learner.evaluate.motion.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import statistics

@@ -111,28 +111,28 @@ def health_curves_png(path: Path | str, history: list[dict[str, float]], finding
     figure.savefig(path, dpi=110)
 
 
-def intervals_png(path: Path | str, rows: list[tuple[str, dict[str, dict]]], metrics: dict) -> None:
+def intervals_png(path: Path | str, rows: list[tuple[str, dict[str, dict]]], metrics: dict, real: bool = True) -> None:
     """Writes a PNG of an evaluation: one panel a metric, one bar a row with its 95 % interval.
 
     rows: name and, by metric, {"mean", "ci95" or None}; metrics: (label, better, digits) by name. What was measured for no
-    row has no panel; the dashed line is the first row, real motion.
+    row has no panel; the dashed line is the first row: of real data, or where `real` is not, of the base model.
     """
     shown = [name for name in metrics if any(name in found for _, found in rows)]
     figure, panels = _panels(len(shown), 1.1 + 0.34 * len(rows), 1.2)
-    colours = (FAINT, INK, LEFT)  # real motion, the base model, adapters
+    colours = (FAINT, INK, LEFT) if real else (INK, LEFT)  # real data, the base model, adapters
     for place, (axes, name) in enumerate(zip(panels, shown)):
         label, better, digits = metrics[name]
-        highest = 0.0
+        lowest = highest = 0.0
         for position, (_, found) in enumerate(rows):
             if name not in found or not np.isfinite(found[name]["mean"]):
                 continue
             mean, half = found[name]["mean"], found[name]["ci95"] or 0.0
-            axes.barh(position, mean, xerr=half, height=0.7, color=colours[min(position, 2)], alpha=0.85, ecolor=RIGHT, capsize=3)
+            axes.barh(position, mean, xerr=half, height=0.7, color=colours[min(position, len(colours) - 1)], alpha=0.85, ecolor=RIGHT, capsize=3)
             axes.annotate(f"{mean:.{digits}f}", (mean + half, position), (4, 0), textcoords="offset points", va="center", fontsize=8)
-            highest = max(highest, mean + half)
+            lowest, highest = min(lowest, mean - half if mean < 0 else 0.0), max(highest, mean + half)
         if np.isfinite(rows[0][1].get(name, {}).get("mean", np.nan)):
             axes.axvline(rows[0][1][name]["mean"], color=FAINT, linewidth=1, linestyle="--")
-        axes.set_xlim(0, highest * 1.25 or 1)
+        axes.set_xlim(lowest * 1.05, highest * 1.25 or 1)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         dress(axes, f"{label} {better}")
         axes.set_yticks(range(len(rows)), [row for row, _ in rows] if place % COLUMNS == 0 else [""] * len(rows))

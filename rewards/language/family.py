@@ -17,13 +17,14 @@ from rewards.language.judges import Judge
 from rewards.language.kinds import DEADLINE, KINDS
 from rewards.language.negative_points import NegativePoints
 from rewards.language.people_focus import PeopleFocus
-from rewards.scoring import Scorer
+from rewards.scoring import Scorer, Scores
 from rollout.io.errors import InputError, RunFailed
 from rollout.language.items import Item
 from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
 POINTS = ("iou", "baseline_iou", "gain", "parsed")
+TRIED = 8  # prompts that a segmenter is asked about before it is taken to be of no use
 DEADLINE_S = 3600.0  # of judges, where no actor waits for the scores
 
 
@@ -49,19 +50,8 @@ class LanguageRewards:
                 whys = [component.cannot(item) for item in items]
                 if all(whys):  # a single bad row fails alone, and is counted
                     raise InputError(f"{where}: {whys[0]} ({items[0].source or items[0].text[:60]})")
-            if isinstance(component, NegativePoints):
-                item = prompts[0]
-                found = component(Answers([item.text], np.zeros(1, int), [item], ['<answer>{"negative_points": []}</answer>']))
-                if found.reasons:
-                    raise InputError(f"{where}: {found.reasons[0]} ({item.source or item.text[:60]})")
-                if scorer.settings[name].options.get("segmenter", "label_map") == "label_map":
-                    log.warning("%s: the segmenter is a label map, a stand-in for drawn scenes; it is not SAM", where)
-            judge = getattr(component, "judge", None)
-            if judge and (isinstance(component, Judge) or by_type.keys() & {*BY_JUDGE}):
-                try:
-                    judge.probe()
-                except (InputError, RunFailed) as error:
-                    raise type(error)(f"{where}: {error}") from None
+        for line in probe(scorer, prompts):
+            log.warning("%s", line)
 
     def standing(self, config: Any, prompts: list[Item], shared: Any) -> dict[str, list[str]]:
         found = {}
@@ -77,15 +67,7 @@ class LanguageRewards:
         both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them, with the mask and the
         negatives as text, for pictures."""
         answers = as_answers(*groups)
-        scores = scorer(answers)
-        extras = {name: np.asarray(rule(answers)) for name, rule in RULES.items()}
-        for name, component in scorer.components.items():
-            if isinstance(component, NegativePoints):
-                extras |= {measure: component.measured(answers)[0][measure] for measure in POINTS} | component.shown(answers)
-            elif isinstance(component, Format):
-                extras["format"] = scores.values[name]
-            elif isinstance(component, Accuracy):  # what a judge said is not asked for again
-                extras["accuracy"] = np.where(np.isfinite(extras["accuracy"]), extras["accuracy"], scores.values[name])
+        scores, extras = measured(answers, scorer)
         extras["problem_type"] = np.array([item.problem_type for item in answers.items], str)
         found, first = [], 0
         for group, each in zip(groups, scores.split([len(group) for group in groups])):
@@ -119,6 +101,46 @@ NAMES = {
     "gain": "iou_gain", "parsed": "parsed_rate",
 }  # fmt: skip
 LANGUAGE = LanguageRewards()
+
+
+def measured(answers: Answers, scorer: Scorer) -> tuple[Scores, dict[str, np.ndarray]]:
+    """What the components say of N answers, and, [N] each, what else is measured of them: see `examine`."""
+    scores = scorer(answers)
+    extras = {name: np.asarray(rule(answers)) for name, rule in RULES.items()}
+    for name, component in scorer.components.items():
+        if isinstance(component, NegativePoints):
+            extras |= {measure: component.measured(answers)[0][measure] for measure in POINTS} | component.shown(answers)
+        elif isinstance(component, Format):
+            extras["format"] = scores.values[name]
+        elif isinstance(component, Accuracy):  # what a judge said is not asked for again
+            extras["accuracy"] = np.where(np.isfinite(extras["accuracy"]), extras["accuracy"], scores.values[name])
+    return scores, extras
+
+
+def probe(scorer: Scorer, prompts: list[Item]) -> list[str]:
+    """Asks every judge and segmenter of the components once, a segmenter about the first prompts until one can be answered. Returns what a
+    person has to know of them, a line each. InputError for one that answers wrongly, RunFailed for one that does not answer."""
+    told, types = [], {item.problem_type for item in prompts}
+    for name, component in scorer.components.items():
+        where = f"reward.components.{name}"
+        if isinstance(component, NegativePoints):
+            whys = []
+            for item in prompts[:TRIED]:
+                found = component(Answers([item.text], np.zeros(1, int), [item], ['<answer>{"negative_points": []}</answer>']))
+                if not found.reasons:
+                    break
+                whys.append(f"{found.reasons[0]} ({item.source or item.text[:60]})")
+            else:
+                raise InputError(f"{where}: {whys[0]}")
+            if scorer.settings[name].options.get("segmenter", "label_map") == "label_map":
+                told.append(f"{where}: the segmenter is a label map, a stand-in for drawn scenes; it is not SAM")
+        judge = getattr(component, "judge", None)
+        if judge and (isinstance(component, Judge) or types & {*BY_JUDGE}):
+            try:
+                judge.probe()
+            except (InputError, RunFailed) as error:
+                raise type(error)(f"{where}: {error}") from None
+    return told
 
 
 def make_scorer(components: dict[str, Component], device: str, deadline_s: float) -> Scorer:

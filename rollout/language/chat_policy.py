@@ -54,7 +54,7 @@ class LanguagePolicy(Trainable):
         self.tokenizer = opened.tokenizer
         network = opened.network(settings.model.dtype).to(self.device)
         trained = [network.model.language_model, network.lm_head]
-        targets = tuple(_targets(network, settings.lora_targets)) if settings.lora_rank else ()
+        targets = tuple(targets_in(network, settings.lora_targets)) if settings.lora_rank else ()
         if not settings.lora_rank:
             for module in trained:
                 module.float()  # what is trained is kept in full, and computes in `dtype`
@@ -81,7 +81,7 @@ class LanguagePolicy(Trainable):
         prompt = self.reader(self.network.model, conditioning)
         made = self._decode([prompt], size, [(*request.seed, i) for i in range(size)])
         tokens, mask, lengths = made.tokens.cpu().numpy().astype(np.int32), made.mask.cpu().numpy(), made.mask.sum(1).cpu().numpy()
-        truncated = ~np.isin(tokens[np.arange(size), lengths - 1], self.checkpoint.ends)
+        truncated = self._truncated(tokens, lengths)
         counted = mask & ~truncated[:, None] if self.settings.rollout.mask_truncated else mask
         measured = {"mean_answer_length": float(lengths.mean()), "truncated_fraction": float(truncated.mean())}
         log_probs, actions = np.empty((size, 0), np.float32), {}
@@ -101,10 +101,12 @@ class LanguagePolicy(Trainable):
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
-        """Texts, an object array [N]: one answer to each conditioning, in one batch of mixed prompts."""
+        """An object array [N,2]: one answer to each conditioning, in one batch of mixed prompts, and whether it was cut off."""
         self.require_eval()
-        made = self._decode([self.reader(self.network.model, each) for each in conditionings], 1, seeds)
-        return self._texts(made.tokens.cpu().numpy(), made.mask.sum(1).cpu().numpy())
+        read = {each.digest: self.reader(self.network.model, each) for each in {each.digest: each for each in conditionings}.values()}
+        made = self._decode([read[each.digest] for each in conditionings], 1, seeds)
+        tokens, lengths = made.tokens.cpu().numpy(), made.mask.sum(1).cpu().numpy()
+        return np.stack([self._texts(tokens, lengths), self._truncated(tokens, lengths).astype(object)], axis=1)
 
     def _decode(self, prompts: list[Features], repeats: int, seeds: list[tuple[int, ...]]):
         model = self.network
@@ -114,6 +116,10 @@ class LanguagePolicy(Trainable):
             return decode(
                 model.model.language_model, model.lm_head, batch, repeats, noise, self.distribution, self.checkpoint.ends, self.checkpoint.pad
             )
+
+    def _truncated(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """bool [N]: which answers have no end."""
+        return ~np.isin(tokens[np.arange(len(tokens)), lengths - 1], self.checkpoint.ends)
 
     def _texts(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[N] str: what was answered, without the token that ends it."""
@@ -196,10 +202,12 @@ class LanguagePolicy(Trainable):
                     replace_file(folder / name, (self.settings.model.checkpoint / name).read_bytes())
 
 
-def _targets(network: nn.Module, names: tuple[str, ...]) -> list[str]:
-    """The linears of those names in the language model's layers, in full: towers have some of the same names."""
-    found = [name for name, _ in network.named_modules() if ".language_model.layers." in name and name.rpartition(".")[2] in names]
-    if absent := [name for name in names if not any(each.endswith(f".{name}") for each in found)]:
+def targets_in(network: nn.Module, names: tuple[str, ...]) -> list[str]:
+    """The linears whose names are, or end in, one of those in the language model's layers, in full: towers have some of the same names.
+    InputError for one that there is not."""
+    endings = tuple(f".{name}" for name in names)
+    found = [name for name, _ in network.named_modules() if ".language_model.layers." in name and f".{name}".endswith(endings)]
+    if absent := [name for name in names if not any(f".{each}".endswith(f".{name}") for each in found)]:
         raise InputError(f"lora.targets: {absent[0]} is no linear of {type(network).__name__}'s language model")
     return found
 

@@ -95,6 +95,13 @@ class Opened:
         nothing = range(len(self.tokenizer), self.config.get_text_config().vocab_size)
         return tuple(sorted({i for i in [*media, *nothing] if i is not None} - set(self.ends)))
 
+    def outline(self) -> nn.Module:
+        """The network without weights: names and shapes alone."""
+        from transformers import AutoModelForImageTextToText
+
+        with _told(self.path, "config.json"), torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(self.config)
+
     def network(self, dtype: str) -> nn.Module:
         """The network with the folder's weights, in eval mode on the CPU. InputError where these are not exactly the network's."""
         from transformers import AutoModelForImageTextToText

@@ -83,13 +83,13 @@ class Source:
     data_root: Path
 
 
-def read_items(path: Path | str, seed: int = 0) -> list[Item]:
+def read_items(path: Path | str, seed: int = 0, data_root: Path | str | None = None) -> list[Item]:
     """All items of a file, in its order: .json (a list of rows, such as IntentBench's qa.json), .jsonl, or .yaml, a mix of such files
-    (`rollout.language.mix`; `seed` is of its draws).
+    (`rollout.language.mix`; `seed` is of its draws). data_root: the folder that the media lie in, None: the file's.
 
     Rows have the fields of HumanOmniV2: problem, problem_type, options, solution (or answer), data_type, and path or a field named as
-    the data_type is; path may name several, {"image": ..., "audio": ...}. Paths are relative to the file's folder (in a mix: to
-    data_root) and must lie in it. Rows of the type "segmentation" have image, mask (a PNG or an RLE), box (x0, y0, x1, y1), points
+    the data_type is; path may name several, {"image": ..., "audio": ...}. Paths are relative to data_root (in a mix, to each set's own)
+    and must lie in it. Rows of the type "segmentation" have image, mask (a PNG or an RLE), box (x0, y0, x1, y1), points
     and, optionally, size (width, height). A row that cannot be used is skipped, counted and named. Raises InputError for a file
     that is missing or unreadable, and where nothing is left.
     """
@@ -98,7 +98,7 @@ def read_items(path: Path | str, seed: int = 0) -> list[Item]:
         from rollout.language.mix import read_mix
 
         return read_mix(path, seed)
-    return usable(list(rows_of(path)), Source(path, path.parent))
+    return usable(list(rows_of(path)), Source(path, Path(data_root or path.parent)))
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, Any]]:

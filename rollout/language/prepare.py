@@ -13,6 +13,8 @@ from rollout.language.processor import Processor
 from rollout.language.settings import Model
 from rollout.policy import Conditioning
 
+KEPT = 16  # files as they were opened: a video's pictures are many times what the model is shown of them
+
 
 class LanguagePreparer:
     """See `rollout.policy.Preparer`."""
@@ -20,13 +22,13 @@ class LanguagePreparer:
     def __init__(self, path: Path, model: Model):
         """Raises InputError for a folder that is no checkpoint of an architecture that is known."""
         self.model, self.processor = model, Processor(open_checkpoint(path), model)
-        self._opened = functools.cache(self._open)
+        self._opened = functools.lru_cache(KEPT)(self._open)
 
     def read(self, path: Path | str) -> list[Item]:
         return read_items(path)
 
     def prepare(self, prompts: list[Item]) -> list[Conditioning]:
-        """One conditioning each. A file that several ask about is opened once. InputError for a file that cannot be read."""
+        """One conditioning each. A file that several ask about in a row is opened once. InputError for a file that cannot be read."""
         found = []
         for item in prompts:
             try:

@@ -11,9 +11,9 @@ import pytest
 from cluster.calls import get
 from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import parse_config
-from learner.evaluate.measures import Measured, Reader, measure
-from learner.evaluate.plan import EncodedPools, Evaluation
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.measures import Measured, Reader, measure
+from learner.evaluate.motion.plan import EncodedPools, Evaluation
+from learner.evaluate.motion.settings import EvaluateConfig
 from learner.learner import SyncError
 from rewards.motion.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy

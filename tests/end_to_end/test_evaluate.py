@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 
 from learner.config.parse import parse_config
 from learner.evaluate.__main__ import main
-from learner.evaluate.measures import METRICS
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.measures import METRICS
+from learner.evaluate.motion.settings import EvaluateConfig
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from learner.config.parse import parse_config
-from learner.evaluate.plan import Evaluation
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.plan import Evaluation
+from learner.evaluate.motion.settings import EvaluateConfig
 from learner.main import main
 from rewards.motion.tmr import ActorDecoder
 

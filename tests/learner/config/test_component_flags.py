@@ -3,7 +3,7 @@
 import pytest
 
 from learner.config.parse import parse_config, write_config
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 
 FOOT_SKATE = {"path": "foot_skate", "weight": 0.5, "low": 0.0, "high": 0.035, "scale": 1.0}

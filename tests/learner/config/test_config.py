@@ -11,7 +11,7 @@ import yaml
 
 from learner.config.parse import flatten, parse_config, write_config
 from learner.config.settings import Config, Optimizer, settings
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.settings import Model
 

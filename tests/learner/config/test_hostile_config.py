@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from learner.config.parse import flatten, parse_config, write_config
 from learner.config.settings import Config, settings
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from tests.hostile import JUNK, NUMBERS, TEXTS, bounded, changed, changes, refused, survives
 

@@ -8,7 +8,7 @@ import yaml
 
 from learner.config.parse import parse_config, write_config
 from learner.config.resume import MAY_CHANGE, MAY_CHANGE_IN_WORDS, require_work_left
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.settings import EvaluateConfig
 from learner.run.folder import FORMAT, RunFolder
 from rollout.io.errors import InputError
 

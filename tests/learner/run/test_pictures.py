@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learner.evaluate.measures import METRICS
+from learner.evaluate.motion.measures import METRICS
 from learner.run.pictures import heldout_curves_png, intervals_png, reward_curve_png
 from rollout.io.colours import LEFT, RIGHT, TRAIL
 from rollout.motion.before_after import before_after_gif, before_after_png

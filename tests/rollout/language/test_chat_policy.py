@@ -91,8 +91,8 @@ def test_the_network_is_read_as_transformers_reads_it(folders, name):
 def test_t1_a_prompt_padded_on_the_left_is_answered_as_alone(folder, policy):
     prompts = [prepared(folder, ("image",)), prepared(folder, ("video",), 3, "a much longer question than the other one is")]
     seeds = [(5, 0), (5, 1)]
-    together = policy.generate(prompts, seeds)
-    assert list(together) == [policy.generate([prompt], [seed])[0] for prompt, seed in zip(prompts, seeds)]
+    together = policy.generate(prompts, seeds).tolist()
+    assert together == [policy.generate([prompt], [seed])[0].tolist() for prompt, seed in zip(prompts, seeds)]
     model = policy.network
     rows = [policy.reader(model.model, prompt) for prompt in prompts]
     embed = model.model.language_model.embed_tokens

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learner.evaluate.measures import Measured
-from learner.evaluate.settings import POOL, EvaluateConfig
+from learner.evaluate.motion.measures import Measured
+from learner.evaluate.motion.settings import POOL, EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.features import padded
 from rollout.motion.motion_set import MotionSet

@@ -8,10 +8,10 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from learner.config.settings import Tracking
-from learner.evaluate.measures import METRICS
-from learner.evaluate.report import EvaluationReport, Row, table
-from learner.evaluate.run import _by_metric
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.evaluation import _by_metric
+from learner.evaluate.motion.measures import METRICS
+from learner.evaluate.motion.report import EvaluationReport, Row, table
+from learner.evaluate.motion.settings import EvaluateConfig
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
 

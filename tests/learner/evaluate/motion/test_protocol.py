@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from learner.evaluate.measures import Measured
-from learner.evaluate.protocol import REPEATS, RealData, RealStored, Replications
-from learner.evaluate.settings import POOL, EvaluateConfig
+from learner.evaluate.motion.measures import Measured
+from learner.evaluate.motion.protocol import REPEATS, RealData, RealStored, Replications
+from learner.evaluate.motion.settings import POOL, EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.humanml import Caption, CaptionedMotion
 from rollout.motion.motion_set import MotionSet

@@ -1,16 +1,15 @@
 """What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
 
 import dataclasses
-import functools
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from learner.evaluate.measures import Measured, Texts, replication_metrics
-from learner.evaluate.protocol import DrawnPool, RealData, RealStored, Replications
-from learner.evaluate.settings import POOL, EvaluateConfig
+from learner.evaluate.models import BASE, EvaluatedModel, named
+from learner.evaluate.motion.measures import Measured, Texts, replication_metrics
+from learner.evaluate.motion.protocol import DrawnPool, RealData, RealStored, Replications
+from learner.evaluate.motion.settings import POOL, EvaluateConfig
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import REAL
 from rewards.motion.settings import Evaluators
@@ -25,21 +24,8 @@ from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 
+REAL_ROW = "ground truth"
 ENCODED_AT_ONCE = 64  # captions between two words of progress
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluatedModel:
-    """One row's model: its settings and the weights that its samplers load."""
-
-    name: str
-    source: str | None
-    settings: MotionPolicySettings
-    adapter: Adapter
-
-    @property
-    def build(self) -> Callable[[str], MotionDiffusionPolicy]:
-        return functools.partial(MotionDiffusionPolicy, self.settings)
 
 
 class EncodedPools(Sequence):
@@ -78,9 +64,8 @@ class Evaluation:
         settings = MotionPolicySettings(config.model)
         preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
         require_whole_motions(config.model.checkpoint, preparer.checkpoint, "evaluated")
-        models = [EvaluatedModel("base", None, settings, Adapter.pack(0, policy.adapter_state()))]
-        for given in config.adapter:
-            models.append(_adapter_model(given, settings, {model.name for model in models}))
+        models = [_model(BASE, None, policy)]
+        models += [_model(name, folder, load_policy(settings, folder)) for name, folder in named(config.adapter, REAL_ROW)]
         tmr, t2m = load_evaluators(config.reward)
         real, notes = _real(config)
         prompts = list(dict.fromkeys(real.prompts()))
@@ -96,20 +81,9 @@ class Evaluation:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
 
 
-def _adapter_model(given: str, settings: MotionPolicySettings, taken: set[str]) -> EvaluatedModel:
-    """The row of `[NAME=]DIR`; without a name, that of the run, or of the folder."""
-    name, separator, path = (part.strip() for part in given.partition("="))
-    if not separator or "/" in name:
-        folder = Path(given)
-        name = folder.resolve().parent.name if folder.resolve().name == "adapter" else folder.resolve().name
-    else:
-        folder = Path(path)
-    if name in taken | {"ground truth"}:
-        raise InputError(f"adapter: {given}: the name {name!r} is taken, give another as NAME=DIR")
-    if not re.fullmatch(r"[\w.\- :]+", name):
-        raise InputError(f"adapter: {given}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
-    policy = load_policy(settings, folder)
-    return EvaluatedModel(name, str(folder), policy.settings, Adapter.pack(0, policy.adapter_state()))
+def _model(name: str, folder: Path | None, policy: MotionDiffusionPolicy) -> EvaluatedModel:
+    source = None if folder is None else str(folder)
+    return EvaluatedModel(name, source, MotionDiffusionPolicy, policy.settings, Adapter.pack(0, policy.adapter_state()))
 
 
 def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:

@@ -5,11 +5,11 @@ length. TMR and the physics read the skeleton that a person would see, as traini
 """
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 
-from learner.evaluate.settings import POOL
+from learner.evaluate.motion.settings import POOL
+from learner.evaluate.rows import Metric
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, matching_score, multimodality, r_precision
 from rewards.motion.physics import PHYSICS
@@ -18,15 +18,6 @@ from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
 from rollout.motion.prompts import MotionPrompt
-
-
-class Metric(NamedTuple):
-    """How a metric is shown. `better`: "↑" more, "↓" less, "→" nearer to real motion."""
-
-    label: str
-    better: str
-    digits: int
-
 
 METRICS = {
     "r_at_1": Metric("R@1", "↑", 3),

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluate.measures import Measured, Texts, measure, repeats_spread, replication_metrics
+from learner.evaluate.motion.measures import Measured, Texts, measure, repeats_spread, replication_metrics
 from rewards.motion.metrics import fid_to, statistics
 from rewards.motion.physics import PHYSICS
 from rewards.motion.t2m import T2MReward

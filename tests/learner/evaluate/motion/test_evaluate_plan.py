@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
-from learner.evaluate.plan import EncodedPools, Evaluation, stored_real_motion
-from learner.evaluate.settings import EvaluateConfig
+from learner.evaluate.motion.plan import EncodedPools, Evaluation, stored_real_motion
+from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.family import MOTION
 from rollout.motion.prompts import MotionPrompt, read_prompts

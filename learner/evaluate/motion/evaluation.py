@@ -1,0 +1,111 @@
+"""One evaluation: every replication draws captions and noise anew, the same for every row; samplers generate pools of 32 motions, an
+evaluator actor reads them, and the numbers are their mean and 95 % interval over replications.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cluster.evaluation_pool import EvaluationPool
+from learner.evaluate.models import EvaluatedModel, published
+from learner.evaluate.motion.measures import Measured, Reader, repeats_spread
+from learner.evaluate.motion.plan import REAL_ROW, EncodedPools, Evaluation
+from learner.evaluate.motion.protocol import REPEATS, RealStored
+from learner.evaluate.motion.report import EvaluationReport, Row
+from learner.evaluate.motion.settings import POOL, EvaluateConfig
+from learner.run.progress import Progress
+from rewards.motion.metrics import fid_to, statistics
+
+
+class MotionProtocol:
+    """See `learner.evaluate.family.EvaluationProtocol`."""
+
+    unit = "replication"
+    report = EvaluationReport
+
+    def units(self, config: EvaluateConfig) -> int:
+        return config.rounds * (2 + len(config.adapter))
+
+    def plan(self, config: EvaluateConfig, progress: Progress) -> Evaluation:
+        progress.stage("reading model, evaluators and captions", line=False)
+        return Evaluation.make(config, lambda done, total: progress.stage("encoding", done, total, unit="captions"))
+
+    def reader(self, config: EvaluateConfig) -> Callable[[str], Reader]:
+        return functools.partial(Reader, config.reward)
+
+    def rows(self, plan: Evaluation, pool: EvaluationPool, progress: Progress) -> Iterator[Row]:
+        """Ground truth first, as proof of the pipeline, then the base model, then each adapter."""
+        row, reference = real_row(plan, pool, progress)
+        yield row
+        for model in published(plan.models, pool):
+            yield model_row(plan, model, reference, pool, progress)
+
+
+def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -> tuple[Row, list[tuple]]:
+    """The row of real motion; and mean and covariance of its T2M embeddings by replication, for FID.
+
+    Its own FID is to the next replication's crops and captions of the same motions.
+    """
+    rounds, found, embeddings = evaluation.config.rounds, [], []
+    for replication in range(rounds):
+        started = time.perf_counter()
+        progress.stage(f"{REAL_ROW}, replication {replication + 1}", line=False)
+        draws = evaluation.replications.real_draws(replication)
+        if isinstance(evaluation.real, RealStored):
+            measured = evaluation.real.measured(draws)
+        else:
+            pools = (draws[first : first + POOL] for first in range(0, len(draws), POOL))
+            measured = Measured.joined(pool.measure((*evaluation.real.crops(each), False) for each in pools))
+        found.append(evaluation.metrics(replication, [draw.prompt for draw in draws], measured))
+        embeddings.append(measured.t2m)
+        progress.step(REAL_ROW, time.perf_counter() - started)
+    reference = [statistics(each) for each in embeddings]
+    for replication, metrics in enumerate(found):
+        metrics["fid"] = fid_to(reference[(replication + 1) % rounds], embeddings[replication])
+    return Row(REAL_ROW, None, None, _by_metric(found)), reference
+
+
+def model_row(
+    evaluation: Evaluation, model: EvaluatedModel, reference: list[tuple], pool: EvaluationPool, progress: Progress
+) -> Row:  # fmt: skip
+    """The row of one model; the pools of all replications are spread over the samplers together."""
+    draws = evaluation.replications
+    drawn = [draws.batches(replication) for replication in range(evaluation.config.rounds)]
+    batches = [batch for each in drawn for batch in each]
+    ends = np.cumsum([len(each) for each in drawn])
+    started = time.perf_counter()
+
+    def arrived(done: int) -> None:
+        nonlocal started
+        progress.stage(model.name, done * POOL, len(batches) * POOL, line=False)
+        if done in ends:
+            now = time.perf_counter()
+            progress.step(model.name, now - started)
+            started = now
+
+    results = iter(pool.generate(EncodedPools(batches, evaluation.encoded), arrived))
+    found = []
+    for replication, each in enumerate(drawn):
+        own = list(zip(each, results))
+        prompts = [prompt for batch, _ in own if batch.repeat == 0 for prompt in batch.prompts]
+        measured = Measured.joined([each for batch, each in own if batch.repeat == 0])
+        metrics = evaluation.metrics(replication, prompts, measured)
+        metrics["fid"] = fid_to(reference[replication], measured.t2m)
+        if repeated := {batch.pool for batch, _ in own if batch.repeat}:
+            repeats = [[each for batch, each in own if batch.pool in repeated and batch.repeat == i] for i in range(REPEATS)]
+            metrics["multimodality"] = repeats_spread([Measured.joined(each) for each in repeats], draws.pairs_seed(replication))
+        found.append(metrics)
+        if broken := int((~np.isfinite(measured.t2m)).any(axis=1).sum()):
+            progress.note(f"{model.name}, replication {replication + 1}: {broken} motions are not finite")
+    return Row(model.name, model.source, model.adapter.sha256, _by_metric(found))
+
+
+def _by_metric(found: list[dict[str, float]]) -> dict[str, list[float]]:
+    """The values of every replication that has the metric, by metric; none of one that there were too few motions for."""
+    names = dict.fromkeys(name for metrics in found for name in metrics)
+    return {name: [metrics[name] for metrics in found if isinstance(metrics.get(name), float)] for name in names}
+
+
+PROTOCOL = MotionProtocol()
