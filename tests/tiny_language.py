@@ -107,6 +107,38 @@ def write_checkpoint(folder: Path, architecture: str = "qwen2_5_vl", seed: int =
     return folder
 
 
+def write_speaking(folder: Path, phrases: list[str], seed: int = 0) -> Path:
+    """A checkpoint each of whose tokens is nearly always one of `phrases`, at most six; which, depends on the prompt and the adapter."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    write_checkpoint(folder, seed=seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"extra_special_tokens": [*SPECIAL, *phrases]})
+    tokenizer.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    first = tokenizer.convert_tokens_to_ids(phrases[0])
+    weights["lm_head.weight"][first : first + len(phrases)] *= 40
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def write_scene(folder: Path, name: str = "scene") -> dict:
+    """A drawn scene of 100 x 100 pixels, as a row of points: the target in the middle, a look-alike that touches it at each side. Without
+    negatives the label map has 1600 pixels of which 800 are the target; a negative at LEFT_OF_IT leaves 1200."""
+    labels = np.zeros((100, 100), np.uint8)
+    labels[20:40, 30:70], labels[20:40, 10:30], labels[20:40, 70:90] = 1, 2, 3
+    for suffix, levels in ((".labels.png", labels), (".png", labels * 60), (".mask.png", (labels == 1).astype(np.uint8) * 255)):
+        Image.fromarray(levels).save(folder / f"{name}{suffix}")
+    return {
+        "problem": "Which points are not of the thing in the middle?", "problem_type": "segmentation", "image": f"{name}.png",
+        "mask": f"{name}.mask.png", "box": [30, 20, 70, 40], "points": [[50, 30]],
+    }  # fmt: skip
+
+
+LEFT_OF_IT, INSIDE = [0.15, 0.3], [0.5, 0.3]
+
+
 def picture(seed: int, size: tuple[int, int] = (16, 24)) -> Image.Image:
     """height x width"""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))

@@ -20,8 +20,9 @@ class SideBySide:
 
     real = False
 
-    def __init__(self, config: Any, folder: Path, progress: Progress, tracker: Tracker, notes: list[str]):
-        self.config, self.folder, self.progress, self.tracker, self.notes = config, folder, progress, tracker, notes
+    def __init__(self, config: Any, folder: Path, progress: Progress, tracker: Tracker, notes: list[str], skipped: Sequence[str] = ()):
+        """notes: what a reader of the table has to know; skipped: what was left out, a line each, for evaluation.json."""
+        self.config, self.folder, self.progress, self.tracker, self.notes, self.skipped = config, folder, progress, tracker, notes, skipped
         self.rows: list[AnyRow] = []
 
     def add(self, row: AnyRow) -> None:
@@ -61,7 +62,8 @@ class SideBySide:
 
     def _write(self, status: str) -> None:
         rows = [{"name": row.name, "adapter": row.source, "adapter_sha256": row.sha256, **row.content()} for row in self.rows]
-        content = {"status": status, **self.head(), "notes": self.notes, "rows": rows, "settings": self.config.to_dict()}
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        content = {"status": status, **self.head(), "notes": self.notes, **skipped, "rows": rows, "settings": self.config.to_dict()}
         write_json(self.folder / "evaluation.json", content)
         text = "\n".join([*self.table(), "", *(f"* {note}" for note in self.notes)]) + "\n"
         (self.folder / "table.md").write_text(text, encoding="utf-8")

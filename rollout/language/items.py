@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,10 @@ class Source:
     data_root: Path
 
 
-def read_items(path: Path | str, seed: int = 0, data_root: Path | str | None = None) -> list[Item]:
+def read_items(path: Path | str, seed: int = 0, data_root: Path | str | None = None, tell: Callable[[str], None] = log.warning) -> list[Item]:
     """All items of a file, in its order: .json (a list of rows, such as IntentBench's qa.json), .jsonl, or .yaml, a mix of such files
-    (`rollout.language.mix`; `seed` is of its draws). data_root: the folder that the media lie in, None: the file's.
+    (`rollout.language.mix`; `seed` is of its draws). data_root: the folder that the media lie in, None: the file's. tell: is
+    given a line about rows that are skipped.
 
     Rows have the fields of HumanOmniV2: problem, problem_type, options, solution (or answer), data_type, and path or a field named as
     the data_type is; path may name several, {"image": ..., "audio": ...}. Paths are relative to data_root (in a mix, to each set's own)
@@ -97,8 +98,8 @@ def read_items(path: Path | str, seed: int = 0, data_root: Path | str | None = N
     if path.suffix.lower() in (".yaml", ".yml"):
         from rollout.language.mix import read_mix
 
-        return read_mix(path, seed)
-    return usable(list(rows_of(path)), Source(path, Path(data_root or path.parent)))
+        return read_mix(path, seed, tell)
+    return usable(list(rows_of(path)), Source(path, Path(data_root or path.parent)), tell)
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
@@ -121,8 +122,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
                 yield f"{path}, line {number}", None
 
 
-def usable(rows: list[tuple[str, Any]], source: Source) -> list[Item]:
-    """The items of those rows that can be used; the rest is told in one line of the log. Raises InputError where none is left."""
+def usable(rows: list[tuple[str, Any]], source: Source, tell: Callable[[str], None]) -> list[Item]:
+    """The items of those rows that can be used; of the rest `tell` is given one line. Raises InputError where none is left."""
     items, skipped, root = [], Skipped(), source.data_root.resolve()
     for where, row in rows:
         try:
@@ -132,7 +133,7 @@ def usable(rows: list[tuple[str, Any]], source: Source) -> list[Item]:
     if not items:
         raise InputError(f"{source.file}: no items" + (f"; skipped {skipped}" if skipped else ""))
     if skipped:
-        log.warning("%s: %d items; skipped %s", source.file, len(items), skipped)
+        tell(f"{source.file}: {len(items)} items; skipped {skipped}")
     return items
 
 

@@ -1,6 +1,7 @@
 """A mix of files of items, as YAML: `datasets: [{json_path, data_root, sampling_strategy, weight}]`."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ FIELDS = ("json_path", "data_root", "sampling_strategy", "weight")
 STRATEGIES = ("all", "first", "end", "random")
 
 
-def read_mix(path: Path, seed: int) -> list[Item]:
-    """The items of all data sets, one set after the other.
+def read_mix(path: Path, seed: int, tell: Callable[[str], None]) -> list[Item]:
+    """The items of all data sets, one set after the other. tell: see `usable`.
 
     * json_path: a .json or .jsonl file; data_root: the folder that its media lie in, its own where none is given. Both are
       relative to the YAML file's folder
@@ -41,7 +42,7 @@ def read_mix(path: Path, seed: int) -> list[Item]:
         where = f"{path}, dataset {number + 1}"
         source, strategy, weight = _entry(entry, where, path.parent)
         rows = list(rows_of(source.file))
-        items.append(usable([rows[i] for i in chosen(len(rows), strategy, np.random.default_rng([seed, number]), where)], source))
+        items.append(usable([rows[i] for i in chosen(len(rows), strategy, np.random.default_rng([seed, number]), where)], source, tell))
         weights.append(weight)
     if weights.count(None) not in (0, len(weights)):
         raise InputError(f"{path}: dataset {weights.index(None) + 1} has no weight, expected one for all data sets or for none")

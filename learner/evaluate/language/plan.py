@@ -13,7 +13,6 @@ from learner.evaluate.models import BASE, EvaluatedModel, named
 from rewards.language.family import make_scorer, probe
 from rewards.own_class import use_folder
 from rollout.io.errors import InputError
-from rollout.io.skipped import Skipped
 from rollout.language.adapter_folder import adapter_of
 from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 from rollout.language.family import LANGUAGE
@@ -56,7 +55,7 @@ class Batches(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All that was read and checked before anything starts. skipped: what cannot be put to the model, a line each."""
+    """All that was read and checked before anything starts. skipped: items that cannot be shown to the model, a line each."""
 
     config: EvaluateConfig
     models: list[EvaluatedModel]
@@ -76,25 +75,25 @@ class Evaluation:
         for name, folder in [(BASE, None), *named(config.adapter)]:
             own, adapter = adapter_of(settings, folder)
             models.append(EvaluatedModel(name, None if folder is None else str(folder), LanguagePolicy, own, adapter))
-        files = [(False, config.data or LANGUAGE.shipped("heldout"), read_items(config.data or LANGUAGE.shipped("heldout"), config.seed, config.media))]
-        files += [(True, config.general, read_items(config.general, config.seed))] if config.general else []
-        total, done, questions, skipped, notes = sum(len(items) for *_, items in files), 0, [], [], []
+        notes, questions, skipped, done = _how(config), [], [], 0
+        files = [(False, config.data or LANGUAGE.shipped("heldout"), config.media), *([(True, config.general, None)] if config.general else [])]
+        files = [(general, file, read_items(file, config.seed, media, notes.append)) for general, file, media in files]
+        total = sum(len(items) for *_, items in files)
         for general, file, items in files:
-            kept, left_out = [], Skipped()
+            kept, left_out = [], []
             for number, item in enumerate(items, start=1):
                 try:
                     kept.append(Question(*preparer.prepare([item]), general, number))
                 except InputError as error:
-                    left_out.add("that cannot be shown to the model", str(error))
-                    skipped.append(str(error))
+                    left_out.append(str(error))
                 done += 1
                 read_so_far(done, total)
             if not kept:
-                raise InputError(f"{'general' if general else 'data'}: none of the {len(items)} items of {file} can be shown; {next(iter(left_out.first.values()))}")
+                raise InputError(f"{'general' if general else 'data'}: none of the {len(items)} items of {file} can be shown to the model; {left_out[0]}")
             notes.append(_told_of(general, file, [question.item for question in kept]))
-            notes += [f"skipped: {left_out}"] if left_out else []
-            questions += kept
-        return cls(config, models, questions, skipped, [*_how(config), *notes, *_probed(config, [question.item for question in questions])])
+            notes += [f"skipped {len(left_out)} that cannot be shown to the model, the first: {left_out[0]}"] if left_out else []
+            questions, skipped = questions + kept, skipped + left_out
+        return cls(config, models, questions, skipped, [*notes, *_probed(config, [question.item for question in questions])])
 
 
 def _told_of(general: bool, file, items: list[Item]) -> str:

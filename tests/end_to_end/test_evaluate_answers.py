@@ -1,0 +1,176 @@
+"""Whole evaluations of answers: every number follows from the answers that are kept, whoever made them, and a stop leaves finished rows."""
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from learner.config.parse import parse_config
+from learner.evaluate.family import settings_of
+from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
+from tests.rewards.language.rows import whole
+from tests.tiny_language import INSIDE, LEFT_OF_IT, make_policy, noisy_adapter, picture, write_scene, write_speaking
+
+POINTS = {(): 0.5, tuple(LEFT_OF_IT): 800 / 1200, tuple(INSIDE): 0.0}  # what one negative makes of a scene's IoU
+PHRASES = [whole("A"), whole("B"), whole("Yes"), *(f'<answer>{{"negative_points": {[list(at)] if at else []}}}</answer>' for at in POINTS)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model that answers with one of PHRASES, whatever it is asked; the adapters `zero` and `tuned`; items of which a picture is broken and
+    a truth is none, and general ones."""
+    folder = tmp_path_factory.mktemp("answers")
+    write_speaking(folder / "model", PHRASES)
+    policy = make_policy(folder / "model")
+    policy.save_adapter(folder / "zero" / "adapter")
+    policy.load_adapter(noisy_adapter(policy, scale=0.3))
+    policy.save_adapter(folder / "tuned" / "adapter")
+    for number in range(13):
+        picture(number).save(folder / f"{number}.png")
+    (folder / "4.png").write_bytes(b"no picture")
+    image = lambda number, kind, answer: {"problem": f"what is {number}", "problem_type": kind, "data_type": "image", "path": f"{number}.png", "answer": answer}  # noqa: E731
+    own = [image(number, "multiple choice", "AB"[number % 2]) for number in range(6)]
+    own += [image(6, "judge", "Yes"), image(7, "judge", "No"), image(8, "numerical", "ten"), *(write_scene(folder, name) for name in ("one", "two", "three"))]
+    for name, rows in (("items", own), ("general", [image(number, "multiple choice", "A") for number in range(9, 13)])):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(place, runs):
+    def words(name: str, adapters: tuple[str, ...], *flags) -> list[str]:
+        given = [word for each in adapters for word in ("--adapter", place / each / "adapter")]
+        own = ["--model.path", place / "model", "--data", place / "items.jsonl", "--general", place / "general.jsonl", "--max_new_tokens", 1]
+        return list(map(str, [sys.executable, "-m", "learner.evaluate", "--family", "language", *own, "--out", runs / name, *given, *flags]))
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def evaluated(words, runs, environment, head):
+    """Folder, and what was printed."""
+    command = words("answers2", ("zero", "tuned"), "--cluster.samplers", 2, "--batch", 3)
+    done = subprocess.run(command, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    return runs / "answers2", done.stdout
+
+
+def content(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in content(folder)["rows"]}
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+
+
+def said(text: str) -> str | None:
+    found = re.search("<answer>(.*?)</answer>", text)
+    return found and found[1]
+
+
+def accuracy(line: dict, text: str) -> float | None:
+    truth = said(line["solution"])
+    return {"multiple choice": said(text) == truth, "judge": said(text) == truth}.get(line["problem_type"])
+
+
+def iou(line: dict, text: str) -> float | None:
+    try:
+        points = json.loads(said(text))["negative_points"] if line["problem_type"] == "segmentation" else None
+    except ValueError:
+        return None
+    return None if points is None else POINTS[tuple(points[0]) if points else ()]
+
+
+def mean(values) -> float:
+    return float(np.mean([value for value in values if value is not None]))
+
+
+def test_every_number_follows_from_the_answers_that_are_kept(evaluated):
+    folder, _ = evaluated
+    answers = lines(folder)
+    assert [(line["set"], line["item"]) for line in answers] == [*(("data", n) for n in (1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12)), *(("general", n) for n in range(1, 5))]
+    found = rows(folder)
+    assert list(found) == ["base", "zero", "tuned"]
+    assert len({line["rows"][name]["answer"] for line in answers for name in found}) >= 3  # or nothing below says much
+    for name, row in found.items():
+        for part, told in (("data", row), ("general", row["general"])):
+            own = [line for line in answers if line["set"] == part]
+            assert told["metrics"]["accuracy"]["mean"] == pytest.approx(mean(accuracy(line, line["rows"][name]["answer"]) for line in own))
+            for kind in ("multiple choice", "judge") if part == "data" else ("multiple choice",):
+                expected = mean(accuracy(line, line["rows"][name]["answer"]) for line in own if line["problem_type"] == kind)
+                assert told["by_type"][kind]["accuracy"]["mean"] == pytest.approx(expected)
+        own = [line for line in answers if line["set"] == "data"]
+        values = [iou(line, line["rows"][name]["answer"]) for line in own]
+        if read := [value for value in values if value is not None]:
+            assert row["metrics"]["mean_iou"] | {"ci95": None, "change": None} == {"mean": pytest.approx(mean(read)), "ci95": None, "n": len(read), "change": None}
+            assert row["metrics"]["iou_gain"]["mean"] == pytest.approx(mean(read) - 0.5)
+        assert row["metrics"]["parsed_rate"]["mean"] == pytest.approx(len(read) / 3)
+        assert row["failed"] == 1 and "'ten' is no number" in next(iter(row["failures"]))
+        official = json.loads((folder / f"intentbench_{name}.json").read_text())
+        assert official["final_acc"][0]["mean_acc"] == pytest.approx(row["metrics"]["accuracy_intentbench"]["mean"])
+        assert len(official["results"]) == row["metrics"]["accuracy_intentbench"]["n"] == 8
+
+
+def test_an_adapter_of_zeros_changes_nothing_and_another_is_compared_item_by_item(evaluated):
+    folder, _ = evaluated
+    found = rows(folder)
+    changes = {metric: value["change"]["mean"] for metric, value in found["zero"]["metrics"].items() if "change" in value}
+    assert {*changes.values()} == {0} and len(changes) >= 6 and "change" not in found["base"]["metrics"]["accuracy"]
+    differences = [
+        accuracy(line, line["rows"]["tuned"]["answer"]) - accuracy(line, line["rows"]["base"]["answer"])
+        for line in lines(folder) if line["set"] == "data" and accuracy(line, "") is not None
+    ]  # fmt: skip
+    change = found["tuned"]["metrics"]["accuracy"]["change"]
+    assert change["mean"] == pytest.approx(np.mean(differences)) and change["n"] == len(differences) == 7
+    assert change["ci95"] == pytest.approx(2.4469 * np.std(differences, ddof=1) / math.sqrt(7), rel=1e-3)
+    assert any(line["rows"]["base"]["answer"] != line["rows"]["tuned"]["answer"] for line in lines(folder))
+
+
+def test_what_it_leaves_behind(evaluated, runs):
+    folder, printed = evaluated
+    official = [f"intentbench_{name}.json" for name in ("base", "tuned", "zero")]
+    assert sorted(path.name for path in folder.iterdir()) == ["answers.jsonl", "config.yaml", "evaluation.json", "evaluation.png", *official, "table.md"]
+    for line in (folder / "table.md").read_text().splitlines():
+        assert line.removeprefix("* ") in printed
+    assert "| general accuracy ↑ |" in printed and "change to base" in printed and "accuracy by type" in printed and "it is not SAM" in printed
+    told = content(folder)
+    assert (told["status"], told["greedy"], told["answers_per_item"], told["items"]) == ("finished", True, 1, 11)
+    (skipped,) = told["skipped"]
+    assert "items.jsonl, line 5" in skipped and "4.png" in skipped and any(note.startswith("skipped 1 ") for note in told["notes"])
+    assert Image.open(folder / "evaluation.png").size[0] > 1000
+    config = parse_config(["--config", str(folder / "config.yaml")], settings_of)
+    assert (config.family, config.batch, config.cluster.samplers, len(config.adapter)) == ("language", 3, 2, 2)
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    (run,) = [each for experiment in client.search_experiments() for each in client.search_runs([experiment.experiment_id]) if each.info.run_name == "answers2"]
+    metrics = rows(folder)["tuned"]
+    assert run.info.status == "FINISHED" and run.data.metrics["tuned/accuracy"] == pytest.approx(metrics["metrics"]["accuracy"]["mean"])
+    assert run.data.metrics["tuned/general_accuracy"] == pytest.approx(metrics["general"]["metrics"]["accuracy"]["mean"])
+
+
+def test_a_stopped_evaluation_keeps_its_finished_rows_and_one_sampler_makes_the_same_answers(evaluated, words, runs, environment, head):
+    command = words("stopped_answers", ("tuned",), "--cluster.samplers", 1, "--batch", 3, "--reward.components.slow.path", "tests.language_rewards:Slow")
+    process = subprocess.Popen(command, cwd=ROOT, env=head.joined(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: (runs / "stopped_answers" / "evaluation.json").exists() or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (143, "")
+    found = content(runs / "stopped_answers")
+    assert found["status"] == "killed" and [row["name"] for row in found["rows"]] == ["base"]
+    assert found["rows"][0]["metrics"].keys() - rows(evaluated[0])["base"]["metrics"].keys() == {"slow"}
+    for line, other in zip(lines(runs / "stopped_answers"), lines(evaluated[0]), strict=True):
+        assert line["rows"]["base"].items() >= other["rows"]["base"].items()
