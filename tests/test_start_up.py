@@ -9,7 +9,8 @@ import pytest
 HEAVY = "torch ray peft mlflow transformers matplotlib pyarrow scipy sqlalchemy PIL rich".split()
 RUN = (
     "import json, runpy, sys\n"
-    "try:\n    runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)\n"
+    "command = sys.argv.pop(1)\n"
+    "try:\n    runpy.run_module(command, run_name='__main__', alter_sys=True)\n"
     f"finally:\n    print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
 )
 # A value that is wrong of its own, for each command.
@@ -33,6 +34,12 @@ def ran(command: str, *flags: str) -> tuple[int, str, list[str]]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy(command):
     assert ran(command, "--help") == (0, "", [])
+
+
+@pytest.mark.parametrize("command", ["learner.main", "learner.evaluate"])
+def test_help_of_the_other_family_does_not_either(command):
+    assert ran(command, "--family", "language", "--help") == (0, "", [])
+    assert ran(command, "--family", "language", "--model.frames", "0") == (2, "error: --model.frames: found 0, expected at least 1\n", [])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

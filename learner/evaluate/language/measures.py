@@ -19,6 +19,7 @@ METRICS = {
     "accuracy": Metric("accuracy", "↑", 3),
     "accuracy_intentbench": Metric("IntentBench", "↑", 3),
     "accuracy_official": Metric("official reward", "↑", 3),
+    "general_accuracy": Metric("general accuracy", "↑", 3),
     "format_rate": Metric("format", "↑", 3),
     "people_focus": Metric("people focus", "↑", 3),
     "mean_iou": Metric("mean IoU", "↑", 3),
@@ -27,8 +28,9 @@ METRICS = {
     "parsed_rate": Metric("well-formed", "↑", 3),
     "truncated": Metric("cut off", "↓", 3),
 }
+# By the path of a component, the metric that says what it scores.
 MEASURED = {"accuracy": "accuracy", "format": "format_rate", "people_focus": "people_focus", "official.accuracy": "accuracy_official",
-            "official.intentbench": "accuracy_intentbench"}  # by the component's path, the metric that it is already  # fmt: skip
+            "official.intentbench": "accuracy_intentbench", "negative_points": "mean_iou"}  # fmt: skip
 
 
 def word_components(reward: Reward) -> dict[str, Component]:
@@ -115,11 +117,11 @@ def summaries(found: Measured, base: Measured | None, among: np.ndarray) -> dict
     """By metric, of the items `among` (bool [P]): mean, its 95 % half-width over items (Student's t; null for one item) and `n`, how many items
     have it; beside a base, `change`: the same of the difference, paired by item and noise."""
     told = {}
-    for name, values_PK in found.values.items():
-        if (told_of := _summary(values_PK[among])) is None:
-            continue
-        change = None if base is None or name not in base.values else _summary((values_PK - base.values[name])[among])
-        told[name] = told_of | ({} if change is None else {"change": change})
+    for name in sorted(found.values, key=lambda name: [*METRICS, name].index(name)):
+        own = _summary(found.values[name][among])
+        change = _summary((found.values[name] - base.values[name])[among]) if base and name in base.values else None
+        if own:
+            told[name] = own | ({"change": change} if change else {})
     return told
 
 

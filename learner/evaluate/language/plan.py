@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -76,8 +77,7 @@ class Evaluation:
             own, adapter = adapter_of(settings, folder)
             models.append(EvaluatedModel(name, None if folder is None else str(folder), LanguagePolicy, own, adapter))
         notes, questions, skipped, done = _how(config), [], [], 0
-        files = [(False, config.data or LANGUAGE.shipped("heldout"), config.media), *([(True, config.general, None)] if config.general else [])]
-        files = [(general, file, read_items(file, config.seed, media, notes.append)) for general, file, media in files]
+        files = [(general, file, read_items(file, config.seed, media, notes.append)) for general, file, media in _files(config)]
         total = sum(len(items) for *_, items in files)
         for general, file, items in files:
             kept, left_out = [], []
@@ -96,7 +96,14 @@ class Evaluation:
         return cls(config, models, questions, skipped, [*notes, *_probed(config, [question.item for question in questions])])
 
 
-def _told_of(general: bool, file, items: list[Item]) -> str:
+def _files(config: EvaluateConfig) -> list[tuple[bool, Path, str | None]]:
+    """Whether it is of general items, the file, and the folder of its media, of all that are asked."""
+    data, general = Path(config.data or LANGUAGE.shipped("heldout")), Path(config.general or LANGUAGE.shipped("general"))
+    asked = config.general or (not config.data and general.is_file())
+    return [(False, data, config.media), *([(True, general, None)] if asked else [])]
+
+
+def _told_of(general: bool, file: Path, items: list[Item]) -> str:
     types = ", ".join(f"{count} {kind}" for kind, count in Counter(item.problem_type for item in items).most_common())
     return f"{len(items)} {'general ' if general else ''}items of {file}: {types}"
 

@@ -16,6 +16,7 @@ from rewards.language.answers import part_of
 from rollout.io.files import strict
 
 OFFICIAL, OURS, GENERAL = "accuracy_intentbench", "accuracy", "general"
+UNSHOWN, SAME = ("accuracy_official",), ("baseline_iou",)  # metrics that only evaluation.json has; those that no model changes
 SHOWN = 8  # problem types that the table and the picture have; evaluation.json has all
 
 
@@ -83,12 +84,7 @@ class EvaluationReport(SideBySide):
         return {"seed": config.seed, "greedy": not config.samples, "answers_per_item": config.answers, **asked}
 
     def metrics(self) -> dict[str, Metric]:
-        """Of the data, of accuracy by problem type, and accuracy on general items."""
-        found = [name for name in _names(self.rows) if name != "accuracy_official"]
-        shown = {name: _metric(name) for name in found}
-        if len(types := _types(self.rows)) > 1:
-            shown |= {of_type(kind): Metric(kind, "↑", 3) for kind in types}
-        return shown | {f"{GENERAL}_{OURS}": Metric("general accuracy", "↑", 3)}
+        return _shown(self.rows) | {of_type(kind): Metric(kind, "↑", 3) for kind in _types(self.rows)}
 
     def table(self) -> list[str]:
         return table(self.rows)
@@ -102,44 +98,45 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Markdown lines: what was measured of each model; accuracy by problem type, where there are several; what adapters change."""
     if not rows:
         return []
-    names = [name for name in _names(rows) if name != "accuracy_official"]
-    general = [f"{GENERAL}_{OURS}"] if GENERAL in rows[0].parts else []
-    heads = [f"{metric.label} {metric.better}".strip() for metric in map(_metric, names)] + ["general accuracy ↑" for _ in general]
-    blocks = [[["", *heads], *([row.name, *(cell(row.summary().get(name), 3) for name in names + general)] for row in rows)]]
-    if len(types := _types(rows)) > 1:
-        columns = [(kind, OURS) for kind in types]
-        for kind in types:  # the official formula beside, where it says something else of any row
-            of_kind = [row.parts["data"]["by_type"][kind] for row in rows]
-            if any(OFFICIAL in found and abs(found[OFFICIAL]["mean"] - found[OURS]["mean"]) > 1e-6 for found in of_kind):
-                columns.insert(columns.index((kind, OURS)) + 1, (kind, OFFICIAL))
-        by_type = lambda row, kind, name: row.parts["data"]["by_type"][kind].get(name)  # noqa: E731
-        heads_of = [f"{kind}, IntentBench" if name == OFFICIAL else f"{kind} ({by_type(rows[0], kind, name)['n']})" for kind, name in columns]
-        blocks.append([["accuracy by type", *heads_of], *([row.name, *(cell(by_type(row, *column), 3) for column in columns)] for row in rows)])
+    heads = {f"{metric.label} {metric.better}".strip(): name for name, metric in _shown(rows).items()}
+    blocks = [[["", *heads], *([row.name, *(cell(row.summary().get(name), 3) for name in heads.values())] for row in rows)]]
+    if columns := _by_type(rows):
+        told = [[row.parts["data"]["by_type"][kind].get(name) for kind, name in columns.values()] for row in rows]
+        blocks.append([["accuracy by type", *columns], *([row.name, *(cell(each, 3) for each in of_row)] for row, of_row in zip(rows, told))])
     if changed := [row for row in rows if row.base]:
-        changes = lambda row, name: row.summary().get(name, {}).get("change")  # noqa: E731
-        blocks.append([["change to base", *heads], *([row.name, *(cell(changes(row, name), 3, "+") for name in names + general)] for row in changed)])
+        heads = {head: name for head, name in heads.items() if name not in SAME}
+        told = [[row.summary().get(name, {}).get("change") for name in heads.values()] for row in changed]
+        blocks.append([["change to base", *heads], *([row.name, *(cell(each, 3, "+") for each in of_row)] for row, of_row in zip(changed, told))])
     return [line for block in blocks for line in [*aligned(block), ""]][:-1]
+
+
+def _shown(rows: Sequence[Row]) -> dict[str, Metric]:
+    """What the table and the picture have of `Row.summary`: what METRICS has, in its order; then components of the reward."""
+    found = dict.fromkeys(name for row in rows for name in (*row.summary(), *row.parts["data"]["metrics"]))
+    others = {name: Metric(name, "↑", 3) for row in rows for name in row.parts["data"]["metrics"] if name not in METRICS}
+    return {name: metric for name, metric in METRICS.items() if name in found and name not in UNSHOWN} | others
+
+
+def _types(rows: Sequence[Row]) -> list[str]:
+    """The most frequent problem types of the data whose accuracy is known of every row; none where there is only one."""
+    of_rows = [row.parts["data"]["by_type"] for row in rows]
+    found = [kind for kind in of_rows[0] if all(OURS in told[kind] for told in of_rows)][:SHOWN] if of_rows else []
+    return found if len(found) > 1 else []
+
+
+def _by_type(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+    """By its title, the problem type and the metric of a column: accuracy, and the official one beside it where that says something else."""
+    found, of_rows = {}, [row.parts["data"]["by_type"] for row in rows]
+    for kind in _types(rows):
+        found[f"{kind} ({of_rows[0][kind][OURS]['n']})"] = kind, OURS
+        if any(OFFICIAL in told[kind] and abs(told[kind][OFFICIAL]["mean"] - told[kind][OURS]["mean"]) > 1e-6 for told in of_rows):
+            found[f"{kind}, {METRICS[OFFICIAL].label}"] = kind, OFFICIAL
+    return found
 
 
 def of_type(kind: str) -> str:
     """The name of accuracy on a problem type, as a store of metrics can have it."""
     return f"{OURS}_{place(kind).replace(' ', '_')}"
-
-
-def _metric(name: str) -> Metric:
-    return METRICS.get(name, Metric(name, "↑", 3))
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    """Metrics that any row has of the data, in the order of METRICS; then components of the reward."""
-    found = dict.fromkeys(name for row in rows for name in row.parts["data"]["metrics"])
-    return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
-
-
-def _types(rows: Sequence[Row]) -> list[str]:
-    """The most frequent problem types of the data whose accuracy is known of every row."""
-    of_rows = [row.parts["data"]["by_type"] for row in rows]
-    return [kind for kind in of_rows[0] if all(OURS in found[kind] for found in of_rows)][:SHOWN] if of_rows else []
 
 
 def _answers(rows: Sequence[Row]) -> list[dict]:

@@ -123,6 +123,11 @@ def test_a_healthy_run_is_told_to_be_so(tmp_path, explain):
     assert "objective grpo (ratio_norm), learning rate 0.0003" in text and "--resume" not in text and "clamp" not in text
 
 
+def test_a_run_of_another_family_is_evaluated_as_such(tmp_path, explain):
+    text = explain(folder(tmp_path, [healthy(i) for i in range(60)], summary={"status": "finished"}, family="language"))
+    assert "python -m learner.evaluate --family language --adapter" in text
+
+
 def test_a_saturated_reward_leads_to_inspection(tmp_path, explain):
     rows = [healthy(i, zero_std_fraction=1.0 if i > 3 else 0.0, std_reward=0.0 if i > 3 else 0.1, grad_norm=0.0) for i in range(20)]
     text = explain(folder(tmp_path, rows, summary={"status": "finished"}))

@@ -151,7 +151,7 @@ def test_the_table_has_models_problem_types_and_changes(rows):
     blocks = "\n".join(lines).split("\n\n")
     assert [block.count("\n") for block in blocks] == [3, 3, 2] and all(len({len(line) for line in block.split("\n")}) == 1 for block in blocks)
     main, types, changes = (block.split("\n") for block in blocks)
-    assert main[0].startswith("|       | accuracy ↑ ") and "general accuracy ↑" in main[0] and "0.514 ± 0.464" in main[2]
+    assert main[0].startswith("|       | accuracy ↑    | IntentBench ↑ | general accuracy ↑ | format ↑ ") and "0.514 ± 0.464" in main[2]
     assert "| judge (2) " in types[0] and "| judge, IntentBench " in types[0] and "multiple choice, IntentBench" not in types[0]
     assert changes[2].startswith("| tuned          | +0.295 ± ") and "-0.500 ± 6.353" in changes[2]
 
