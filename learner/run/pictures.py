@@ -128,11 +128,11 @@ def intervals_png(path: Path | str, rows: list[tuple[str, dict[str, dict]]], met
                 continue
             mean, half = found[name]["mean"], found[name]["ci95"] or 0.0
             axes.barh(position, mean, xerr=half, height=0.7, color=colours[min(position, len(colours) - 1)], alpha=0.85, ecolor=RIGHT, capsize=3)
-            axes.annotate(f"{mean:.{digits}f}", (mean + half, position), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(f"{mean:.{digits}f}", (max(0.0, mean + half), position), (4, 0), textcoords="offset points", va="center", fontsize=8)
             lowest, highest = min(lowest, mean - half if mean < 0 else 0.0), max(highest, mean + half)
         if np.isfinite(rows[0][1].get(name, {}).get("mean", np.nan)):
             axes.axvline(rows[0][1][name]["mean"], color=FAINT, linewidth=1, linestyle="--")
-        axes.set_xlim(lowest * 1.05, highest * 1.25 or 1)
+        axes.set_xlim(lowest * 1.05, highest * 1.25 or -lowest / 3 or 1)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         dress(axes, f"{label} {better}")
         axes.set_yticks(range(len(rows)), [row for row, _ in rows] if place % COLUMNS == 0 else [""] * len(rows))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from learner.evaluate.motion.measures import METRICS
+from learner.evaluate.rows import Metric
 from learner.run.pictures import heldout_curves_png, intervals_png, reward_curve_png
 from rollout.io.colours import LEFT, RIGHT, TRAIL
 from rollout.motion.before_after import before_after_gif, before_after_png
@@ -107,3 +108,10 @@ def test_an_evaluation_has_a_panel_for_each_metric_that_was_measured_and_survive
     intervals_png(tmp_path / "all.png", every, METRICS)
     one, all_ = (Image.open(tmp_path / name).size for name in ("one.png", "all.png"))
     assert all_[0] == one[0] and all_[1] > 2 * one[1]
+
+
+def test_a_value_below_zero_has_a_bar_too(tmp_path):
+    for name, gain in (("loss", -0.4), ("gain", 0.4)):
+        intervals_png(tmp_path / f"{name}.png", [("base", {"gain": {"mean": gain, "ci95": 0.01}})], {"gain": Metric("gain", "↑", 2)}, real=False)
+    bars = [len(pixels(Image.open(tmp_path / f"{name}.png"), "#41454f")) for name in ("loss", "gain")]  # INK, a little transparent
+    assert min(bars) > 30_000

@@ -128,6 +128,26 @@ def test_points_are_told_to_be_read_by_a_stand_in(place):
     assert any("it is not SAM" in note for note in evaluation.notes) and any("3 general items" in note for note in evaluation.notes)
 
 
+def test_one_scene_that_cannot_be_read_is_not_the_end(place, tmp_path):
+    rows = [write_scene(tmp_path, "first"), write_scene(tmp_path, "second")]
+    (tmp_path / "first.labels.png").write_bytes(b"no picture")
+    assert len(Evaluation.make(parsed(place, "--data", write(tmp_path / "scenes.jsonl", rows))).questions) == 2
+
+
+def test_what_ships_is_asked_with_the_general_questions_that_ship_beside_it(place, tmp_path, monkeypatch):
+    from rollout.language import family
+
+    shutil.copy(place / "items.jsonl", tmp_path / "heldout.jsonl")
+    for number in range(3):
+        shutil.copy(place / f"{number}.png", tmp_path)
+    monkeypatch.setattr(family, "SHIPPED_MODEL", tmp_path)
+    counts = lambda *flags: [question.general for question in Evaluation.make(parsed(place, "--data", "null", *flags)).questions]  # noqa: E731
+    assert counts() == [False] * 3
+    shutil.copy(place / "items.jsonl", tmp_path / "general.jsonl")
+    assert counts() == [False] * 3 + [True] * 3
+    assert not any(question.general for question in Evaluation.make(parsed(place)).questions)
+
+
 def test_a_reader_of_the_users_own_is_found_where_the_command_was_given(tmp_path, place):
     (tmp_path / "mine.py").write_text("class Half:\n    def __call__(self, answers):\n        return [0.5] * len(answers)\n")
     (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text().replace("return", "import numpy\n        return numpy.array(") + ")")

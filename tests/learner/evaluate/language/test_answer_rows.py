@@ -1,6 +1,7 @@
 """What rows say of answers: every number equals the one worked out by hand, and the answers stand beside it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,9 +139,14 @@ def test_points_have_iou_and_gain_over_no_negatives_and_accuracy_is_of_words_alo
     assert metrics["accuracy"] == {"mean": 1, "ci95": None, "n": 1} == metrics["format_rate"]
 
 
+def test_a_failure_is_told_of_its_own_answer_whatever_the_reward_is_made_of(scenes, questions):
+    asked = [scenes[0], questions[0], scenes[1], question("numerical", "ten", 5)]
+    found = read(asked, points([]), whole("A"), points([]), whole("10"), components={"format": {"path": "format"}})
+    assert found.failures == {(3, 0): "accuracy: the solution 'ten' is no number"} and found.values["accuracy"][1] == 1
+
+
 def test_a_scene_that_cannot_be_read_is_counted(scenes):
-    for target in (scenes[1].item.media[0][1].replace(".png", ".labels.png"),):
-        open(target, "w").close()
+    Path(scenes[1].item.media[0][1]).with_suffix(".labels.png").write_bytes(b"")
     row = Row("base", None, None, scenes, read(scenes, *[points([])] * 3), None)
     assert row.content()["metrics"]["mean_iou"]["n"] == 2 and row.content()["failed"] == 1
     assert "two.labels.png" in next(iter(row.content()["failures"]))
