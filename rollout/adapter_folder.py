@@ -22,8 +22,8 @@ NOT_FOUND = "not found; expected the adapter/ folder of a run"
 
 
 def read_adapter(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """lora_rank, lora_alpha and lora_targets of the adapter in `folder`, which PEFT may have trained for another program, and its tensors by
-    the names of our parameters. Raises InputError naming the file that is missing or damaged."""
+    """lora_rank, lora_alpha and lora_targets of the adapter in `folder`, which PEFT may have trained for another program, and its tensors
+    by the names of our parameters. Raises InputError naming the file that is missing or damaged."""
     config = _read_config(folder / CONFIG)
     state = names_from_peft(read_weights(folder / WEIGHTS))
     # Before anything of that rank is made: the file may claim any.

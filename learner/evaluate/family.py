@@ -34,7 +34,9 @@ class EvaluationProtocol(Protocol):
 
     def plan(self, config: Any, progress: Progress) -> Any:
         """All that is read and checked before anything starts; has `models`, of which samplers load the first at their start, `notes`, what
-        a reader of the table has to know, and may have `skipped`, what was left out, a line each. Raises InputError for the first thing that does not fit."""
+        a reader of the table has to know, and may have `skipped`, what was left out, a line each.
+
+        Raises InputError for the first thing that does not fit."""
 
     def reader(self, config: Any) -> Callable[[str], Callable]:
         """What builds, on a device, that which reads outputs in an actor of its own; can be pickled."""

@@ -25,7 +25,8 @@ def adapter_of(settings: LanguageSettings, folder: Path | None) -> tuple[Languag
         base = settings.model.checkpoint
         for name in SAME:
             if _content(folder / name) != _content(base / name):
-                raise InputError(f"{folder / name}: is not that of {base}; a model that reads questions otherwise is evaluated alone, as --model.path")
+                told = "a model that reads questions otherwise is evaluated alone, as --model.path"
+                raise InputError(f"{folder / name}: is not that of {base}; {told}")
         settings, folder = dataclasses.replace(settings, model=settings.model.replace(path=str(folder))), None
     config, state = ({"lora_rank": 1}, None) if folder is None else read_adapter(folder)
     settings = dataclasses.replace(settings, **config)
@@ -38,9 +39,9 @@ def adapter_of(settings: LanguageSettings, folder: Path | None) -> tuple[Languag
     if state is None:
         state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     for name in sorted(shapes.keys() | state.keys()):
-        found, expected = (shape.get(name) for shape in ({key: value.shape for key, value in state.items()}, shapes))
+        found, expected = state[name].shape if name in state else "missing", shapes.get(name, "no such tensor")
         if found != expected:
-            raise InputError(f"{folder}: {name} is {found or 'missing'}, expected {expected or 'no such tensor'} for {settings.model.checkpoint}")
+            raise InputError(f"{folder}: {name} is {found}, expected {expected} for {settings.model.checkpoint}")
     try:
         return settings, Adapter.pack(0, state)
     except InputError as error:

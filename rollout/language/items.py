@@ -83,7 +83,9 @@ class Source:
     data_root: Path
 
 
-def read_items(path: Path | str, seed: int = 0, data_root: Path | str | None = None, tell: Callable[[str], None] = log.warning) -> list[Item]:
+def read_items(
+    path: Path | str, seed: int = 0, data_root: Path | str | None = None, tell: Callable[[str], None] = log.warning
+) -> list[Item]:  # fmt: skip
     """All items of a file, in its order: .json (a list of rows, such as IntentBench's qa.json), .jsonl, or .yaml, a mix of such files
     (`rollout.language.mix`; `seed` is of its draws). data_root: the folder that the media lie in, None: the file's. tell: is
     given a line about rows that are skipped.

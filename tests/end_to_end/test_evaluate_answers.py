@@ -23,10 +23,14 @@ POINTS = {(): 0.5, tuple(LEFT_OF_IT): 800 / 1200, tuple(INSIDE): 0.0}  # what on
 PHRASES = [whole("A"), whole("B"), whole("Yes"), *(f'<answer>{{"negative_points": {[list(at)] if at else []}}}</answer>' for at in POINTS)]
 
 
+def row_of(number: int, kind: str, answer: str) -> dict:
+    return {"problem": f"what is {number}", "problem_type": kind, "data_type": "image", "path": f"{number}.png", "answer": answer}
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A model that answers with one of PHRASES, whatever it is asked; the adapters `zero` and `tuned`; items of which a picture is broken and
-    a truth is none, and general ones."""
+    """A model that answers with one of PHRASES, whatever it is asked; the adapters `zero` and `tuned`; items, of which one has a picture
+    that is broken and one a truth that is none; and general ones."""
     folder = tmp_path_factory.mktemp("answers")
     write_speaking(folder / "model", PHRASES, seed=3)  # whose base names no point of a scene, and whose tuned one a wrong one
     policy = make_policy(folder / "model")
@@ -36,10 +40,10 @@ def place(tmp_path_factory):
     for number in range(13):
         picture(number).save(folder / f"{number}.png")
     (folder / "4.png").write_bytes(b"no picture")
-    image = lambda number, kind, answer: {"problem": f"what is {number}", "problem_type": kind, "data_type": "image", "path": f"{number}.png", "answer": answer}  # noqa: E731
-    own = [image(number, "multiple choice", "AB"[number % 2]) for number in range(6)]
-    own += [image(6, "judge", "Yes"), image(7, "judge", "No"), image(8, "numerical", "ten"), *(write_scene(folder, name) for name in ("one", "two", "three"))]
-    for name, rows in (("items", own), ("general", [image(number, "multiple choice", "A") for number in range(9, 13)])):
+    own = [row_of(number, "multiple choice", "AB"[number % 2]) for number in range(6)]
+    own += [row_of(6, "judge", "Yes"), row_of(7, "judge", "No"), row_of(8, "numerical", "ten")]
+    own += [write_scene(folder, name) for name in ("one", "two", "three")]
+    for name, rows in (("items", own), ("general", [row_of(number, "multiple choice", "A") for number in range(9, 13)])):
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
 
@@ -48,8 +52,9 @@ def place(tmp_path_factory):
 def words(place, runs):
     def words(name: str, adapters: tuple[str, ...], *flags) -> list[str]:
         given = [word for each in adapters for word in ("--adapter", place / each / "adapter")]
-        own = ["--model.path", place / "model", "--data", place / "items.jsonl", "--general", place / "general.jsonl", "--max_new_tokens", 1]
-        return list(map(str, [sys.executable, "-m", "learner.evaluate", "--family", "language", *own, "--out", runs / name, *given, *flags]))
+        files = ["--model.path", place / "model", "--data", place / "items.jsonl", "--general", place / "general.jsonl"]
+        own = ["--family", "language", *files, "--max_new_tokens", 1, "--out", runs / name]
+        return list(map(str, [sys.executable, "-m", "learner.evaluate", *own, *given, *flags]))
 
     return words
 
@@ -57,7 +62,7 @@ def words(place, runs):
 @pytest.fixture(scope="module")
 def evaluated(words, runs, environment, head):
     """Folder, and what was printed."""
-    command = words("answers2", ("zero", "tuned"), "--cluster.samplers", 2, "--batch", 3)
+    command = words("answers2", ("tuned", "zero"), "--cluster.samplers", 2, "--batch", 3)
     done = subprocess.run(command, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S)
     assert (done.returncode, done.stderr) == (0, "")
     return runs / "answers2", done.stdout
@@ -100,9 +105,10 @@ def mean(values) -> float:
 def test_every_number_follows_from_the_answers_that_are_kept(evaluated):
     folder, _ = evaluated
     answers = lines(folder)
-    assert [(line["set"], line["item"]) for line in answers] == [*(("data", n) for n in (1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12)), *(("general", n) for n in range(1, 5))]
+    asked = [*(("data", n) for n in range(1, 13) if n != 5), *(("general", n) for n in range(1, 5))]
+    assert [(line["set"], line["item"]) for line in answers] == asked
     found = rows(folder)
-    assert list(found) == ["base", "zero", "tuned"]
+    assert list(found) == ["base", "tuned", "zero"]
     assert len({line["rows"][name]["answer"] for line in answers for name in found}) >= 3  # or nothing below says much
     for name, row in found.items():
         for part, told in (("data", row), ("general", row["general"])):
@@ -139,11 +145,11 @@ def test_an_adapter_of_zeros_changes_nothing_and_another_is_compared_item_by_ite
 
 def test_what_it_leaves_behind(evaluated, runs):
     folder, printed = evaluated
-    official = [f"intentbench_{name}.json" for name in ("base", "tuned", "zero")]
-    assert sorted(path.name for path in folder.iterdir()) == ["answers.jsonl", "config.yaml", "evaluation.json", "evaluation.png", *official, "table.md"]
+    kept = {"answers.jsonl", "config.yaml", "evaluation.json", "evaluation.png", "table.md"}
+    assert {path.name for path in folder.iterdir()} == kept | {f"intentbench_{name}.json" for name in ("base", "tuned", "zero")}
     for line in (folder / "table.md").read_text().splitlines():
         assert line.removeprefix("* ") in printed
-    assert "| general accuracy ↑ |" in printed and "change to base" in printed and "accuracy by type" in printed and "it is not SAM" in printed
+    assert all(words in printed for words in ("| general accuracy ↑ |", "change to base", "accuracy by type", "it is not SAM"))
     told = content(folder)
     assert (told["status"], told["greedy"], told["answers_per_item"], told["items"]) == ("finished", True, 1, 11)
     (skipped,) = told["skipped"]
@@ -152,14 +158,16 @@ def test_what_it_leaves_behind(evaluated, runs):
     config = parse_config(["--config", str(folder / "config.yaml")], settings_of)
     assert (config.family, config.batch, config.cluster.samplers, len(config.adapter)) == ("language", 3, 2, 2)
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
-    (run,) = [each for experiment in client.search_experiments() for each in client.search_runs([experiment.experiment_id]) if each.info.run_name == "answers2"]
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    (run,) = [each for each in found if each.info.run_name == "answers2"]
     metrics = rows(folder)["tuned"]
     assert run.info.status == "FINISHED" and run.data.metrics["tuned/accuracy"] == pytest.approx(metrics["metrics"]["accuracy"]["mean"])
     assert run.data.metrics["tuned/general_accuracy"] == pytest.approx(metrics["general"]["metrics"]["accuracy"]["mean"])
 
 
 def test_a_stopped_evaluation_keeps_its_finished_rows_and_one_sampler_makes_the_same_answers(evaluated, words, runs, environment, head):
-    command = words("stopped_answers", ("tuned",), "--cluster.samplers", 1, "--batch", 3, "--reward.components.slow.path", "tests.language_rewards:Slow")
+    slow = ["--reward.components.slow.path", "tests.language_rewards:Slow"]
+    command = words("stopped_answers", ("tuned",), "--cluster.samplers", 1, "--batch", 3, *slow)
     process = subprocess.Popen(command, cwd=ROOT, env=head.joined(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: (runs / "stopped_answers" / "evaluation.json").exists() or process.poll() is not None)

@@ -36,13 +36,17 @@ MEASURED = {"accuracy": "accuracy", "format": "format_rate", "people_focus": "pe
 def word_components(reward: Reward) -> dict[str, Component]:
     """Those of a reward that score answers in words; accuracy is always among them."""
     found = {name: part for name, part in reward.parsed().items() if part.path != "negative_points"}
-    return found if any(part.path == "accuracy" for part in found.values()) else {"accuracy": Component("accuracy", optional=True), **found}
+    return _with("accuracy", found)
 
 
 def point_components(reward: Reward) -> dict[str, Component]:
     """Those that score answers of points; what reads points is always among them, and what reads words is none of them."""
     found = {name: part for name, part in reward.parsed().items() if part.path == "negative_points" or module_of(part.path)}
-    return found if any(part.path == "negative_points" for part in found.values()) else {"negative_points": Component("negative_points"), **found}
+    return _with("negative_points", found)
+
+
+def _with(kind: str, found: dict[str, Component]) -> dict[str, Component]:
+    return found if any(part.path == kind for part in found.values()) else {kind: Component(kind), **found}
 
 
 def is_points(item: Item) -> bool:
@@ -51,8 +55,8 @@ def is_points(item: Item) -> bool:
 
 @dataclass(frozen=True)
 class Read:
-    """N answers as rewards read them: their texts, whether each was cut off, and float32 [N] by metric, NaN where an item has no such metric
-    or it failed. failures: why, by the answer's place."""
+    """N answers as rewards read them. values: float32 [N] by metric, NaN where an item has no such metric or it failed. failures: why, by
+    the answer's place."""
 
     texts: list[str]
     values: dict[str, np.ndarray]
@@ -103,19 +107,18 @@ class Measured:
         """parts: of consecutive answers, all those to one item one after the other."""
         texts = np.array([text for part in parts for text in part.texts], object).reshape(-1, answers)
         names = dict.fromkeys(name for part in parts for name in part.values)
-        nothing = {part: np.full(len(parts[part].texts), np.nan) for part in range(len(parts))}
-        values = {
-            name: np.concatenate([part.values.get(name, nothing[place]) for place, part in enumerate(parts)]).astype(np.float64).reshape(-1, answers)
-            for name in names
-        }
+        values = {}
+        for name in names:
+            found = [part.values.get(name, np.full(len(part.texts), np.nan)) for part in parts]
+            values[name] = np.concatenate(found).astype(np.float64).reshape(-1, answers)
         firsts = np.cumsum([0, *(len(part.texts) for part in parts)]).tolist()
         failures = {divmod(first + i, answers): why for first, part in zip(firsts, parts) for i, why in part.failures.items()}
         return cls(texts, values, failures)
 
 
 def summaries(found: Measured, base: Measured | None, among: np.ndarray) -> dict[str, dict]:
-    """By metric, of the items `among` (bool [P]): mean, its 95 % half-width over items (Student's t; null for one item) and `n`, how many items
-    have it; beside a base, `change`: the same of the difference, paired by item and noise."""
+    """By metric, of the items `among` (bool [P]): mean, ci95, its 95 % half-width over items (Student's t; null for one item), and n, how
+    many items have it; beside a base, `change`: the same of the difference, paired by item and noise."""
     told = {}
     for name in sorted(found.values, key=lambda name: [*METRICS, name].index(name)):
         own = _summary(found.values[name][among])

@@ -76,9 +76,9 @@ class Evaluation:
         for name, folder in [(BASE, None), *named(config.adapter)]:
             own, adapter = adapter_of(settings, folder)
             models.append(EvaluatedModel(name, None if folder is None else str(folder), LanguagePolicy, own, adapter))
-        notes, questions, skipped, done = _how(config), [], [], 0
+        notes, questions, skipped = _how(config), [], []
         files = [(general, file, read_items(file, config.seed, media, notes.append)) for general, file, media in _files(config)]
-        total = sum(len(items) for *_, items in files)
+        total, done = sum(len(items) for *_, items in files), 0
         for general, file, items in files:
             kept, left_out = [], []
             for number, item in enumerate(items, start=1):
@@ -89,7 +89,8 @@ class Evaluation:
                 done += 1
                 read_so_far(done, total)
             if not kept:
-                raise InputError(f"{'general' if general else 'data'}: none of the {len(items)} items of {file} can be shown to the model; {left_out[0]}")
+                which = "general" if general else "data"
+                raise InputError(f"{which}: none of the {len(items)} items of {file} can be shown to the model; {left_out[0]}")
             notes.append(_told_of(general, file, [question.item for question in kept]))
             notes += [f"skipped {len(left_out)} that cannot be shown to the model, the first: {left_out[0]}"] if left_out else []
             questions, skipped = questions + kept, skipped + left_out

@@ -64,8 +64,8 @@ class Row:
             item = question.item
             for text, score in zip(self.found.texts[p], self.found.values.get(OFFICIAL, np.full((p + 1, 1), np.nan))[p]):
                 if not question.general and np.isfinite(score):
-                    raw = {"problem": item.problem, "problem_type": item.problem_type, "options": list(item.options), "solution": item.solution}
-                    raw |= {kind: path for kind, path in item.media}
+                    raw = {"problem": item.problem, "problem_type": item.problem_type, "options": list(item.options)}
+                    raw |= {"solution": item.solution, **dict(item.media)}
                     results.append({
                         "prompt": item.text, "solution": item.solution, "problem_type": item.problem_type, "raw": raw, "output": text,
                         "prediction": part_of(text, "answer") or "", "reward": float(score),
@@ -101,12 +101,12 @@ def table(rows: Sequence[Row]) -> list[str]:
     heads = {f"{metric.label} {metric.better}".strip(): name for name, metric in _shown(rows).items()}
     blocks = [[["", *heads], *([row.name, *(cell(row.summary().get(name), 3) for name in heads.values())] for row in rows)]]
     if columns := _by_type(rows):
-        told = [[row.parts["data"]["by_type"][kind].get(name) for kind, name in columns.values()] for row in rows]
-        blocks.append([["accuracy by type", *columns], *([row.name, *(cell(each, 3) for each in of_row)] for row, of_row in zip(rows, told))])
+        of_type_in = lambda row: [row.parts["data"]["by_type"][kind].get(name) for kind, name in columns.values()]  # noqa: E731
+        blocks.append([["accuracy by type", *columns], *([row.name, *(cell(each, 3) for each in of_type_in(row))] for row in rows)])
     if changed := [row for row in rows if row.base]:
         heads = {head: name for head, name in heads.items() if name not in SAME}
-        told = [[row.summary().get(name, {}).get("change") for name in heads.values()] for row in changed]
-        blocks.append([["change to base", *heads], *([row.name, *(cell(each, 3, "+") for each in of_row)] for row, of_row in zip(changed, told))])
+        changes_in = lambda row: [row.summary().get(name, {}).get("change") for name in heads.values()]  # noqa: E731
+        blocks.append([["change to base", *heads], *([row.name, *(cell(each, 3, "+") for each in changes_in(row))] for row in changed)])
     return [line for block in blocks for line in [*aligned(block), ""]][:-1]
 
 
@@ -125,7 +125,7 @@ def _types(rows: Sequence[Row]) -> list[str]:
 
 
 def _by_type(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-    """By its title, the problem type and the metric of a column: accuracy, and the official one beside it where that says something else."""
+    """By its title, problem type and metric of a column: accuracy, and the official one beside it where that says something else."""
     found, of_rows = {}, [row.parts["data"]["by_type"] for row in rows]
     for kind in _types(rows):
         found[f"{kind} ({of_rows[0][kind][OURS]['n']})"] = kind, OURS

@@ -15,14 +15,21 @@ class EvaluateConfig(Section):
     data: FilePath | None = option(
         None, "items, .json (IntentBench's qa.json), .jsonl, or .yaml of a mix; null = the held-out ones that ship with the project"
     )
-    media: FilePath | None = option(None, "folder that the media of --data lie in, such as IntentBench/videos; null = that of the file, or as the mix says")
-    general: FilePath | None = option(
-        None, "general items, files as of --data; accuracy on them is told apart, so that forgetting shows; null = those that ship, beside the data that do"
+    media: FilePath | None = option(
+        None, "folder that the media of --data lie in, such as IntentBench/videos; null = that of the file, or as the mix says"
     )
+    general: FilePath | None = option(
+        None, "general items, files as of --data; accuracy on them is told apart, so that forgetting shows; null = those that ship, if the "
+        "held-out ones that ship are asked, else none",
+    )  # fmt: skip
     samples: int = option(0, "answers sampled for each item; 0 = the greedy one, as IntentBench has it", minimum=0)
     temperature: float = option(1.0, "of these samples", above=0)
-    max_new_tokens: int = option(256, "longest answer; one that is longer is cut off there and counted. IntentBench's own evaluation has 2048", minimum=1)
-    batch: int = option(8, "answers that a sampler makes at once; another number rounds otherwise, which may turn an answer that was a tie", minimum=1)
+    max_new_tokens: int = option(
+        256, "longest answer; one that is longer is cut off there and counted. IntentBench's own evaluation has 2048", minimum=1
+    )
+    batch: int = option(
+        8, "answers that a sampler makes at once; another number rounds otherwise, which may turn an answer that was a tie", minimum=1
+    )
     seed: int = option(0, "samples, and draws of a mix, derive from it, the same for every row", minimum=0)
     out: FilePath | None = OUT
     model: Model = Model()

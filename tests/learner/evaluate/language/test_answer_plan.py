@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from learner.config.parse import parse_config
 from learner.evaluate.__main__ import main
@@ -14,7 +15,6 @@ from learner.evaluate.language.measures import Reader
 from learner.evaluate.language.plan import Batches, Evaluation
 from learner.evaluate.language.settings import EvaluateConfig
 from rewards.language.settings import Reward
-from rollout.adapter import Adapter
 from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 from rollout.language.prompted import Batch, hidden
 from tests.tiny_language import make_policy, noisy_adapter, picture, prepared, write_checkpoint, write_scene
@@ -22,19 +22,28 @@ from tests.tiny_language import make_policy, noisy_adapter, picture, prepared, w
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A checkpoint, three items of pictures and two of points, and the adapters of two runs."""
+    """A checkpoint, items of pictures and of points, the adapters of two runs, and of each something that is wrong."""
     folder = tmp_path_factory.mktemp("place")
     write_checkpoint(folder / "model")
-    rows = []
     for number in range(3):
         picture(number).save(folder / f"{number}.png")
-        rows.append({"problem": f"what is {number}", "problem_type": "multiple choice", "data_type": "image", "path": f"{number}.png", "answer": "A"})
-    write(folder / "items.jsonl", rows)
+    (folder / "blind.png").write_bytes(b"no picture")
+    asked = {"problem": "what is it", "problem_type": "multiple choice", "data_type": "image", "answer": "A"}
+    write(folder / "items.jsonl", [asked | {"path": f"{number}.png"} for number in range(3)])
+    write(folder / "blind.jsonl", [asked | {"path": "blind.png"}])
     write(folder / "points.jsonl", [write_scene(folder, "one")])
+    write(folder / "photos.jsonl", [write_scene(folder, "photo")])
+    (folder / "photo.labels.png").unlink()
     for name, settings in (("tuned", {"lora_targets": ("q_proj", "down_proj")}), ("full", {"lora_rank": 0})):
         policy = make_policy(folder / "model", **settings)
         policy.load_adapter(noisy_adapter(policy, scale=0.05))
         policy.save_adapter(folder / name / "adapter")
+    shutil.copytree(folder / "tuned" / "adapter", folder / "wrong")
+    weights = load_file(folder / "wrong" / "adapter_model.safetensors")
+    odd = "base_model.model.model.language_model.layers.0.mlp.down_proj.lora_A.weight"
+    save_file(weights | {odd: np.ascontiguousarray(weights[odd][:, :40])}, folder / "wrong" / "adapter_model.safetensors")
+    shutil.copytree(folder / "full" / "adapter", folder / "other")
+    (folder / "other" / "tokenizer_config.json").write_text("{}")
     return folder
 
 
@@ -84,7 +93,8 @@ def test_sampled_answers_differ_by_their_seed_and_are_the_same_for_every_batch(p
 
 
 def test_the_base_is_the_plain_model_and_adapters_are_those_that_runs_saved(place):
-    evaluation = Evaluation.make(parsed(place, "--adapter", place / "tuned" / "adapter", "--adapter", f"all={place / 'full' / 'adapter'}", "--max_new_tokens", 6))
+    adapters = ["--adapter", place / "tuned" / "adapter", "--adapter", f"all={place / 'full' / 'adapter'}"]
+    evaluation = Evaluation.make(parsed(place, *adapters, "--max_new_tokens", 6))
     base, tuned, full = evaluation.models
     assert (base.name, tuned.name, full.name) == ("base", "tuned", "all") and tuned.settings.lora_rank == 4
     plain = make_policy(place / "model", max_new_tokens=6, top_k=1)
@@ -141,16 +151,15 @@ def test_what_ships_is_asked_with_the_general_questions_that_ship_beside_it(plac
     for number in range(3):
         shutil.copy(place / f"{number}.png", tmp_path)
     monkeypatch.setattr(family, "SHIPPED_MODEL", tmp_path)
-    counts = lambda *flags: [question.general for question in Evaluation.make(parsed(place, "--data", "null", *flags)).questions]  # noqa: E731
-    assert counts() == [False] * 3
+    general = lambda *flags: [question.general for question in Evaluation.make(parsed(place, *flags)).questions]  # noqa: E731
+    assert general("--data", "null") == [False] * 3
     shutil.copy(place / "items.jsonl", tmp_path / "general.jsonl")
-    assert counts() == [False] * 3 + [True] * 3
-    assert not any(question.general for question in Evaluation.make(parsed(place)).questions)
+    assert general("--data", "null") == [False] * 3 + [True] * 3 and general() == [False] * 3
 
 
 def test_a_reader_of_the_users_own_is_found_where_the_command_was_given(tmp_path, place):
-    (tmp_path / "mine.py").write_text("class Half:\n    def __call__(self, answers):\n        return [0.5] * len(answers)\n")
-    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text().replace("return", "import numpy\n        return numpy.array(") + ")")
+    source = "import numpy\n\nclass Half:\n    def __call__(self, answers):\n        return numpy.full(len(answers), 0.5)\n"
+    (tmp_path / "mine.py").write_text(source)
     items = [question.item for question in Evaluation.make(parsed(place)).questions]
     reader = Reader(Reward(components={"half": {"path": "mine:Half"}}), 5.0, str(tmp_path), "cpu")
     assert reader(np.array([["A", True]] * 3, object), items).values["half"].tolist() == [0.5] * 3
@@ -184,24 +193,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(place, tmp_path, capsys, monke
     for name in ("API", "USE_API_REWARD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    if flags[-1] == "PLACE/wrong" and not (place / "wrong").exists():
-        policy = make_policy(place / "model", lora_targets=("down_proj",))
-        wrong = {name: value[:, :40] if "layers.0" in name and "lora_A" in name else value for name, value in policy.adapter_state().items()}
-        policy.save_adapter(place / "wrong")
-        from rollout.lora import peft_files
-
-        files = peft_files(Adapter.pack(0, wrong).tensors(), *policy._lora)
-        (place / "wrong" / "adapter_model.safetensors").write_bytes(files["adapter_model.safetensors"])
-    if flags[-1] == "PLACE/other":
-        shutil.copytree(place / "full" / "adapter", place / "other", dirs_exist_ok=True)
-        (place / "other" / "tokenizer_config.json").write_text("{}")
-    if flags[-1] == "PLACE/photos.jsonl":
-        row = write_scene(place, "photo")
-        (place / "photo.labels.png").unlink()
-        write(place / "photos.jsonl", [row])
-    if flags[-1] == "PLACE/blind.jsonl":
-        (place / "blind.png").write_bytes(b"no picture")
-        write(place / "blind.jsonl", [{"problem": "q", "problem_type": "judge", "data_type": "image", "path": "blind.png", "answer": "Yes"}])
     words = ["--family", "language", "--model.path", "PLACE/model", "--data", "PLACE/items.jsonl", "--out", "out", *flags]
     assert main([word.replace("PLACE", str(place)) for word in words]) == 2
     stderr = capsys.readouterr().err

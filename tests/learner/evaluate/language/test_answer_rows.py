@@ -102,7 +102,8 @@ def test_an_item_without_a_truth_fails_alone_and_is_counted(questions):
     row = Row("base", None, None, asked, read(asked, whole("A"), whole("B"), whole("10"), whole("a man")), None)
     content = row.content()
     assert content["metrics"]["accuracy"] == {"mean": 1, "ci95": 0, "n": 2} and content["failed"] == 2
-    assert [why.partition(":")[2].strip().partition(",")[0] for why in content["failures"]] == ["the solution 'ten' is no number", "unknown problem type 'riddle'"]
+    whys = [why.partition(",")[0] for why in content["failures"]]
+    assert whys == ["accuracy: the solution 'ten' is no number", "accuracy: unknown problem type 'riddle'"]
     assert content["metrics"]["format_rate"]["n"] == 4  # which it has nevertheless
     assert "accuracy" not in content["by_type"]["riddle"]
 
@@ -155,8 +156,9 @@ def test_a_scene_that_cannot_be_read_is_counted(scenes):
 def test_the_table_has_models_problem_types_and_changes(rows):
     lines = table(rows)
     blocks = "\n".join(lines).split("\n\n")
-    assert [block.count("\n") for block in blocks] == [3, 3, 2] and all(len({len(line) for line in block.split("\n")}) == 1 for block in blocks)
     main, types, changes = (block.split("\n") for block in blocks)
+    assert [len(block) for block in (main, types, changes)] == [4, 4, 3]
+    assert all(len({*map(len, block)}) == 1 for block in (main, types, changes))
     assert main[0].startswith("|       | accuracy ↑    | IntentBench ↑ | general accuracy ↑ | format ↑ ") and "0.514 ± 0.464" in main[2]
     assert "| judge (2) " in types[0] and "| judge, IntentBench " in types[0] and "multiple choice, IntentBench" not in types[0]
     assert changes[2].startswith("| tuned          | +0.295 ± ") and "-0.500 ± 6.353" in changes[2]
@@ -165,7 +167,8 @@ def test_the_table_has_models_problem_types_and_changes(rows):
 def test_the_official_file_is_that_of_the_published_evaluation(rows):
     found = rows[0].official()
     scores = [each[5][0] for each in ASKED]
-    assert found["final_acc"] == [{"mean_acc": pytest.approx(np.mean(scores))}] and len(found["results"]) == 7  # general items are not its own
+    assert found["final_acc"] == [{"mean_acc": pytest.approx(np.mean(scores))}]
+    assert len(found["results"]) == 7  # general items are none of its
     first, fourth = found["results"][0], found["results"][3]
     assert (first["problem_type"], first["solution"], first["output"], first["prediction"], first["reward"]) == (
         CHOICE, "<answer>A</answer>", whole("A"), "A", 1,
@@ -181,4 +184,5 @@ def test_answers_stand_side_by_side_with_what_was_measured(rows, tmp_path):
     assert [(line["set"], line["item"]) for line in lines] == [*(("data", n) for n in range(1, 8)), ("general", 1), ("general", 2)]
     fourth = lines[3]
     assert fourth["source"] == "file, row 4" and fourth["rows"]["base"]["answer"] == whole("I know: Yes")
-    assert (fourth["rows"]["base"]["accuracy"], fourth["rows"]["base"]["accuracy_intentbench"], fourth["rows"]["tuned"]["accuracy"]) == (0, 1, 1)
+    base, tuned = fourth["rows"]["base"], fourth["rows"]["tuned"]
+    assert (base["accuracy"], base["accuracy_intentbench"], tuned["accuracy"]) == (0, 1, 1)
