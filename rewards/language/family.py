@@ -67,7 +67,7 @@ class LanguageRewards:
         both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them, with the mask and the
         negatives as text, for pictures."""
         answers = as_answers(*groups)
-        scores, extras = measured(answers, scorer)
+        scores, extras = examined(answers, scorer)
         extras["problem_type"] = np.array([item.problem_type for item in answers.items], str)
         found, first = [], 0
         for group, each in zip(groups, scores.split([len(group) for group in groups])):
@@ -103,7 +103,7 @@ NAMES = {
 LANGUAGE = LanguageRewards()
 
 
-def measured(answers: Answers, scorer: Scorer) -> tuple[Scores, dict[str, np.ndarray]]:
+def examined(answers: Answers, scorer: Scorer) -> tuple[Scores, dict[str, np.ndarray]]:
     """What the components say of N answers, and, [N] each, what else is measured of them: see `examine`."""
     scores = scorer(answers)
     extras = {name: np.asarray(rule(answers)) for name, rule in RULES.items()}

@@ -9,7 +9,7 @@ from learner.evaluate.rows import Metric
 from learner.watch.examination import interval
 from rewards.components import Component
 from rewards.language.answers import Answers
-from rewards.language.family import NAMES, POINTS, RULES, make_scorer, measured
+from rewards.language.family import NAMES, POINTS, RULES, examined, make_scorer
 from rewards.language.settings import Reward
 from rewards.own_class import module_of, use_folder
 from rewards.scoring import Scorer
@@ -88,7 +88,7 @@ class Reader:
 
 
 def _read(answers: Answers, scorer: Scorer, rules: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[int, str]]:
-    scores, extras = measured(answers, scorer)
+    scores, extras = examined(answers, scorer)
     found = {NAMES.get(name, name): extras[name] for name in rules}
     found |= {name: value for name, value in scores.values.items() if scorer.settings[name].path not in MEASURED}
     return found, scores.failures

@@ -99,7 +99,7 @@ class Evaluation:
 
 def _files(config: EvaluateConfig) -> list[tuple[bool, Path, str | None]]:
     """Whether it is of general items, the file, and the folder of its media, of all that are asked."""
-    data, general = Path(config.data or LANGUAGE.shipped("heldout")), Path(config.general or LANGUAGE.shipped("general"))
+    data, general = Path(config.data or LANGUAGE.shipped("heldout", config)), Path(config.general or LANGUAGE.shipped("general", config))
     asked = config.general or (not config.data and general.is_file())
     return [(False, data, config.media), *([(True, general, None)] if asked else [])]
 

@@ -17,6 +17,7 @@ from learner.evaluate.language.settings import EvaluateConfig
 from rewards.language.settings import Reward
 from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 from rollout.language.prompted import Batch, hidden
+from rollout.language.settings import SHIPPED
 from tests.tiny_language import make_policy, noisy_adapter, picture, prepared, write_checkpoint, write_scene
 
 
@@ -145,12 +146,10 @@ def test_one_scene_that_cannot_be_read_is_not_the_end(place, tmp_path):
 
 
 def test_what_ships_is_asked_with_the_general_questions_that_ship_beside_it(place, tmp_path, monkeypatch):
-    from rollout.language import family
-
     shutil.copy(place / "items.jsonl", tmp_path / "heldout.jsonl")
     for number in range(3):
         shutil.copy(place / f"{number}.png", tmp_path)
-    monkeypatch.setattr(family, "SHIPPED_MODEL", tmp_path)
+    monkeypatch.setitem(SHIPPED, "people", tmp_path)
     general = lambda *flags: [question.general for question in Evaluation.make(parsed(place, *flags)).questions]  # noqa: E731
     assert general("--data", "null") == [False] * 3
     shutil.copy(place / "items.jsonl", tmp_path / "general.jsonl")
