@@ -123,6 +123,7 @@ def test_every_number_follows_from_the_answers_that_are_kept(evaluated):
         assert row["metrics"]["iou_gain"]["mean"] == pytest.approx(mean(values) - 0.5) and row["metrics"]["iou_gain"]["n"] == 3
         assert row["metrics"]["parsed_rate"]["mean"] == 1
         assert row["failed"] == 1 and "'ten' is no number" in next(iter(row["failures"]))
+        assert any(note.startswith(f"{name}: 1 answers could not be scored, the first to ") for note in content(folder)["notes"])
         official = json.loads((folder / f"intentbench_{name}.json").read_text())
         assert official["final_acc"][0]["mean_acc"] == pytest.approx(row["metrics"]["accuracy_intentbench"]["mean"])
         assert len(official["results"]) == row["metrics"]["accuracy_intentbench"]["n"] == 8

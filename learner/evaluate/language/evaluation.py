@@ -46,7 +46,7 @@ class LanguageProtocol:
             if found.failures:
                 (item, _), why = next(iter(found.failures.items()))
                 where = plan.questions[item].item.source
-                progress.note(f"{model.name}: {len(found.failures)} answers could not be scored, the first to {where}: {why}")
+                plan.notes.append(f"{model.name}: {len(found.failures)} answers could not be scored, the first to {where}: {why}")
             progress.step(model.name, time.perf_counter() - started)
             yield row
 

@@ -57,21 +57,19 @@ class Row:
         general = {GENERAL: self.parts[GENERAL]} if GENERAL in self.parts else {}
         return {**self.parts["data"], **general, "failed": len(self.found.failures), "failures": reasons}
 
-    def official(self) -> dict[str, Any]:
-        """As the evaluation of IntentBench writes its results: of the data, where it has a formula."""
-        results = []
-        for p, question in enumerate(self.questions):
+    def official(self) -> dict[str, Any] | None:
+        """As the evaluation of IntentBench writes its results: of the data, where it has a formula; None where it has none of any."""
+        results, scores = [], self.found.values.get(OFFICIAL, np.full(self.found.texts.shape, np.nan))
+        for question, texts_K, scores_K in zip(self.questions, self.found.texts, scores):
             item = question.item
-            for text, score in zip(self.found.texts[p], self.found.values.get(OFFICIAL, np.full((p + 1, 1), np.nan))[p]):
+            raw = {"problem": item.problem, "problem_type": item.problem_type, "options": list(item.options), "solution": item.solution}
+            for text, score in zip(texts_K, scores_K):
                 if not question.general and np.isfinite(score):
-                    raw = {"problem": item.problem, "problem_type": item.problem_type, "options": list(item.options)}
-                    raw |= {"solution": item.solution, **dict(item.media)}
                     results.append({
-                        "prompt": item.text, "solution": item.solution, "problem_type": item.problem_type, "raw": raw, "output": text,
-                        "prediction": part_of(text, "answer") or "", "reward": float(score),
+                        "prompt": item.text, "solution": item.solution, "problem_type": item.problem_type, "raw": raw | dict(item.media),
+                        "output": text, "prediction": part_of(text, "answer") or "", "reward": float(score),
                     })  # fmt: skip
-        accuracy = float(np.mean([result["reward"] for result in results])) if results else 0.0
-        return {"results": results, "final_acc": [{"mean_acc": accuracy}]}
+        return {"results": results, "final_acc": [{"mean_acc": float(np.mean([each["reward"] for each in results]))}]} if results else None
 
 
 class EvaluationReport(SideBySide):
@@ -90,7 +88,7 @@ class EvaluationReport(SideBySide):
         return table(self.rows)
 
     def files(self) -> dict[str, bytes]:
-        official = {f"intentbench_{place(row.name)}.json": _json(row.official(), indent=2) for row in self.rows}
+        official = {f"intentbench_{place(row.name)}.json": _json(told, indent=2) for row in self.rows if (told := row.official())}
         return {"answers.jsonl": b"".join(_json(line) + b"\n" for line in _answers(self.rows)), **official}
 
 

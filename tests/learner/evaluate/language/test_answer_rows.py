@@ -132,6 +132,7 @@ def scenes(tmp_path):
 def test_points_have_iou_and_gain_over_no_negatives_and_accuracy_is_of_words_alone(scenes, questions):
     texts = [points([LEFT_OF_IT]), points([INSIDE]), "no points", whole("A")]
     asked = [*scenes, questions[0]]
+    assert Row("base", None, None, scenes, read(scenes, *texts[:3]), None).official() is None
     metrics = Row("base", None, None, asked, read(asked, *texts), None).content()["metrics"]
     assert metrics["mean_iou"]["mean"] == pytest.approx((800 / 1200 + 0) / 2) and metrics["mean_iou"]["n"] == 2
     assert metrics["iou_gain"]["mean"] == pytest.approx((800 / 1200 - 0.5 - 0.5) / 2)
