@@ -17,6 +17,8 @@ examples:
   python -m learner.evaluate --adapter runs/A/adapter --adapter tuned=runs/B/adapter
   python -m learner.evaluate --data HumanML3D --model.path DIR --model.frames 196 --model.steps ""
   python -m learner.evaluate --family language --adapter runs/C/adapter     the shipped vision-language model
+  python -m learner.evaluate --family language --model.path points --reward.components.points.path negative_points \\
+    --reward.components.points.space 0-1000                           the shipped model of points
   python -m learner.evaluate --family language --help                 its settings
   python -m learner.evaluate --family language --data IntentBench/qa.json --media IntentBench/videos --general general.jsonl \\
     --model.path Qwen2.5-Omni-7B --model.dtype bf16 --model.system tags --max_new_tokens 2048 --adapter runs/D/adapter

@@ -127,6 +127,9 @@ def _probed(config: EvaluateConfig, items: list[Item]) -> list[str]:
         if own:
             told += probe(make_scorer(of(config.reward), "cpu", config.cluster.reward_deadline), own)
     if any(map(is_points, items)):
+        parts = point_components(config.reward)
+        spaces = {name: part.options.get("space", "0-1") for name, part in parts.items() if part.path == "negative_points"}
+        told += [f"points are read in the space {space} (reward.components.{name}.space)" for name, space in spaces.items()]
         told.append("IoU and gain are of well-formed answers; IoU without: the mask without any negative point")
     return told
 

@@ -137,6 +137,10 @@ def test_points_are_told_to_be_read_by_a_stand_in(place):
     evaluation = Evaluation.make(parsed(place, "--data", place / "points.jsonl", "--general", place / "items.jsonl"))
     assert [question.general for question in evaluation.questions] == [False, True, True, True]
     assert any("it is not SAM" in note for note in evaluation.notes) and any("3 general items" in note for note in evaluation.notes)
+    assert "points are read in the space 0-1 (reward.components.negative_points.space)" in evaluation.notes
+    own = ["--reward.components.points.path", "negative_points", "--reward.components.points.space", "0-1000"]
+    notes = Evaluation.make(parsed(place, "--data", place / "points.jsonl", *own)).notes
+    assert "points are read in the space 0-1000 (reward.components.points.space)" in notes
 
 
 def test_one_scene_that_cannot_be_read_is_not_the_end(place, tmp_path):
