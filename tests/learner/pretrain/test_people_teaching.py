@@ -142,5 +142,5 @@ def test_general_questions_have_no_video_and_none_is_both_learned_from_and_measu
     for name, rows in (("train", measured), ("general_train", learned)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "mix.yaml").write_text(MIX)
-    mixed = [item.problem + str(list(item.options)) for item in read_mix(tmp_path / "mix.yaml", 0)]
+    mixed = [item.problem + str(list(item.options)) for item in read_mix(tmp_path / "mix.yaml", 0, print)]
     assert len(mixed) == 36 and sum(text in asked[24:] for text in mixed) == 4

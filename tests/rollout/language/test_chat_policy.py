@@ -251,6 +251,16 @@ def test_decoding_that_is_not_what_is_trained_ends_in_one_line(folder, policy, m
         sample_group(policy, prepared(folder))
 
 
+def test_one_token_that_rounds_far_is_told_and_many_end_the_run(folder):
+    policy, conditioning = make_policy(folder, dtype="bf16"), prepared(folder)
+    differences = torch.full((8, 16), 0.005)
+    differences[3, 4] = -0.2
+    assert policy._require_same(differences, conditioning) == pytest.approx(0.2)
+    for wrong in (torch.full((8, 16), 0.06), torch.full((8, 16), torch.nan)):
+        with pytest.raises(RunFailed, match="allowed 0.05 in bf16"):
+            policy._require_same(wrong, conditioning)
+
+
 def test_a_weight_that_is_missing_or_renamed_is_an_error(folder, tmp_path):
     import shutil
 
