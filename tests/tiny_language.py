@@ -43,38 +43,40 @@ VISION_TOWER = {
 }  # fmt: skip
 IDS = {
     "image_token_id": TOKEN["<|image_pad|>"], "video_token_id": TOKEN["<|video_pad|>"],
-    "vision_start_token_id": TOKEN["<|vision_start|>"], "vision_end_token_id": TOKEN["<|vision_end|>"], "tie_word_embeddings": False,
+    "vision_start_token_id": TOKEN["<|vision_start|>"], "vision_end_token_id": TOKEN["<|vision_end|>"],
+}  # fmt: skip
+AUDIO_TOWER = {
+    "num_mel_bins": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16, "output_dim": 32, "n_window": 10,
+    "max_source_positions": 200, "initializer_range": 0.2,
 }  # fmt: skip
 ARCHITECTURES = ("qwen2_5_vl", "qwen3_vl", "qwen2_5_omni_thinker")
 MEDIA = {"qwen2_5_vl": ("image", "video"), "qwen3_vl": ("image", "video"), "qwen2_5_omni_thinker": ("image", "video", "audio")}
 
 
-def _model(architecture: str, scale: float):
-    text, vision = ({**part, "initializer_range": scale} for part in (TEXT, VISION_TOWER))
+def network(architecture: str, text: dict, vision: dict, audio: dict):
+    """Random weights, of the widths that the three parts of a configuration say."""
+    tied = {"tie_word_embeddings": text["tie_word_embeddings"]}
     if architecture == "qwen2_5_vl":
         from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-        tower = {**vision, "window_size": 16, "fullatt_block_indexes": [1], "tokens_per_second": 2}
-        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **IDS))
+        tower = {"window_size": 16, "fullatt_block_indexes": [1], "tokens_per_second": 2, **vision}
+        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **IDS, **tied))
     if architecture == "qwen3_vl":
         from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
         tower = {**vision, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
         text = {**text, "head_dim": 8}
-        return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **IDS))
+        return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **IDS, **tied))
     from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
-    tower = {**vision, "window_size": 16, "fullatt_block_indexes": [1]}
-    audio = {
-        "num_mel_bins": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16, "output_dim": 32, "n_window": 10,
-        "max_source_positions": 200, "initializer_range": 0.2,
-    }  # fmt: skip
+    tower = {"window_size": 16, "fullatt_block_indexes": [1], **vision}
     ids = {
         "image_token_index": IDS["image_token_id"], "video_token_index": IDS["video_token_id"], "audio_token_index": TOKEN["<|audio_pad|>"],
         "audio_start_token_id": TOKEN["<|audio_start|>"], "audio_end_token_id": TOKEN["<|audio_end|>"],
         "vision_start_token_id": TOKEN["<|vision_start|>"], "vision_end_token_id": TOKEN["<|vision_end|>"],
     }  # fmt: skip
-    config = Qwen2_5OmniThinkerConfig(text_config=text, vision_config=tower, audio_config=audio, initializer_range=0.2, **ids)
+    scale = text["initializer_range"]
+    config = Qwen2_5OmniThinkerConfig(text_config=text, vision_config=tower, audio_config=audio, initializer_range=scale, **ids)
     return Qwen2_5OmniThinkerForConditionalGeneration(config)
 
 
@@ -96,8 +98,8 @@ def write_checkpoint(folder: Path, architecture: str = "qwen2_5_vl", seed: int =
     from transformers import Qwen2VLImageProcessorPil, WhisperFeatureExtractor
 
     torch.manual_seed(seed)
-    model = _model(architecture, scale)
-    model.save_pretrained(folder)
+    parts = ({**part, "initializer_range": scale} for part in (TEXT, VISION_TOWER, AUDIO_TOWER))
+    network(architecture, *parts).save_pretrained(folder)
     write_tokenizer(folder)
     Qwen2VLImageProcessorPil(patch_size=4, min_pixels=64, max_pixels=1024).save_pretrained(folder)
     if architecture == "qwen2_5_omni_thinker":
