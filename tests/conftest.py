@@ -4,6 +4,7 @@ The folders of a session are read only; those written anew for each test may be 
 """
 
 import os
+import secrets
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 # several processes with a thread for every core each stand in each other's way.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of every Ray that this process starts: Ray reads it once
 os.environ.setdefault("RAY_worker_niceness", "0")  # else actors, of which runs are made, wait for every other test
 
 # Properties of hostile input: the same cases in every run. HYPOTHESIS_PROFILE=torture has many times as many.
