@@ -52,6 +52,8 @@ def test_other_tags_can_be_asked_for():
         ("multiple choice", "B", " B ", 1, 1),
         ("multiple choice", "B", "C", 0, 0),
         ("multiple choice", "B", "", 0, 0),
+        ("multiple choice", "B", "A or B", 0, 0),
+        ("multiple choice", "B", "B. walking", 0, 0),
         ("numerical", "42", "42", 1, 1),
         ("numerical", "42", "42.0", 0, 0),
         ("numerical", "3.14", "3.141", 1, 1),

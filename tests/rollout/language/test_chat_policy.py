@@ -187,7 +187,7 @@ def test_t7_a_published_adapter_gives_the_same_logits(folder, tmp_path):
     group = sample_group(policy, prepared(folder))
     assert gap(other, group) > 1e-3
     other.load_adapter(adapter)
-    assert gap(other, group) == 0
+    assert gap(other, group) == 0 and all((value == adapter.tensors()[name]).all() for name, value in other.adapter_state().items())
     policy.save_adapter(tmp_path / "adapter")
     other.network = PeftModel.from_pretrained(other.checkpoint.network("fp32"), tmp_path / "adapter").merge_and_unload().eval()
     assert gap(other, group) == 0
