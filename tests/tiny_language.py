@@ -157,7 +157,8 @@ def contents(kind: str, seed: int = 0):
 
 def prepared(folder: Path, kinds: tuple[str, ...] = ("image",), seed: int = 0, text: str = "what is it", blank: bool = False) -> Conditioning:
     item = Item(text, media=tuple((kind, f"/{kind}{seed}") for kind in kinds))
-    return Conditioning(item, Processor(open_checkpoint(folder), Model(blank=blank))(item, [(kind, contents(kind, seed)) for kind in kinds]))
+    processor = Processor(open_checkpoint(folder), Model(blank=blank))
+    return Conditioning(item, processor(item, [processor.encoded(kind, contents(kind, seed)) for kind in kinds]))
 
 
 def make_policy(folder: Path, device: str = "cpu", **settings) -> LanguagePolicy:

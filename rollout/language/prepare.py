@@ -3,17 +3,14 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 from rollout.io.errors import InputError
 from rollout.language.checkpoint import open_checkpoint
 from rollout.language.items import Item, read_items
 from rollout.language.media import read_medium
-from rollout.language.processor import Processor
+from rollout.language.processor import Encoded, Processor
 from rollout.language.settings import Model
 from rollout.policy import Conditioning
-
-KEPT = 16  # files as they were opened: a video's pictures are many times what the model is shown of them
 
 
 class LanguagePreparer:
@@ -22,23 +19,24 @@ class LanguagePreparer:
     def __init__(self, path: Path, model: Model):
         """Raises InputError for a folder that is no checkpoint of an architecture that is known."""
         self.model, self.processor = model, Processor(open_checkpoint(path), model)
-        self._opened = functools.lru_cache(KEPT)(self._open)
+        self._encoded = functools.cache(self._encode)  # what the model is shown, and not the many times larger file
 
     def read(self, path: Path | str) -> list[Item]:
         return read_items(path)
 
     def prepare(self, prompts: list[Item]) -> list[Conditioning]:
-        """One conditioning each. A file that several ask about in a row is opened once. InputError for a file that cannot be read."""
+        """One conditioning each. A file that several ask about is opened once. InputError for a file that cannot be read."""
         found = []
         for item in prompts:
             try:
-                contents, digests = zip(*(self._opened(*medium) for medium in item.media)) if item.media else ((), ())
+                shown, digests = zip(*(self._encoded(*medium) for medium in item.media)) if item.media else ((), ())
             except InputError as error:
                 raise InputError(f"{item.source or 'a prompt'}: {error}") from None
             known = dataclasses.replace(item, media_sha256=digests, hidden=self.model.blank)
-            found.append(Conditioning(known, self.processor(known, list(zip([kind for kind, _ in item.media], contents)))))
+            found.append(Conditioning(known, self.processor(known, list(shown))))
         return found
 
-    def _open(self, kind: str, path: str) -> tuple[Any, str]:
+    def _encode(self, kind: str, path: str) -> tuple[Encoded, str]:
         rate = self.processor.opened.sounds.sampling_rate if kind == "audio" else 16000
-        return read_medium(kind, path, self.model.frames, rate)
+        content, digest = read_medium(kind, path, self.model.frames, rate)
+        return self.processor.encoded(kind, content), digest

@@ -5,7 +5,7 @@ number that the model's own image processor makes of it.
 """
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,14 @@ from rollout.language.settings import Model
 from rollout.language.template import SYSTEM
 
 
+class Encoded(NamedTuple):
+    """A medium as the model reads it, whatever it is asked about it: its arrays, and what stands for it in the text."""
+
+    kind: str
+    arrays: dict[str, np.ndarray]
+    place: str
+
+
 class Processor:
     """Of one checkpoint, with the settings of the section model."""
 
@@ -30,23 +38,25 @@ class Processor:
         self._bounds = {name: value for name, value in (("shortest_edge", model.min_pixels), ("longest_edge", model.max_pixels)) if value}
         self.tokens = {kind: self.tokenizer.convert_ids_to_tokens(i) for kind, i in opened.ids.items()}
 
-    def __call__(self, item: Item, media: list[tuple[str, Any]]) -> dict[str, np.ndarray]:
-        """media: (kind, what was read) in the item's order: an image, `Frames`, or mono sound [n] at the model's rate.
+    def encoded(self, kind: str, content: Any) -> Encoded:
+        """content: what was read: an image, `Frames`, or mono sound [n] at the model's rate. Raises InputError for what the model cannot be
+        shown."""
+        if kind not in self.tokens:
+            raise InputError(f"has {kind}, {self.opened.architecture.name} reads {', '.join(self.tokens)} only")
+        return Encoded(kind, *getattr(self, f"_{kind}")(content))
 
-        Arrays by the model's own names; pixel values are levels 0 to 255. Raises InputError for what the model cannot be told.
-        """
+    def __call__(self, item: Item, media: list[Encoded]) -> dict[str, np.ndarray]:
+        """media: in the item's order. Arrays by the model's own names, those of a single medium shared with whoever else is asked about it;
+        pixel values are levels 0 to 255. Raises InputError for what the model cannot be told."""
         where = item.source or f"prompt {item.text[:60]!r}"
         if special := [token for token in self.tokenizer.all_special_tokens if token in item.text]:
             raise InputError(f"{where}: its text holds {special[0]!r}, which has a meaning of its own to the model")
         found, places = {}, {kind: [] for kind in self.tokens}
-        for kind, content in media:
-            if kind not in self.tokens:
-                raise InputError(f"{where}: has {kind}, {self.opened.architecture.name} reads {', '.join(self.tokens)} only")
-            arrays, place = getattr(self, f"_{kind}")(content)
+        for kind, arrays, place in media:
             places[kind].append(place)
             for name, array in arrays.items():
                 found.setdefault(name, []).append(array)
-        text = self._told(item, [kind for kind, _ in media])
+        text = self._told(item, [each.kind for each in media])
         for kind, token in self.tokens.items():
             parts = text.split(token)
             if len(parts) != len(places[kind]) + 1:
@@ -59,7 +69,7 @@ class Processor:
             for kind, medium in self.opened.architecture.media.items():
                 types[input_ids == self.opened.ids[kind]] = medium.number
             arrays["mm_token_type_ids"] = types
-        require_inputs(self.opened.architecture, self.opened.ids, arrays, tuple(kind for kind, _ in media), where)
+        require_inputs(self.opened.architecture, self.opened.ids, arrays, tuple(each.kind for each in media), where)
         return arrays
 
     def _told(self, item: Item, kinds: list[str]) -> str:
@@ -135,6 +145,8 @@ class Processor:
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
     """Along their first axis; recordings of different length are padded with 0."""
+    if len(parts) == 1:
+        return parts[0]
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     longest = max(part.shape[-1] for part in parts)

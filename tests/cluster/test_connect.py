@@ -30,9 +30,10 @@ def private_ray():
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     (folder / DEEP).mkdir(parents=True)
     (folder / "home").mkdir()
+    os.environ.pop("RAY_AUTH_TOKEN", None)  # for good: Ray reads the one that is made now once for this process
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR"):
+            for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_TMPDIR"):
                 patch.delenv(name, raising=False)
             patch.setenv("TMPDIR", str(folder / DEEP))
             patch.setenv("HOME", str(folder / "home"))

@@ -29,7 +29,7 @@ def learn(folder, blank: bool) -> list[float]:
     conditionings = []
     for name, level in BRIGHTNESS.items():
         item = Item("?", media=(("image", f"/{name}"),))
-        conditionings.append(Conditioning(item, processor(item, [("image", Image.new("RGB", (64, 64), (level,) * 3))])))
+        conditionings.append(Conditioning(item, processor(item, [processor.encoded("image", Image.new("RGB", (64, 64), (level,) * 3))])))
     # With the head as it is, a temperature of 1 could not be sure of half the tokens.
     policy = make_policy(folder, max_new_tokens=1, temperature=0.3, lora_rank=8, lora_alpha=16.0)
     learner, means = Learner(policy, Objective(clip_epsilon=0.2, clip_epsilon_high=0.28), Optimizer(learning_rate=1e-2)), []
