@@ -63,19 +63,18 @@ def measures(entries: Mapping[str, Mapping]) -> str:
 def answered(flags: list[str], run_dir: Path | None) -> dict[str, float | None]:
     """Reward and measures of the likeliest answer to each held-out prompt of a run with those flags: of its base model, or of what it became."""
     import torch
-    from safetensors.numpy import load_file
 
     from learner.config.parse import parse_config
     from learner.run.plan import Plan
-    from rollout.adapter import Adapter
-    from rollout.lora import WEIGHTS, names_from_peft
+    from rollout.language.adapter_folder import adapter_of
+    from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
     from rollout.policy import Request
 
     torch.set_num_threads(1)
     plan = Plan.make(parse_config([*flags, "--rollout.top_k", "1"]))
-    policy = plan.family.build(plan.config)("cpu")
-    if run_dir:
-        policy.load_adapter(Adapter.pack(1, names_from_peft(load_file(run_dir / "adapter" / WEIGHTS))))
+    settings, adapter = adapter_of(LanguageSettings(plan.config.model, plan.config.rollout), run_dir and run_dir / "adapter")
+    policy = LanguagePolicy(settings)
+    policy.load_adapter(adapter)
     groups = [policy.sample(Request(conditioning, 1, (0, 0, 0, 0), 0)) for conditioning in plan.heldout]
     results = plan.rewards.examine(groups, *plan.rewards.load(plan.config, "cpu", plan.shared))
     return {"reward": float(np.mean([each.reward for each in results])), **plan.quality(results)}
