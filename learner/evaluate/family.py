@@ -34,7 +34,7 @@ class EvaluationProtocol(Protocol):
 
     def plan(self, config: Any, progress: Progress) -> Any:
         """All that is read and checked before anything starts; has `models`, of which samplers load the first at their start, `notes`, what
-        a reader of the table has to know, and may have `skipped`, what was left out, a line each.
+        a reader of the table has to know, and `skipped`, what was left out, a line each.
 
         Raises InputError for the first thing that does not fit."""
 

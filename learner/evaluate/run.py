@@ -34,7 +34,7 @@ def run(config: Any) -> str:
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = EvaluationPool(config.cluster, plan.models[0].build, protocol.reader(config), progress.note)
                 tracker = Tracker.start(config, folder.path, progress.note)
-                report = protocol.report(config, folder.path, progress, tracker, plan.notes, getattr(plan, "skipped", ()))
+                report = protocol.report(config, folder.path, progress, tracker, plan.notes, plan.skipped)
                 status = "failed"
                 try:
                     for row in protocol.rows(plan, pool, progress):

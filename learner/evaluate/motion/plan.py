@@ -54,6 +54,7 @@ class Evaluation:
     replications: Replications
     texts: Texts
     notes: list[str]
+    skipped: tuple[str, ...] = ()  # what of a data set cannot be read is counted in the notes
 
     @classmethod
     def make(cls, config: EvaluateConfig, encoded_so_far: Callable[[int, int], None] = lambda done, total: None) -> "Evaluation":
