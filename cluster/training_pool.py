@@ -95,7 +95,7 @@ class TrainingPool(Pool):
         self.samplers.await_all()
 
     def _new_learner(self) -> tuple[ActorHandle, ray.ObjectRef]:
-        threads = self.cluster.learner_cpus
+        threads = self.cluster.sampler_cpus
         actor = self.new(LearnerActor, 0, threads)
         return actor, actor.start.remote(self.config, self._learner_build, threads)
 

@@ -1,25 +1,23 @@
-"""The learner: scored groups in, a new adapter out."""
+"""The learner: the gradients of groups in, a new adapter out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from learner.advantage import group_advantages
 from learner.config.settings import Objective, Optimizer
-from learner.objective import OBJECTIVES, Share, shares
-from learner.tally import IDLE, ScoredGroup, Tally, reward_metrics
+from learner.gradient import (
+    SKETCH_GAP, Lesson, Partial, SyncError, flat_gradient, gap_of, gradient, parts_of, require_own_conditioning, require_recomputed, sketch,
+)  # fmt: skip
+from learner.tally import ScoredGroup
+from learner.update import Update, update
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
-from rollout.policy import Policy, Score, Trajectories
+from rollout.policy import Policy, Trajectories
 
 # By which settings hold it.
 ADAPTABLE = {"learning_rate": "options", "kl_penalty": "objective", "clip_epsilon": "objective", "clip_epsilon_high": "objective"}
-
-
-class SyncError(RunFailed):
-    """Sampler and learner do not hold the same weights, or one of them does not compute what they say; training on it would
-    be silently wrong."""
 
 
 def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -52,16 +50,6 @@ class State:
         return adapter
 
 
-@dataclass(frozen=True)
-class Update:
-    """What one iteration's update leaves: metrics by name, rewards and advantages per group [P][G], the new adapter."""
-
-    metrics: dict[str, float]
-    rewards: list[np.ndarray]
-    advantages: list[np.ndarray]
-    adapter: Adapter
-
-
 class Learner:
     """Owns the policy's trainable weights and the optimizer. Nothing in it depends on how many samplers there are."""
 
@@ -69,8 +57,8 @@ class Learner:
         """max_staleness: how many adapter versions a group may lag behind the learner's."""
         self.policy, self.objective, self.options, self.max_staleness = policy, objective, optimizer, max_staleness
         self.optimizer = torch.optim.AdamW(policy.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
-        self.tolerance = policy.tolerance
         self.recent = [Adapter.pack(0, policy.adapter_state())]  # oldest first; the last one is the learner's own
+        policy.load_adapter(self.adapter)
         self._average = policy.adapter_state()
 
     @property
@@ -78,39 +66,48 @@ class Learner:
         return self.recent[-1]
 
     def update(self, scored: list[ScoredGroup]) -> Update:
-        """Recompute with gradient, advantages, objective, `updates_per_rollout` optimizer steps.
+        """`learner.update.update` with all of it in this process: the groups are whole."""
+        return update(scored, InOneProcess(self, [entry.group for entry in scored]))
 
-        Groups are accumulated in the order given, a part at a time, so memory does not grow with their number. Samples that
-        are not finite fail alone. Raises SyncError, before any weight changes, for a group sampled under weights that are not
-        the learner's own or its last `max_staleness` ones, for one that was made from another conditioning than came with it,
-        and when the log-probs recomputed are not the sampled ones.
+    def step(self, gradients: Sequence[np.ndarray], first: bool) -> float:
+        """One optimizer step on the sum of flat gradients, in the order given; none where there are none. The weights become the
+        next version, the same one in all steps of an update. Returns the gradient's norm.
+
+        Raises RunFailed, before any weight changes, for a norm that is not finite.
         """
-        scored = [entry.settled() for entry in scored]
-        for entry in scored:
-            self._require_own_conditioning(entry.group)
-        staleness = [self._staleness(entry.group) for entry in scored]
-        max_gap = self._verify_stale([entry.group for entry, behind in zip(scored, staleness) if behind])
-        advantages = [group_advantages(e.rewards, self.objective.advantage_eps, self.objective.advantage_clip) for e in scored]
-        teaching = [(i, entry.group) for i, entry in enumerate(scored) if advantages[i] is not None and entry.group.counted.any()]
-        share = dict(zip([i for i, _ in teaching], shares([group.counted for _, group in teaching], self.objective) if teaching else []))
-        metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": self.adapter.version, "staleness": max(staleness)}
-        # Where the device is not exact, what the learner itself makes of each group before the first step; see `grpo_loss`.
-        own = [{} if self.tolerance else None for _ in scored]
-        for step in range(self.objective.updates_per_rollout if teaching else 0):
-            self.optimizer.zero_grad(set_to_none=True)
-            tally = Tally(len(teaching))
-            for i, group in teaching:
-                self._accumulate(group, i, advantages[i], len(teaching), tally, own[i], share[i], on_policy=step == 0 and not staleness[i])
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.grad_clip)
+        norm = torch.zeros(())
+        if gradients:
+            total = torch.from_numpy(gradients[0].copy()).to(self.policy.device)
+            for each in gradients[1:]:
+                total += torch.from_numpy(each).to(self.policy.device)
+            parameters = self.policy.parameters()
+            for parameter, own in zip(parameters, total.split([parameter.numel() for parameter in parameters]), strict=True):
+                parameter.grad = own.view_as(parameter).to(parameter.dtype)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip)
             if not torch.isfinite(norm):
                 raise RunFailed(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
             self.optimizer.step()
-            max_gap = max(max_gap, tally.gap)
-            metrics |= tally.metrics() | {"grad_norm": norm.item()}
-        metrics |= {"log_prob_gap": max_gap, "learning_rate": self.options.learning_rate, "clip_epsilon": self.objective.clip_epsilon}
-        self._advance()
-        filled = [np.zeros(len(e.group), np.float32) if a is None else a for a, e in zip(advantages, scored)]
-        return Update({name: float(value) for name, value in metrics.items()}, [e.rewards for e in scored], filled, self.adapter)
+        self._advance(first)
+        return norm.item()
+
+    def witness(self, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
+        """Recomputes one part of a group that others computed, under the learner's own weights: what was sampled, and what gradient
+        it has. Returns the gap between sampled and recomputed log-probs; raises SyncError for what is not the same."""
+        group = require_own_conditioning(group).without_broken()
+        if lesson.behind and lesson.first:
+            return self._verify_stale(group, part)
+        own = None if not self.policy.tolerance else {name: torch.tensor(value, device=self.policy.device) for name, value in partial.own.items()}
+        (found,) = parts_of(self.policy, group, lesson, own, only=part)
+        gap = 0.0
+        if lesson.on_policy:
+            gap = require_recomputed(group, max(gap_of(group, score).item() for score in found.scores), self.policy.tolerance)
+        seen, mine = partial.sketches[part], sketch(flat_gradient(self.policy, found, lesson)).cpu().numpy()
+        if np.linalg.norm(seen - mine) > (SKETCH_GAP * np.linalg.norm(mine) if self.policy.tolerance else 0.0):
+            raise SyncError(
+                f"a sampler's gradient is not what the learner's own weights give: prompt {group.prompt.text!r}, part {part}, "
+                f"adapter version {self.adapter.version}, norm {seen[0]:.6g} and not {mine[0]:.6g}"
+            )
+        return gap
 
     def evaluation_adapter(self) -> Adapter:
         """The moving average of the adapter when `ema_decay` is set, else the adapter itself."""
@@ -157,80 +154,57 @@ class Learner:
     def _named_parameters(self):
         return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
 
-    def _accumulate(
-        self, group: Trajectories, i: int, advantage: np.ndarray, groups: int, tally: Tally, own: dict | None, share: Share, on_policy: bool
-    ) -> None:
-        """Adds this group's gradient. With no KL in the loss the reference is only watched, on one action of a sample."""
-        actions = group.log_probs.shape[1]
-        watched = frozenset(range(actions) if self.objective.kl_penalty > 0 else [i % actions])
-        advantage_G = torch.tensor(advantage, device=self.policy.device)
-        for part in OBJECTIVES[self.objective.kind](self.policy, group, advantage_G, self.objective, watched, own, share):
-            tally.add(part, group)
-            if on_policy:
-                tally.gap = max(tally.gap, *(self._require_recomputed(group, score) for score in part.scores))
-            (part.loss / groups).backward()
-
-    def _require_own_conditioning(self, group: Trajectories) -> None:
-        if group.conditioning.recomputed_digest() != group.conditioning_sha256:
-            raise SyncError(f"prompt {group.prompt.text!r}: the conditioning that came with its group is not what it was sampled from")
-
-    def _staleness(self, group: Trajectories) -> int:
-        """How many versions behind the learner's `group` was sampled."""
-        behind = self.adapter.version - group.adapter_version
-        known = {adapter.version: adapter.sha256 for adapter in self.recent}
-        if known.get(group.adapter_version) == group.adapter_sha256:
-            return behind
-        found = f"a group was sampled under adapter version {group.adapter_version} ({group.adapter_sha256[:12]})"
-        if group.adapter_version in known:
-            why = f"whose weights are {known[group.adapter_version][:12]}: another run's, or damaged on their way"
-        elif behind > 0:
-            why = f"{behind} behind the learner's {self.adapter.version}; at most {self.max_staleness} may be trained on (cluster.max_staleness)"
-        else:
-            why = f"which the learner, at version {self.adapter.version}, never made"
-        raise SyncError(f"{found}, {why}")
-
     @torch.no_grad()
-    def _verify_stale(self, groups: list[Trajectories]) -> float:
-        """Groups that the learner's own weights cannot reproduce are recomputed, in part, under those they came from: the
-        largest gap found."""
-        recent, loaded, gap = {adapter.version: adapter for adapter in self.recent}, None, 0.0
+    def _verify_stale(self, group: Trajectories, part: int) -> float:
+        """A group that the learner's own weights cannot reproduce is recomputed, in part, under those that it came from."""
+        (old,) = (adapter for adapter in self.recent if adapter.version == group.adapter_version)
+        self.policy.load_adapter(old)
         try:
-            for i, group in enumerate(groups):
-                if loaded != group.adapter_version:
-                    loaded = group.adapter_version
-                    self.policy.load_adapter(recent[loaded])
-                some = frozenset([i % group.log_probs.shape[1]])
-                gap = max(gap, *(self._require_recomputed(group, score) for score in self.policy.score(group, only=some)))
+            (score,) = self.policy.score(group, only=part)
+            return require_recomputed(group, gap_of(group, score).item(), self.policy.tolerance)
         finally:
-            if groups:
-                self.policy.load_adapter(self.adapter)
-        return gap
+            self.policy.load_adapter(self.adapter)
 
-    def _require_recomputed(self, group: Trajectories, score: Score) -> float:
-        """The largest difference between sampled and recomputed; SyncError where it is more than rounding explains."""
-        old = torch.tensor(group.log_probs[score.rows, score.columns], device=score.log_prob.device)
-        counted = torch.tensor(group.counted[score.rows, score.columns], device=score.log_prob.device)
-        differences = torch.stack([(score.log_prob.detach() - old).abs(), score.log_ratio.detach().abs()])[:, counted]
-        # NaN must not pass for "no gap", hence the replacement by infinity.
-        gap = torch.nan_to_num(differences, nan=torch.inf).max().item() if differences.numel() else 0.0
-        if gap > self.tolerance:
-            rounding = "; so small a gap is rounding: some shapes want cluster.learner_cpus equal to cluster.sampler_cpus" if gap < 1e-4 else ""
-            raise SyncError(
-                f"the recomputed log-probs differ from the sampled ones by {gap:.3g} per dim before the first update "
-                f"(allowed {self.tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}{rounding}"
-            )
-        return gap
-
-    def _advance(self) -> None:
+    def _advance(self, first: bool) -> None:
         """The weights as they are now become the next version."""
+        version = self.adapter.version + first
         try:
-            self.recent.append(Adapter.pack(self.adapter.version + 1, self.policy.adapter_state()))
+            adapter = Adapter.pack(version, self.policy.adapter_state())
         except InputError as error:
             raise RunFailed(f"the update destroyed the weights: {error}") from None
-        self.recent = self.recent[-(self.max_staleness + 1) :]
+        self.recent = [*(self.recent if first else self.recent[:-1]), adapter][-(self.max_staleness + 1) :]
+        self.policy.loaded = version, adapter.sha256
         self._update_average()
 
     def _update_average(self) -> None:
         decay = self.options.ema_decay
         for name, value in self.policy.adapter_state().items():
             self._average[name] = decay * self._average[name] + (1 - decay) * value
+
+
+class InOneProcess:
+    """See `learner.update.Taught`: the learner's own policy takes the gradients, and witnesses only what is of older weights."""
+
+    def __init__(self, learner: Learner, groups: list[Trajectories]):
+        self.learner, self.groups, self.objective, self.learning_rate = learner, groups, learner.objective, learner.options.learning_rate
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.learner.adapter
+
+    @property
+    def recent(self) -> Mapping[int, str]:
+        return {adapter.version: adapter.sha256 for adapter in self.learner.recent}
+
+    def gradients(self, lessons: Mapping[int, Lesson]) -> list[Partial]:
+        taken = [gradient(self.learner.policy, self.groups[i], lesson) for i, lesson in lessons.items()]
+        self._buffers = [buffer for _, buffer in taken]
+        partials = [partial for partial, _ in taken]
+        self._gaps = [
+            self.learner.witness(self.groups[i], lesson, partial, i % len(partial.sketches))
+            for (i, lesson), partial in zip(lessons.items(), partials) if lesson.behind and lesson.first
+        ]  # fmt: skip
+        return partials
+
+    def step(self, partials: Sequence[Partial], first: bool) -> dict[str, float]:
+        return {"grad_norm": self.learner.step(self._buffers, first), "log_prob_gap": max(self._gaps, default=0.0)}

@@ -68,22 +68,21 @@ def was_clipped(ratio: Tensor, advantage: Tensor, low: float, high: float | None
 
 def grpo_loss(
     policy: Policy, group: Trajectories, advantage_G: Tensor, options: Objective, reference: frozenset[int], own: dict | None = None,
-    share: Share | None = None,
+    share: Share | None = None, only: int | None = None,
 ) -> Iterator[LossPart]:  # fmt: skip
     """One part for every `Score`: a clipped ratio against the policy that sampled, plus kl_penalty * KL, over the actions that
-    count divided by `share` (None: this group is all of its step).
+    count divided by `share` (None: this group is all of its step). only: the one part that is wanted.
 
     `ratio_norm` already has a uniform gradient on its scale (for motion x0 space: its unit is mean(eps dx0)); `raw` is
     d log p and is brought there by `Score.weight`. `step_weight: none` leaves each action its likelihood weight instead.
-    own: None where a device repeats itself bit for bit. Elsewhere the learner's own first recompute, kept here by columns,
-    stands for the sampled log-probs: the ratio is exactly 1 before the first step, and what another kernel rounds is no ratio.
+    own: None where a device repeats itself bit for bit. Elsewhere the first recompute, kept here by columns, stands for the sampled log-probs: the ratio is exactly 1 before the first step, and what another kernel rounds is no ratio.
     """
     counted_GK = torch.tensor(group.counted, device=policy.device)
     share = share or shares([group.counted], options)[0]
     actions = torch.tensor(share.of_group, dtype=torch.float32, device=policy.device)
     of_sample = None if share.of_sample is None else torch.tensor(share.of_sample, device=policy.device)
     clip = options.clip_epsilon, options.clip_epsilon_high
-    for score in policy.score(group, reference):
+    for score in policy.score(group, reference, only):
         counted = counted_GK[score.rows, score.columns]
         of_row = [-1, *[1] * (counted.ndim - 1)]
         advantage = advantage_G[score.rows].reshape(of_row)
@@ -115,9 +114,9 @@ def _share(values: Tensor, counted: Tensor, actions: Tensor) -> Tensor:
 
 def trajectory_loss(
     policy: Policy, group: Trajectories, advantage_G: Tensor, options: Objective, reference: frozenset[int], own: dict | None = None,
-    share: Share | None = None,
+    share: Share | None = None, only: int | None = None,
 ) -> Iterator[LossPart]:  # fmt: skip
-    """The original's objective: exp of the log-ratio to the *reference*, summed over actions and dims and clamped to +-10.
+    """The original's objective: exp of the log-ratio to the *reference*, summed over actions and dims and clamped to +-10: one part.
 
     Kept so that its failure can be shown: for motion the sum runs over ~10^5 dims, so any real change of the model leaves the
     clamp, where the gradient is 0 on one side and the ratio e^10 on the other.

@@ -1,5 +1,6 @@
 """The numbers of one update: what is averaged over its recomputed steps, and what its rewards were."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from learner.objective import LossPart
 from rollout.io.errors import RunFailed
-from rollout.policy import Trajectories
+from rollout.policy import Group
 
 # What an iteration reports when no group can teach and no step is taken.
 IDLE = {
@@ -21,45 +22,63 @@ IDLE = {
 class ScoredGroup:
     """A group and `rewards` [G], what is maximised (NaN: the sample failed, as one that is not finite does)."""
 
-    group: Trajectories
+    group: Group
     rewards: np.ndarray
 
     def settled(self) -> "ScoredGroup":
-        """Broken samples apart from the others: without reward, and harmless to whatever recomputes the group."""
-        return ScoredGroup(self.group.without_broken(), np.where(self.group.broken, np.float32(np.nan), self.rewards))
+        """Broken samples are without reward."""
+        return ScoredGroup(self.group, np.where(self.group.broken, np.float32(np.nan), self.rewards))
+
+
+LOSSES = ("loss", "policy_loss", "kl_loss")
+AVERAGED = ("mean_ratio", "clip_fraction", "mean_log_ratio", "mean_log_prob_current", "mean_log_prob_old", "kl", "reference_lead")
 
 
 class Tally:
-    """Sums over the recomputed steps of one optimizer step, for the metrics."""
+    """Sums over the recomputed actions of a group, for the metrics. They stay on the device until `close`: one transfer a group.
 
-    def __init__(self, groups: int):
-        self.groups, self.gap, self.max_log_ratio = groups, 0.0, 0.0
-        self.losses = dict.fromkeys(("loss", "policy_loss", "kl_loss"), 0.0)
-        self.values: dict[str, list[torch.Tensor]] = {}
+    sums: float64 by name, of `LOSSES` and `AVERAGED`. counts: of what was summed. max_log_ratio: the largest |log-ratio|.
+    """
 
-    def add(self, part: LossPart, group: Trajectories) -> None:
-        for name in self.losses:
-            self.losses[name] += getattr(part, name).item() / self.groups
-        self._collect(mean_ratio=part.ratio, clip_fraction=part.clipped, mean_log_ratio=part.log_ratio)
-        if part.log_ratio.numel():
-            self.max_log_ratio = max(self.max_log_ratio, torch.nan_to_num(part.log_ratio.abs(), nan=torch.inf).max().item())
+    def __init__(self, group: Group):
+        self._group, self._parts = group, []
+
+    def add(self, part: LossPart, groups: int) -> None:
+        """groups: of how many the loss is averaged."""
+        found = dict.fromkeys(AVERAGED, [])
+        found |= {"mean_ratio": [part.ratio], "clip_fraction": [part.clipped], "mean_log_ratio": [part.log_ratio]}
         for score in part.scores:
-            counted = torch.tensor(group.counted[score.rows, score.columns], device=score.log_prob.device)
+            counted = torch.tensor(self._group.counted[score.rows, score.columns], device=score.log_prob.device)
             current = score.log_prob.detach()[counted]
-            old = torch.tensor(group.log_probs[score.rows, score.columns], device=score.log_prob.device)[counted]
-            self._collect(mean_log_prob_current=current, mean_log_prob_old=old)
+            old = torch.tensor(self._group.log_probs[score.rows, score.columns], device=score.log_prob.device)[counted]
+            for name, value in (("mean_log_prob_current", current), ("mean_log_prob_old", old)):
+                found[name] = [*found[name], value]
             if score.kl is not None:
-                self._collect(kl=score.kl.detach()[counted], reference_lead=score.log_prob_ref[counted] - current)
+                found["kl"] = [*found["kl"], score.kl.detach()[counted]]
+                found["reference_lead"] = [*found["reference_lead"], score.log_prob_ref[counted] - current]
+        losses = [getattr(part, name).detach().double() / groups for name in LOSSES]
+        sums = [sum((value.double().sum() for value in found[name]), losses[0].new_zeros(())) for name in AVERAGED]
+        sizes = torch.nan_to_num(part.log_ratio.abs().double(), nan=torch.inf)
+        largest = sizes.max() if sizes.numel() else losses[0].new_zeros(())
+        counts = losses[0].new_tensor([sum(value.numel() for value in found[name]) for name in AVERAGED])
+        self._parts.append((torch.stack([*losses, *sums]), counts, largest))
 
-    def metrics(self) -> dict[str, float]:
-        """Means over everything added; the reference's log-prob is that of the current policy plus its watched lead."""
-        means = {name: torch.cat(parts).double().mean().item() for name, parts in self.values.items()}
-        means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead")
-        return self.losses | means | {"max_abs_log_ratio": self.max_log_ratio}
+    def close(self) -> "Tally":
+        """Once all is added: numbers, which can travel."""
+        sums, counts, largest = (torch.stack(values).cpu().numpy() for values in zip(*self._parts))
+        self.sums = dict(zip((*LOSSES, *AVERAGED), sums.sum(axis=0).tolist()))
+        self.counts = dict(zip(AVERAGED, counts.sum(axis=0).astype(int).tolist()))
+        self.max_log_ratio = float(largest.max())
+        del self._group, self._parts
+        return self
 
-    def _collect(self, **values: torch.Tensor) -> None:
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value.float())
+
+def update_metrics(tallies: Sequence[Tally]) -> dict[str, float]:
+    """Of one optimizer step; the reference's log-prob is that of the current policy plus its watched lead."""
+    sums = {name: sum(tally.sums[name] for tally in tallies) for name in (*LOSSES, *AVERAGED)}
+    means = {name: sums[name] / sum(tally.counts[name] for tally in tallies) for name in AVERAGED}
+    means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead")
+    return {name: sums[name] for name in LOSSES} | means | {"max_abs_log_ratio": max(tally.max_log_ratio for tally in tallies)}
 
 
 def reward_metrics(scored: list[ScoredGroup], advantages: list[np.ndarray | None]) -> dict[str, float]:

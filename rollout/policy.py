@@ -205,11 +205,11 @@ class Policy(Protocol):
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
         """Outputs [N, ...], one for each conditioning, in one batch of mixed prompts; the noise of each is its own seed's."""
 
-    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: frozenset[int] | None = None) -> Iterator[Score]:
+    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: int | None = None) -> Iterator[Score]:
         """Recomputes the trained actions with gradient, through the code that sampled them, a part at a time, so that a graph
         can be freed before the next.
 
-        reference: columns whose KL and reference log-prob are wanted; only: columns that are wanted at all, None = every one.
+        reference: columns whose KL and reference log-prob are wanted. only: the one part that is wanted, counted modulo their number.
         """
 
     def parameters(self) -> list:

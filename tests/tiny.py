@@ -153,7 +153,7 @@ def write_run_config(folder: Path, **sections) -> Path:
         "evaluate": {
             "heldout": str(write_prompts(folder / "heldout.txt", HELDOUT)), "prompts": 2, "samples_per_prompt": 2,
         },
-        "cluster": {"samplers": 1, "learner_cpus": 1},
+        "cluster": {"samplers": 1},
     }  # fmt: skip
     for name, value in sections.items():
         config[name] = {**config.get(name, {}), **value} if isinstance(value, dict) else value

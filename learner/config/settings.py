@@ -78,8 +78,7 @@ class Cluster(Section):
 
     samplers: int = option(2, "sampler actors", minimum=1)
     min_samplers: int = option(1, "the run goes on as long as so many are left or can be replaced", minimum=1)
-    sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler and reward actor", minimum=1)
-    learner_cpus: int = option(2, "threads of the learner", minimum=1)
+    sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler; threads of the learner and of each reward actor", minimum=1)
     reward_actors: int = option(1, "reward actors, which share the groups of an iteration", minimum=1)
     reward_batch: int = option(
         1, "groups scored in one call, by their order and not by when they arrive; sets a score's last bits", minimum=1

@@ -21,14 +21,12 @@ def predict(plan: Plan, policy: Policy) -> str:
     torch.set_num_threads(config.cluster.sampler_cpus)
     scorer, _ = plan.rewards.load(config, "cpu", plan.shared)
     learner = Learner(policy, config.objective, config.optimizer)
-    policy.load_adapter(learner.adapter)
     request = plan.rollout_requests(0)[0]
     policy.sample(request)  # the first call pays for one-time set-up
     started = time.perf_counter()
     group = policy.sample(request)
     sampling = time.perf_counter() - started
     (rewards,) = Composer(config.reward.parsed()).total([scorer(plan.rewards.subjects(group))])
-    torch.set_num_threads(config.cluster.learner_cpus)
     started = time.perf_counter()
     learner.update([ScoredGroup(group, rewards)])
     updating = time.perf_counter() - started

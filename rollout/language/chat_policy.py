@@ -143,18 +143,18 @@ class LanguagePolicy(Trainable):
 
     # --- recompute -----------------------------------------------------------------------------------------------
 
-    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: frozenset[int] | None = None) -> Iterator[Score]:
+    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: int | None = None) -> Iterator[Score]:
         """All tokens of some answers after the other, `micro_batch` at a time, so that memory does not grow with a group.
 
-        One pass gives every token of an answer, so what is wanted of some tokens only is done for all those of one part: where
-        `reference` or `only` are not every token, the part that the first of them chooses.
+        One pass gives every token of an answer, so a reference that is wanted of some tokens only is that of one whole part, which
+        the first of them chooses.
         """
         self.require_eval()
         group, parts = trajectories, self._parts(len(trajectories))
         prompt = self.reader(self.network.model, group.conditioning)
         everywhere = len(reference) == group.log_probs.shape[1]
         for place, rows in enumerate(parts):
-            if only is None or place == min(only) % len(parts):
+            if only is None or place == only % len(parts):
                 yield self._score(prompt, group, rows, bool(reference) and (everywhere or place == min(reference) % len(parts)))
 
     def _score(self, prompt: Features, group: Trajectories, rows: slice, reference: bool) -> Score:

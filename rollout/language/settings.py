@@ -13,7 +13,7 @@ SHIPPED = {name: Path(__file__).parent.parent / "assets" / "language" / name for
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # What a token of text asks of the settings that all families share; a setting of one's own goes over it.
 # As many threads for the learner as for a sampler: the number orders the sums of a matrix product, and a ratio is to be exactly 1.
-DEFAULTS = {"objective.clip_epsilon": 0.2, "objective.clip_epsilon_high": 0.28, "optimizer.learning_rate": 1e-5, "cluster.learner_cpus": 1}
+DEFAULTS = {"objective.clip_epsilon": 0.2, "objective.clip_epsilon_high": 0.28, "optimizer.learning_rate": 1e-5}
 
 
 def _folder_or_shipped(text: str) -> str:

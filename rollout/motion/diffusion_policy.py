@@ -163,16 +163,16 @@ class MotionDiffusionPolicy(Trainable):
 
     # --- recompute -----------------------------------------------------------------------------------------------
 
-    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: frozenset[int] | None = None) -> Iterator[Score]:
+    def score(self, trajectories: Trajectories, reference: frozenset[int] = frozenset(), only: int | None = None) -> Iterator[Score]:
         """One denoising step of every sample after the other, so that memory does not grow with their number.
 
         `log_ratio` is RatioNorm, mean(eps * dx0) over valid dims with eps the behaviour noise: equal to
         (sigma/c1) (d log p + mean(d mu^2) / (2 sigma^2)) without its cancellation, zero-mean and of one unit at every t. `kl`
         is the mean over valid dims of the squared x0 difference, `weight` sigma/c1.
         """
-        for step in range(trajectories.log_probs.shape[1]):
-            if only is None or step in only:
-                yield self.score_step(trajectories, step, step in reference)
+        steps = trajectories.log_probs.shape[1]
+        for step in range(steps) if only is None else [only % steps]:
+            yield self.score_step(trajectories, step, step in reference)
 
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Recorded step `step` of every sample."""

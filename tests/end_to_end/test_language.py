@@ -37,7 +37,7 @@ def flags(tmp_path_factory):
     return [
         "--family", "language", "--iterations", "4", "--model.path", folder / "model", "--rollout.prompts", folder / "train.jsonl",
         "--evaluate.heldout", folder / "heldout.jsonl", "--rollout.prompts_per_iteration", "3", "--rollout.group_size", "4",
-        "--rollout.max_new_tokens", "12", "--lora.r", "4", "--optimizer.learning_rate", "0.01", "--cluster.learner_cpus", "1",
+        "--rollout.max_new_tokens", "12", "--lora.r", "4", "--optimizer.learning_rate", "0.01",
         "--reward.components.letters.path", "tests.language_rewards:Letters", "--evaluate.prompts", "2", "--evaluate.samples_per_prompt", "2",
     ]  # fmt: skip
 

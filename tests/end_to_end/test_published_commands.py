@@ -65,7 +65,6 @@ def checkout(tiny, tmp_path_factory):
     tiny.write_motions(root / "HumanML3D")
     (root / "own.yaml").write_text(
         "model: {frames: 12}\nrollout: {prompts: training.txt}\nevaluate: {heldout: heldout.txt}\nreward: {t2m_path: t2m}\n"
-        "cluster: {learner_cpus: 1}\n"
     )
     return root
 

@@ -10,7 +10,7 @@ from rollout.io.errors import InputError
 from tests.humanml_folder import clip, write_folder
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-SMALL = ["--cluster.learner_cpus", "1", "--evaluate.prompts", "2", "--dry_run"]
+SMALL = ["--evaluate.prompts", "2", "--dry_run"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from rollout import family
 from rollout.record import read_rollout
 from tests.learner.toy import TARGETS
 
-FLAGS = "--family toy --iterations 4 --optimizer.learning_rate 0.1 --rollout.group_size 24 --cluster.samplers 1 --cluster.learner_cpus 1"
+FLAGS = "--family toy --iterations 4 --optimizer.learning_rate 0.1 --rollout.group_size 24 --cluster.samplers 1"
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def test_the_gap_of_groups_one_version_behind_is_measured(mdm_folder, shift):
     run = Run(mdm_folder, max_staleness=1)
     old = run.rollout()
     run.learner.update(run.rollout())
-    run.learner.tolerance = 0.1
+    run.policy.tolerance = 0.1
     shifted = [dataclasses.replace(e, group=dataclasses.replace(e.group, log_probs=e.group.log_probs + np.float32(shift))) for e in old]
     update = run.learner.update(shifted)
     assert update.metrics["staleness"] == 1 and update.metrics["log_prob_gap"] == pytest.approx(shift, rel=1e-3)
@@ -151,7 +151,7 @@ def test_the_gap_of_groups_one_version_behind_is_measured(mdm_folder, shift):
 def test_where_a_device_is_inexact_the_ratio_is_one_all_the_same(run):
     """The learner's own first recompute stands for the sampled log-probs, and what differs is the gap."""
     first, second = run.rollout()
-    run.learner.tolerance = 0.1
+    run.policy.tolerance = 0.1
     log_probs = first.group.log_probs + np.float32(0.02)
     mean = first.group.actions["mean"] + np.float32(1e-3)
     other = dataclasses.replace(first.group, log_probs=log_probs, actions={**first.group.actions, "mean": mean})
@@ -162,7 +162,7 @@ def test_where_a_device_is_inexact_the_ratio_is_one_all_the_same(run):
 
 def test_where_a_device_may_be_inexact_the_largest_gap_is_reported(run):
     first, second = run.rollout()
-    run.learner.tolerance = 0.1
+    run.policy.tolerance = 0.1
     log_probs = first.group.log_probs.copy()
     log_probs[1, 0] += 0.05
     update = run.learner.update(

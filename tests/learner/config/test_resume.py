@@ -73,7 +73,6 @@ def test_what_changes_no_result_may_change(run):
         ("--reward.components.calm.weight 0.5", "reward.components.calm.weight null -> 0.5;"),
         ("--cluster.sampler_cpus 2", "cluster.sampler_cpus 1 -> 2;"),
         ("--cluster.max_staleness 1", "cluster.max_staleness 0 -> 1;"),
-        ("--cluster.learner_cpus 1", "cluster.learner_cpus 2 -> 1;"),
         ("--cluster.gpus_per_actor 0", "cluster.gpus_per_actor null -> 0.0;"),
         ("--tracking.uri sqlite:///other.db", 'tracking.uri null -> "sqlite:///other.db";'),
     ],

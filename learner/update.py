@@ -1,0 +1,104 @@
+"""One iteration's update: what scored groups teach, taken as gradients and made into steps, wherever these are computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from learner.advantage import group_advantages
+from learner.config.settings import Objective
+from learner.gradient import Lesson, Partial, SyncError
+from learner.objective import shares
+from learner.tally import IDLE, ScoredGroup, reward_metrics, update_metrics
+from rollout.adapter import Adapter
+from rollout.policy import Group
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one iteration's update leaves: metrics by name, rewards and advantages per group [P][G], the new adapter."""
+
+    metrics: dict[str, float]
+    rewards: list[np.ndarray]
+    advantages: list[np.ndarray]
+    adapter: Adapter
+
+
+class Taught(Protocol):
+    """Whoever is taught: a `Learner` in this process, or actors.
+
+    adapter: its newest. recent: digests by version of those that groups may come from. objective and learning_rate: as they are
+    now.
+    """
+
+    adapter: Adapter
+    recent: Mapping[int, str]
+    objective: Objective
+    learning_rate: float
+
+    def gradients(self, lessons: Mapping[int, Lesson]) -> list[Partial]:
+        """One for each lesson, in the order given; by index of its group."""
+
+    def step(self, partials: Sequence[Partial], first: bool) -> dict[str, float]:
+        """An optimizer step on the sum of their gradients, in that order; none where there are none. Either way `adapter` is the
+        next one. first: of its update. Returns grad_norm, and log_prob_gap where groups of older versions were recomputed."""
+
+
+def update(scored: Sequence[ScoredGroup], taught: Taught) -> Update:
+    """Advantages, objective, `updates_per_rollout` optimizer steps.
+
+    Samples that are not finite fail alone. Raises SyncError, before any weight changes, for a group sampled under weights that are
+    none of `taught.recent`, and when the log-probs recomputed are not the sampled ones.
+    """
+    objective, before = taught.objective, taught.adapter
+    scored = [entry.settled() for entry in scored]
+    behind = [staleness(entry.group, taught) for entry in scored]
+    advantages = [group_advantages(entry.rewards, objective.advantage_eps, objective.advantage_clip) for entry in scored]
+    lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256)
+    metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": before.version, "staleness": max(behind)}
+    gap = 0.0
+    for step in range(objective.updates_per_rollout if lessons else 1):
+        partials = taught.gradients(lessons)
+        found = taught.step(partials, first=step == 0)
+        gap = max([gap, found.pop("log_prob_gap", 0.0), *(partial.gap for partial in partials)])
+        metrics |= (update_metrics([partial.tally for partial in partials]) if partials else {}) | found
+        lessons = {i: _next(lesson, partial, taught.adapter) for (i, lesson), partial in zip(lessons.items(), partials)}
+    metrics |= {"log_prob_gap": gap, "learning_rate": taught.learning_rate, "clip_epsilon": objective.clip_epsilon}
+    filled = [np.zeros(len(entry.group), np.float32) if a is None else a for a, entry in zip(advantages, scored)]
+    return Update({name: float(value) for name, value in metrics.items()}, [entry.rewards for entry in scored], filled, taught.adapter)
+
+
+def _lessons(groups: list[Group], advantages: list, behind: list[int], objective: Objective, adapter_sha256: str) -> dict[int, Lesson]:
+    """Of the groups that can teach, by their index. With no KL in the loss the reference is only watched, on one action of a sample."""
+    teaching = [i for i, group in enumerate(groups) if advantages[i] is not None and group.counted.any()]
+    parts = shares([groups[i].counted for i in teaching], objective) if teaching else []
+    lessons = {}
+    for i, share in zip(teaching, parts):
+        actions = groups[i].log_probs.shape[1]
+        watched = frozenset(range(actions) if objective.kl_penalty > 0 else [i % actions])
+        lessons[i] = Lesson(advantages[i], objective, share, len(teaching), watched, behind[i], True, adapter_sha256)
+    return lessons
+
+
+def _next(lesson: Lesson, partial: Partial, adapter: Adapter) -> Lesson:
+    """The same group again, after a step."""
+    return dataclasses.replace(lesson, first=False, adapter_sha256=adapter.sha256, own=partial.own)
+
+
+def staleness(group: Group, taught: Taught) -> int:
+    """How many versions behind `taught.adapter` the group was sampled. SyncError for weights that are not the learner's."""
+    behind, known = taught.adapter.version - group.adapter_version, taught.recent
+    if known.get(group.adapter_version) == group.adapter_sha256:
+        return behind
+    found = f"a group was sampled under adapter version {group.adapter_version} ({group.adapter_sha256[:12]})"
+    if group.adapter_version in known:
+        why = f"whose weights are {known[group.adapter_version][:12]}: another run's, or damaged on their way"
+    elif behind > 0:
+        why = f"{behind} behind the learner's {taught.adapter.version}; at most {len(known) - 1} may be trained on (cluster.max_staleness)"
+    else:
+        why = f"which the learner, at version {taught.adapter.version}, never made"
+    raise SyncError(f"{found}, {why}")
