@@ -7,18 +7,18 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 
-from cluster.calls import Whereabouts
+from cluster.calls import LOST_OBJECT, Whereabouts, get
 from cluster.device import compute_exactly, own_device
 from learner.config.settings import Config
-from learner.learner import Learner, State, SyncError, Update
-from learner.tally import ScoredGroup
-from rewards.compose import Composer
+from learner.gradient import Lesson, Partial, SyncError, digest, gradient
+from learner.learner import Learner, State
 from rewards.family import Examination, Rewards
 from rewards.own_class import use_folder
 from rewards.scoring import Scores
@@ -28,6 +28,33 @@ from rollout.io.machine import device_kind
 from rollout.policy import Conditioning, Group, Policy, Request, Trajectories
 
 Build = Callable[[str], Policy]  # on a device
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a group lies: what driver and reward read, what it was made from, and its actions, which stay on the node that made
+    them. Should they go with it, they are sampled again under `origin`, the adapter they came from."""
+
+    group: ray.ObjectRef
+    conditioning: ray.ObjectRef
+    actions: ray.ObjectRef
+    origin: ray.ObjectRef
+    trained_steps: int
+
+    def whole(self, policy: Policy) -> Trajectories:
+        """The group with its actions. `policy` holds afterwards what it held before. Raises SyncError for a group that is another
+        one when it is sampled again."""
+        group, conditioning = get(self.group), get(self.conditioning)
+        try:
+            return Trajectories.of(group, conditioning, get(self.actions))
+        except LOST_OBJECT:
+            held = Adapter.pack(policy.loaded[0], policy.adapter_state())
+        policy.load_adapter(get(self.origin))
+        again = policy.sample(Request(conditioning, len(group), group.seed, self.trained_steps))
+        policy.load_adapter(held)
+        if again.group().digest != group.digest:
+            raise SyncError(f"prompt {group.prompt.text!r}: sampled again, its group is another one than before")
+        return Trajectories.of(group, conditioning, again.actions)
 
 
 class Process:
@@ -43,7 +70,7 @@ class Process:
 
 @ray.remote
 class SamplerActor(Process):
-    """Samples groups. Holds no state but the adapter, which it must be given before it may sample."""
+    """Samples groups and takes their gradients. Holds no state but the adapter, which it must be given before it may do either."""
 
     def start(self, build: Build, threads: int) -> None:
         self.policy = build(own_device(threads))
@@ -63,6 +90,11 @@ class SamplerActor(Process):
         self._require(sha256)
         made = self.policy.sample(Request(conditioning, size, seed, trained_steps))
         return made.group(), made.actions
+
+    @ray.method(num_returns=2)
+    def gradient(self, lesson: Lesson, made: Made) -> tuple[Partial, np.ndarray]:
+        """What the group that was made gives under the lesson's adapter, and the gradient itself, which stays in this node's memory."""
+        return gradient(self.policy, made.whole(self.policy), lesson)
 
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]], sha256: str) -> np.ndarray:
         """A batch of outputs for evaluation, [N, ...], under the adapter `sha256` as in `sample`."""
@@ -107,22 +139,20 @@ class EvaluatorActor(Process):
 
 @ray.remote
 class LearnerActor(Process):
-    """Owns the trainable weights and the optimizer."""
+    """Owns the trainable weights and the optimizer, and witnesses what samplers compute."""
 
     def start(self, config: Config, build: Build, threads: int) -> State:
         """The state that a run begins with."""
-        self.composer = Composer(config.reward.parsed())
         self.policy = build(own_device(threads))
         self.learner = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
         return self.state()
 
     def state(self) -> State:
-        """That of the learner, the histories of adaptive rewards, and what it is computed on."""
+        """That of the learner, and what it is computed on."""
         state = self.learner.state()
-        return dataclasses.replace(state, facts=state.facts | {"reward": self.composer.state(), "device": device_kind(str(self.policy.device))})
+        return dataclasses.replace(state, facts=state.facts | {"device": device_kind(str(self.policy.device))})
 
     def load(self, state: State) -> State:
-        self.composer.load_state(state.facts["reward"])
         self.learner.load(state)
         return self.state()
 
@@ -132,12 +162,18 @@ class LearnerActor(Process):
     def evaluation_adapter(self) -> Adapter:
         return self.learner.evaluation_adapter()
 
-    def update(self, scores: list[Scores], *parts: Any) -> tuple[Update, State]:
-        """One iteration's update from what was scored of P groups and their parts (group, conditioning, actions), P times, both
-        in request order."""
-        groups = [Trajectories.of(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
-        update = self.learner.update([ScoredGroup(*pair) for pair in zip(groups, self.composer.total(scores), strict=True)])
-        return update, self.state()
+    def witness(self, lesson: Lesson, made: Made, partial: Partial, part: int) -> float:
+        """See `Learner.witness`."""
+        return self.learner.witness(made.whole(self.policy), lesson, partial, part)
+
+    def step(self, first: bool, digests: list[str], witnessed: int, *found: Any) -> tuple[dict[str, float], State]:
+        """One optimizer step. found: what was witnessed, so many gaps; then gradients in request order, which have these digests.
+        Raises SyncError for one that was damaged on its way."""
+        gaps, gradients = found[:witnessed], found[witnessed:]
+        for sha256, each in zip(digests, gradients, strict=True):
+            if digest(each) != sha256:
+                raise SyncError(f"a gradient of adapter version {self.learner.adapter.version} was damaged on its way")
+        return {"grad_norm": self.learner.step(gradients, first), "log_prob_gap": max(gaps, default=0.0)}, self.state()
 
     def adapter_files(self, adapter: Adapter) -> dict[str, bytes]:
         """`adapter` in the format that others read, by file name; the weights being trained are put back afterwards."""

@@ -13,7 +13,7 @@ from cluster.device import environment
 from cluster.placement import place
 from cluster.samplers import START_DEADLINE_S, Samplers
 from learner.config.settings import Cluster
-from learner.learner import SyncError
+from learner.gradient import SyncError
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
 
@@ -44,6 +44,11 @@ class Pool:
     def reload(self, build: Build) -> None:
         """Every sampler builds another policy; it samples nothing before the next `publish`."""
         self.samplers.rebuild(self._build(build))
+
+    @property
+    def published(self) -> str:
+        """The digest of what every sampler holds."""
+        return self._adapter.sha256
 
     def publish(self, adapter: Adapter) -> None:
         """Has every sampler load it and acknowledge what it then holds, once all that was launched is sampled.

@@ -5,7 +5,7 @@ Everything the driver waits for goes through `turn`, so that samplers are moved 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
-from learner.learner import SyncError
+from learner.gradient import SyncError
 from rollout.adapter import Adapter
 from rollout.io.command import stop_if_asked
 from rollout.io.errors import RunFailed
@@ -43,6 +43,7 @@ class Sampler:
     piece: tuple["Job", int] | None = None
     given: Adapter | None = None  # what it loads or holds
     losses: int = 0  # in a row, without a piece of work done in between
+    witnessed: int = 0  # the adapter version that a gradient of it was last recomputed for
 
     def ask(self, step: Step, call: ray.ObjectRef | None) -> None:
         self.step, self.call, self.since = step, call, time.monotonic()
@@ -50,12 +51,20 @@ class Sampler:
 
 class Job:
     """Pieces of work 0 .. pieces-1: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each as it arrives, with
-    how many have. `waited`: seconds that nothing else was done meanwhile."""
+    how many have. homes: by piece, the actor that has what it needs already. `waited`: seconds that nothing else was done
+    meanwhile."""
 
-    def __init__(self, pieces: int, send: Callable, take: Callable):
-        self.waiting, self.left, self.pieces, self.send, self.take = list(reversed(range(pieces))), pieces, pieces, send, take
+    def __init__(self, pieces: int, send: Callable, take: Callable, homes: Sequence[ActorHandle] = ()):
+        self.waiting, self.left, self.pieces, self.send, self.take, self.homes = list(range(pieces)), pieces, pieces, send, take, homes
         self.lost: Counter[int] = Counter()
         self.waited = 0.0
+
+    def next(self, actor: ActorHandle) -> int:
+        """The first of what waits that is at home with `actor`; else the first of all."""
+        own = [piece for piece in self.waiting if self.homes and self.homes[piece] is actor]
+        piece = (own or self.waiting)[0]
+        self.waiting.remove(piece)
+        return piece
 
 
 class Samplers:
@@ -99,7 +108,7 @@ class Samplers:
         replaced load it when they are there. Raises SyncError when a sampler holds anything else afterwards.
         """
         self.finish()
-        self._adapter, self._put = adapter, ray.put(adapter)
+        self._adapter, self.put = adapter, ray.put(adapter)
         for sampler in self.all:
             if sampler.step in (Step.IDLE, Step.EMPTY):
                 self._load_into(sampler)
@@ -181,7 +190,7 @@ class Samplers:
 
     def _load_into(self, sampler: Sampler) -> None:
         sampler.given = self._adapter
-        sampler.ask(Step.LOADING, sampler.actor.load_adapter.remote(self._put))
+        sampler.ask(Step.LOADING, sampler.actor.load_adapter.remote(self.put))
 
     def _verify(self, held: tuple[int, str], given: Adapter) -> None:
         version, sha256 = given.version, given.sha256
@@ -196,7 +205,7 @@ class Samplers:
     def _hand_out(self) -> None:
         for sampler in self.all:
             if sampler.step is Step.IDLE and self._job is not None and self._job.waiting:
-                piece = self._job.waiting.pop()
+                piece = self._job.next(sampler.actor)
                 sampler.piece = (self._job, piece)
                 sampler.ask(Step.BUSY, self._job.send(sampler.actor, piece))
 
@@ -206,7 +215,7 @@ class Samplers:
         again = ""
         if sampler.piece is not None:
             (job, piece), sampler.piece = sampler.piece, None
-            job.waiting.append(piece)
+            job.waiting.insert(0, piece)
             job.lost[piece] += 1
             again = ", its work is done again"
             if job.lost[piece] == ATTEMPTS and len(self.all) > 1:

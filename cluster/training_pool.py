@@ -1,10 +1,11 @@
 """The actors of a run as one object: publish an adapter, roll out groups, score them, update, all by fixed order.
 
 What comes back is ordered by request, never by arrival, so a result cannot depend on how many samplers there were or
-which of them was fast. The driver holds what it reads of a group; the actions lie where they were made until the learner
-fetches them.
+which of them was fast. The driver holds what it reads of a group, and makes rewards of its scores; the actions lie where they
+were made.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -15,13 +16,18 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from cluster.actors import Build, LearnerActor, RewardActor
+from cluster.actors import Build, LearnerActor, Made, RewardActor
 from cluster.pool import Pool, started
 from cluster.remote_learner import RemoteLearner
 from cluster.samplers import Job, Samplers
 from cluster.scorers import Scorers, Scoring
-from learner.config.settings import Config
-from learner.learner import State, SyncError, Update
+from cluster.updating import Updating
+from learner.config.settings import Config, Objective
+from learner.gradient import SyncError
+from learner.learner import ADAPTABLE, State
+from learner.tally import ScoredGroup
+from learner.update import Update, update
+from rewards.compose import Composer
 from rewards.family import Rewards
 from rollout.adapter import Adapter
 from rollout.io.files import replace_file
@@ -32,14 +38,14 @@ from rollout.policy import Group, Request
 class ScoredRollout:
     """Groups and what a reward actor made of each, in request order.
 
-    `seconds` that were waited for the groups, `tail_seconds` from the last of them until the last result. `actions`: where
-    those of each group lie.
+    `seconds` that were waited for the groups, `tail_seconds` from the last of them until the last result. `made`: where the whole
+    of each lies; `makers`: the samplers that made it.
     """
 
-    requests: list[Request]
     groups: list[Group]
     results: list
-    actions: list[ray.ObjectRef]
+    made: list[Made]
+    makers: list[ActorHandle]
     seconds: float
     tail_seconds: float
 
@@ -47,20 +53,23 @@ class ScoredRollout:
 class Pending:
     """A rollout that was begun: its groups and what a reward actor makes of each."""
 
-    def __init__(self, samplers: Samplers, scoring: Scoring, requests: list[Request], send: Callable, arrived: Callable[[int], None]):
-        """send(sampler, request): starts one group, and gives where it and its actions will lie."""
-        self.samplers, self.scoring, self.requests, self._start, self.arrived = samplers, scoring, requests, send, arrived
-        self.groups, self.actions = [None] * len(requests), [None] * len(requests)
-        self.job = Job(len(requests), self._send, self._take)
+    def __init__(self, samplers: Samplers, scoring: Scoring, count: int, send: Callable, made: Callable, arrived: Callable[[int], None]):
+        """send(sampler, i): starts one of `count` groups, and gives where it and its actions will lie; made(i, group, actions): the
+        whole of it."""
+        self.samplers, self.scoring, self._start, self._made, self.arrived = samplers, scoring, send, made, arrived
+        self.groups, self.actions, self.made, self.makers = ([None] * count for _ in range(4))
+        self.job = Job(count, self._send, self._take)
         samplers.begin(self.job)
 
     def _send(self, sampler: ActorHandle, index: int) -> ray.ObjectRef:
-        group, self.actions[index] = self._start(sampler, self.requests[index])
+        group, self.actions[index] = self._start(sampler, index)
+        self.makers[index] = sampler
         return group
 
     def _take(self, index: int, ref: ray.ObjectRef, group: Group, done: int) -> None:
-        self.groups[index] = group
-        self.scoring.add(index, ray.put(group))  # of the driver's own, which no node takes with it
+        own = ray.put(group)  # of the driver's own, which no node takes with it
+        self.groups[index], self.made[index] = group, self._made(index, own, self.actions[index])
+        self.scoring.add(index, own)
         self.arrived(done)
 
     @property
@@ -73,7 +82,7 @@ class Pending:
         self.samplers.finish()
         waited = time.perf_counter()
         results = self.scoring.results()
-        return ScoredRollout(self.requests, self.groups, results, self.actions, self.waited, time.perf_counter() - waited)
+        return ScoredRollout(self.groups, results, self.made, self.makers, self.waited, time.perf_counter() - waited)
 
 
 class TrainingPool(Pool):
@@ -83,7 +92,7 @@ class TrainingPool(Pool):
         """rewards: the family's; shared: what the driver worked out for all reward actors."""
         cluster = config.cluster
         super().__init__(cluster, 1 + cluster.reward_actors, tell)
-        self.config, self._learner_build = config, build
+        self.config, self._learner_build, self.composer = config, build, Composer(config.reward.parsed())
         self._conditionings: dict[str, ray.ObjectRef] = {}  # by digest: each crosses the cluster once a node
         self.learner = RemoteLearner(self._new_learner, cluster.learner_deadline, lambda *waiting: self.samplers.turn(*waiting), tell)
         self._shared = rewards, ray.put(shared), os.getcwd()
@@ -122,11 +131,16 @@ class TrainingPool(Pool):
         return self._begin(requests, "examine", arrived).result()
 
     def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
-        return Pending(self.samplers, self.scorers.begin(method, len(requests)), requests, self._sample, arrived)
+        conditionings, origin, sha256 = [self._conditioning(request) for request in requests], self.samplers.put, self._adapter.sha256
 
-    def _sample(self, sampler: ActorHandle, request: Request) -> list[ray.ObjectRef]:
-        conditioning = self._conditioning(request)
-        return sampler.sample.remote(conditioning, request.group_size, request.seed, request.trained_steps, self._adapter.sha256)
+        def send(sampler: ActorHandle, index: int) -> list[ray.ObjectRef]:
+            request = requests[index]
+            return sampler.sample.remote(conditionings[index], request.group_size, request.seed, request.trained_steps, sha256)
+
+        def made(index: int, group: ray.ObjectRef, actions: ray.ObjectRef) -> Made:
+            return Made(group, conditionings[index], actions, origin, requests[index].trained_steps)
+
+        return Pending(self.samplers, self.scorers.begin(method, len(requests)), len(requests), send, made, arrived)
 
     def _conditioning(self, request: Request) -> ray.ObjectRef:
         digest = request.conditioning.digest
@@ -135,31 +149,21 @@ class TrainingPool(Pool):
         return self._conditionings[digest]
 
     def update(self, rollout: ScoredRollout) -> Update:
-        """Trains on the rollout. Groups whose actions went with a node are sampled again, from their seeds and under the adapter
-        they came from, should the learner miss them."""
+        """Trains on the rollout: rewards and advantages here, gradients where the groups lie, the step at the learner."""
+        rewards = self.composer.total(rollout.results)
+        return update([ScoredGroup(*pair) for pair in zip(rollout.groups, rewards, strict=True)], Updating(self, rollout))
 
-        def send(actor: ActorHandle) -> ray.ObjectRef:
-            parts = zip(rollout.groups, map(self._conditioning, rollout.requests), rollout.actions, strict=True)
-            return actor.update.remote(rollout.results, *(part for each in parts for part in each))
+    @property
+    def objective(self) -> Objective:
+        """As health may have changed it."""
+        settings = self.learner.state.facts["settings"]
+        return self.config.objective.replace(**{name: settings[name] for name, holder in ADAPTABLE.items() if holder == "objective"})
 
-        return self.learner.update(send, lambda: self._sample_again(rollout))
-
-    def _sample_again(self, rollout: ScoredRollout) -> None:
-        """Puts new actions in the place of all, which are the same to the bit; SyncError when they are not."""
-        self.samplers.finish()
-        published, made = self._adapter, {}
-        self.publish(self.adapter(rollout.groups[0].adapter_version))
-
-        def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
-            group, rollout.actions[index] = self._sample(sampler, rollout.requests[index])
-            return group
-
-        self.samplers.begin(Job(len(rollout.groups), send, lambda index, ref, group, done: made.update({index: group})))
-        self.samplers.finish()
-        self.publish(published)
-        for index, group in made.items():
-            if group.digest != rollout.groups[index].digest:
-                raise SyncError(f"prompt {group.prompt.text!r}: sampled again, its group is another one than before")
+    @property
+    def state(self) -> State:
+        """All that a run goes on from: the learner's, and the histories of adaptive rewards."""
+        own = self.learner.state
+        return dataclasses.replace(own, facts=own.facts | {"reward": self.composer.state()})
 
     def adapter(self, version: int | None = None) -> Adapter:
         """What the learner holds, or the older version that groups may still come from."""
@@ -170,6 +174,7 @@ class TrainingPool(Pool):
         return self.learner.ask(lambda actor: actor.evaluation_adapter.remote())
 
     def restore(self, state: State) -> None:
+        self.composer.load_state(state.facts["reward"])
         self.learner.restore(state)
 
     def adapt(self, changes: dict[str, float]) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learner.objective import OBJECTIVES, LossPart, Share
 from learner.config.settings import Objective
+from learner.objective import OBJECTIVES, LossPart, Share
 from learner.tally import Tally
 from rollout.io.errors import RunFailed
-from rollout.policy import Policy, Trajectories
+from rollout.policy import Policy, Score, Trajectories
 
 SKETCHED = 256  # values of a gradient that a sketch holds
 SKETCH_GAP = 0.02  # by which two sketches may differ, of their norm, where a device may choose another kernel
@@ -75,51 +76,77 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
     """
     if policy.loaded[1] != lesson.adapter_sha256:
         raise SyncError(f"a sampler with adapter {policy.loaded[1][:14]} was asked for a gradient under {lesson.adapter_sha256[:14]}")
-    group = require_own_conditioning(group).without_broken()
-    own = None if not policy.tolerance else {name: torch.tensor(value, device=policy.device) for name, value in (lesson.own or {}).items()}
+    group, own = checked(group), _on_device(policy, lesson.own)
     tally, gaps, sketches, total = Tally(group), [torch.zeros((), device=policy.device)], [], None
-    for part in parts_of(policy, group, lesson, own):
-        flat = flat_gradient(policy, part, lesson)
+    for part in _parts(policy, group, lesson, own):
+        flat = _flat_gradient(policy, part, lesson)
+        sketches.append(_sketch(flat))
         total = flat if total is None else total.add_(flat)
-        sketches.append(sketch(flat))
         tally.add(part, lesson.groups)
-        gaps += [gap_of(group, score) for score in part.scores] if lesson.on_policy else []
-    gap = require_recomputed(group, torch.stack(gaps).max().item(), policy.tolerance)
+        gaps += [_gap(group, score) for score in part.scores] if lesson.on_policy else []
+    gap = _allowed(group, torch.stack(gaps).max().item(), policy)
     buffer = total.cpu().numpy()
     kept = None if own is None else {name: value.cpu().numpy() for name, value in own.items()}
-    partial = Partial(digest(buffer), policy.loaded[1], tally.close(), gap, torch.stack(sketches).cpu().numpy(), kept)
-    return partial, buffer
+    return Partial(digest(buffer), policy.loaded[1], tally.close(), gap, torch.stack(sketches).cpu().numpy(), kept), buffer
 
 
-def parts_of(policy: Policy, group: Trajectories, lesson: Lesson, own: dict | None, only: int | None = None):
-    """The parts of its loss, or one of them."""
-    advantage_G = torch.tensor(lesson.advantage, device=policy.device)
-    return OBJECTIVES[lesson.objective.kind](policy, group, advantage_G, lesson.objective, lesson.watched, own, lesson.share, only)
+def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
+    """Recomputes one part of a partial that another policy took: what was sampled, and its gradient. Returns the gap between sampled
+    and recomputed log-probs; raises SyncError for what is not the same."""
+    group = checked(group)
+    (found,) = _parts(policy, group, lesson, _on_device(policy, partial.own), only=part)
+    gap = _allowed(group, max(_gap(group, score).item() for score in found.scores), policy) if lesson.on_policy else 0.0
+    theirs, ours = partial.sketches[part], _sketch(_flat_gradient(policy, found, lesson)).cpu().numpy()
+    if not np.linalg.norm(theirs - ours) <= (SKETCH_GAP * np.linalg.norm(ours) if policy.tolerance else 0.0):
+        raise SyncError(
+            f"a sampler's gradient is not what the learner's own weights give: prompt {group.prompt.text!r}, part {part}, adapter version "
+            f"{policy.loaded[0]}, norm {theirs[0]:.6g} and not {ours[0]:.6g}"
+        )
+    return gap
 
 
-def flat_gradient(policy: Policy, part: LossPart, lesson: Lesson) -> Tensor:
-    """fp32, flat, in the order of the parameters."""
-    found = torch.autograd.grad(part.loss / lesson.groups, policy.parameters(), materialize_grads=True)
-    return torch.cat([each.reshape(-1).float() for each in found])
+def recompute(policy: Policy, group: Trajectories, part: int) -> float:
+    """The gap between sampled and recomputed log-probs of one part, by a policy with the weights that sampled. SyncError as `gradient`."""
+    group = checked(group)
+    with torch.no_grad():
+        (score,) = policy.score(group, only=part)
+    return _allowed(group, _gap(group, score).item(), policy)
 
 
-def sketch(flat: Tensor) -> Tensor:
-    """float64 [1 + SKETCHED]: the norm and evenly spaced values. Other weights or another group give another one."""
-    places = torch.linspace(0, len(flat) - 1, SKETCHED, device=flat.device).long()
-    return torch.cat([flat.norm()[None], flat[places]]).double()
+def checked(group: Trajectories) -> Trajectories:
+    """Fit to be recomputed. SyncError for one whose conditioning is not the one that it was made from."""
+    if group.conditioning.recomputed_digest() != group.conditioning_sha256:
+        raise SyncError(f"prompt {group.prompt.text!r}: the conditioning that came with its group is not what it was sampled from")
+    return group.without_broken()
 
 
 def digest(buffer: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(buffer).data).hexdigest()
 
 
-def require_own_conditioning(group: Trajectories) -> Trajectories:
-    if group.conditioning.recomputed_digest() != group.conditioning_sha256:
-        raise SyncError(f"prompt {group.prompt.text!r}: the conditioning that came with its group is not what it was sampled from")
-    return group
+def _on_device(policy: Policy, own: dict | None) -> dict | None:
+    """None where a device repeats itself bit for bit."""
+    return {name: torch.tensor(value, device=policy.device) for name, value in (own or {}).items()} if policy.tolerance else None
 
 
-def gap_of(group: Trajectories, score) -> Tensor:
+def _parts(policy: Policy, group: Trajectories, lesson: Lesson, own: dict | None, only: int | None = None) -> Iterator[LossPart]:
+    advantage_G = torch.tensor(lesson.advantage, device=policy.device)
+    return OBJECTIVES[lesson.objective.kind](policy, group, advantage_G, lesson.objective, lesson.watched, own, lesson.share, only)
+
+
+def _flat_gradient(policy: Policy, part: LossPart, lesson: Lesson) -> Tensor:
+    """fp32, in the order of the parameters."""
+    found = torch.autograd.grad(part.loss / lesson.groups, policy.parameters(), materialize_grads=True)
+    return torch.cat([each.reshape(-1).float() for each in found])
+
+
+def _sketch(flat: Tensor) -> Tensor:
+    """float64 [1 + SKETCHED]: the norm and evenly spaced values. Other weights or another group give another one."""
+    places = torch.linspace(0, len(flat) - 1, SKETCHED, device=flat.device).long()
+    return torch.cat([flat.norm()[None], flat[places]]).double()
+
+
+def _gap(group: Trajectories, score: Score) -> Tensor:
     """The largest difference between sampled and recomputed log-probs of what counts; infinite for NaN, which is no "no gap"."""
     old = torch.tensor(group.log_probs[score.rows, score.columns], device=score.log_prob.device)
     counted = torch.tensor(group.counted[score.rows, score.columns], device=score.log_prob.device)
@@ -127,11 +154,11 @@ def gap_of(group: Trajectories, score) -> Tensor:
     return torch.where(counted, torch.nan_to_num(differences, nan=torch.inf), 0.0).max()
 
 
-def require_recomputed(group: Trajectories, gap: float, tolerance: float) -> float:
+def _allowed(group: Trajectories, gap: float, policy: Policy) -> float:
     """`gap`, or SyncError where it is more than rounding explains."""
-    if gap > tolerance:
+    if gap > policy.tolerance:
         raise SyncError(
             f"the recomputed log-probs differ from the sampled ones by {gap:.3g} per dim before the first update "
-            f"(allowed {tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}"
+            f"(allowed {policy.tolerance:g}): prompt {group.prompt.text!r}, adapter version {group.adapter_version}"
         )
     return gap

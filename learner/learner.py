@@ -7,9 +7,7 @@ import numpy as np
 import torch
 
 from learner.config.settings import Objective, Optimizer
-from learner.gradient import (
-    SKETCH_GAP, Lesson, Partial, SyncError, flat_gradient, gap_of, gradient, parts_of, require_own_conditioning, require_recomputed, sketch,
-)  # fmt: skip
+from learner.gradient import Lesson, Partial, SyncError, gradient, recompute, witness
 from learner.tally import ScoredGroup
 from learner.update import Update, update
 from rollout.adapter import Adapter
@@ -91,23 +89,16 @@ class Learner:
         return norm.item()
 
     def witness(self, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
-        """Recomputes one part of a group that others computed, under the learner's own weights: what was sampled, and what gradient
-        it has. Returns the gap between sampled and recomputed log-probs; raises SyncError for what is not the same."""
-        group = require_own_conditioning(group).without_broken()
-        if lesson.behind and lesson.first:
-            return self._verify_stale(group, part)
-        own = None if not self.policy.tolerance else {name: torch.tensor(value, device=self.policy.device) for name, value in partial.own.items()}
-        (found,) = parts_of(self.policy, group, lesson, own, only=part)
-        gap = 0.0
-        if lesson.on_policy:
-            gap = require_recomputed(group, max(gap_of(group, score).item() for score in found.scores), self.policy.tolerance)
-        seen, mine = partial.sketches[part], sketch(flat_gradient(self.policy, found, lesson)).cpu().numpy()
-        if np.linalg.norm(seen - mine) > (SKETCH_GAP * np.linalg.norm(mine) if self.policy.tolerance else 0.0):
-            raise SyncError(
-                f"a sampler's gradient is not what the learner's own weights give: prompt {group.prompt.text!r}, part {part}, "
-                f"adapter version {self.adapter.version}, norm {seen[0]:.6g} and not {mine[0]:.6g}"
-            )
-        return gap
+        """Recomputes one part of a group that others computed: see `learner.gradient.witness`. One that the learner's own weights
+        cannot reproduce is recomputed under those that it came from."""
+        if not lesson.behind or not lesson.first:
+            return witness(self.policy, group, lesson, partial, part)
+        (old,) = (adapter for adapter in self.recent if adapter.version == group.adapter_version)
+        self.policy.load_adapter(old)
+        try:
+            return recompute(self.policy, group, part)
+        finally:
+            self.policy.load_adapter(self.adapter)
 
     def evaluation_adapter(self) -> Adapter:
         """The moving average of the adapter when `ema_decay` is set, else the adapter itself."""
@@ -153,17 +144,6 @@ class Learner:
 
     def _named_parameters(self):
         return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
-
-    @torch.no_grad()
-    def _verify_stale(self, group: Trajectories, part: int) -> float:
-        """A group that the learner's own weights cannot reproduce is recomputed, in part, under those that it came from."""
-        (old,) = (adapter for adapter in self.recent if adapter.version == group.adapter_version)
-        self.policy.load_adapter(old)
-        try:
-            (score,) = self.policy.score(group, only=part)
-            return require_recomputed(group, gap_of(group, score).item(), self.policy.tolerance)
-        finally:
-            self.policy.load_adapter(self.adapter)
 
     def _advance(self, first: bool) -> None:
         """The weights as they are now become the next version."""

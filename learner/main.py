@@ -56,7 +56,7 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
     pool.publish(pool.adapter())
     saved = keeper.begin(report)
     if saved is None:
-        keeper.finished(0, pool.learner.state, report)
+        keeper.finished(0, pool.state, report)
     report.before(**examine("before"))
     launched = deque()
     if saved is not None:
@@ -69,7 +69,8 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         if not launched:
             launched.append(pool.launch(plan.rollout_requests(iteration)))
         rollout = launched.popleft().result()
-        if config.cluster.max_staleness and iteration + 1 < config.iterations:
+        more = iteration + 1 < config.iterations
+        if more and config.cluster.max_staleness:
             launched.append(pool.launch(plan.rollout_requests(iteration + 1)))
         started = time.perf_counter()
         update = pool.update(rollout)
@@ -77,6 +78,8 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         pool.publish(update.adapter)  # once what was launched is sampled
         published = time.perf_counter()
         ahead = sum(pending.waited for pending in launched)  # counted with the next iteration's rollout
+        if more and not launched:
+            launched.append(pool.launch(plan.rollout_requests(iteration + 1)))  # goes on behind the bookkeeping
         metrics = {
             "seconds_rollout": rollout.seconds, "seconds_reward": rollout.tail_seconds,
             "seconds_update": updated - started, "seconds_publish": published - updated - ahead,
@@ -87,7 +90,7 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         report.iteration(iteration, rollout.groups, rollout.results, update, metrics)
         if watcher.change:
             pool.adapt(watcher.change)
-        keeper.finished(iteration + 1, pool.learner.state, report)
+        keeper.finished(iteration + 1, pool.state, report)
         if watcher.ending:
             break
     if watcher.ending is Action.ROLL_BACK:

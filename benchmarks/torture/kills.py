@@ -32,7 +32,7 @@ class Scene:
         self.work, self.lines = work, []
         self.plan = planned(config, "--iterations", ITERATIONS, "--cluster.samplers", 2, "--cluster.max_staleness", staleness)
         self.pool = pool_of(self.plan, self.told)
-        self.beginning = self.pool.learner.state
+        self.beginning = self.pool.state
         self.next_sampler = None  # what is laid into the next actor that takes a sampler's place
         self.mark: Path | None = None  # of the case that goes on
         start = self.pool.samplers._start

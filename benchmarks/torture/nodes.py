@@ -37,7 +37,7 @@ class Site:
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level="error")
         self.plan = planned(config, "--iterations", ITERATIONS, "--cluster.samplers", 3)
         self.pool = pool_of(self.plan, self.lines.append)
-        self.beginning = self.pool.learner.state
+        self.beginning = self.pool.state
 
     def run(self, name: str, watch=lambda keeper, iterations: None) -> Path:
         self.pool.restore(self.beginning)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from learner.learner import Update
 from learner.run.folder import LOCK, RunFolder
 from learner.run.pictures import heldout_curves_png, reward_curve_png
 from learner.run.plan import Plan
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
+from learner.update import Update
 from learner.watch.examination import compare, gained
 from learner.watch.watcher import Watcher
 from rewards.compose import component_metrics

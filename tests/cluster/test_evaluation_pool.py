@@ -14,7 +14,7 @@ from learner.config.parse import parse_config
 from learner.evaluate.motion.measures import Measured, Reader, measure
 from learner.evaluate.motion.plan import EncodedPools, Evaluation
 from learner.evaluate.motion.settings import EvaluateConfig
-from learner.learner import SyncError
+from learner.gradient import SyncError
 from rewards.motion.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config

@@ -20,8 +20,11 @@ from cluster.device import EXACT, environment
 from cluster.samplers import Job, Samplers
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
-from learner.learner import State, SyncError
+from learner.gradient import SyncError
+from learner.learner import Learner, State
 from learner.run.plan import Plan
+from learner.tally import ScoredGroup
+from rewards.compose import Composer
 from rewards.motion.family import MOTION as REWARDS
 from rewards.motion.motions import as_motions
 from rewards.motion.tmr import TMRReward
@@ -78,7 +81,7 @@ def pool(config):
 @pytest.fixture
 def published(pool, tuned):
     """The learner's state is that of `tuned`, and every sampler holds it."""
-    own = pool.learner.state
+    own = pool.state
     arrays = {f"adapter/{name}": value for name, value in tuned.tensors().items()}
     pool.restore(State(arrays, own.facts | {"version": 5, "recent": {"5": tuned.sha256}}))
     pool.samplers.await_all()
@@ -240,7 +243,7 @@ def test_a_sampler_that_hangs_is_replaced_by_the_deadline(published, requests, t
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_same(published, requests, number):
     rollout = published.launch(requests[1:3]).result()
-    before = published.learner.state
+    before = published.state
     expected = published.update(rollout)
     published.restore(before)
     victim = get(published.learner.actor.whereabouts.remote()).pid
@@ -252,38 +255,89 @@ def test_a_learner_that_is_lost_in_an_update_is_replaced_and_the_update_is_the_s
     assert get(published.learner.actor.whereabouts.remote()).pid != victim and not still_there(victim)
 
 
-def test_groups_that_went_with_their_node_are_sampled_again(published, requests, tuned):
-    """As far as this can be had on one node: whoever holds their actions is gone when the learner asks for them."""
-    rollout = published.launch(requests[1:3]).result()
-    before = published.learner.state
+def test_samplers_that_are_killed_while_they_take_gradients_are_replaced_and_the_update_is_the_same(published, requests):
+    rollout = published.launch(requests).result()
+    before = published.state
     expected = published.update(rollout)
     published.restore(before)
+    published.publish(published.adapter())
+    victims = pids(published)
+    for victim in victims:
+        threading.Timer(0.02, os.kill, (victim, signal.SIGKILL)).start()
+    update = published.update(rollout)
+    assert update.adapter.sha256 == expected.adapter.sha256 and update.metrics == expected.metrics
+    published.samplers.await_all()
+    assert not set(pids(published)) & set(victims)
+
+
+def test_a_gradient_is_the_same_whoever_takes_it(published, requests):
+    """Both at home and away."""
+    rollout = published.launch(requests[1:4]).result()
+    before, digests = published.state, set()
+    for makers in (rollout.makers, rollout.makers[::-1], [None] * 3):
+        published.restore(before)
+        published.publish(published.adapter())
+        rollout.makers = makers
+        digests.add(published.update(rollout).adapter.sha256)
+    assert len(digests) == 1
+
+
+def test_several_steps_on_one_rollout_are_those_of_one_process(config, policy, requests):
+    """Each inner step is published to the samplers, and the next gradient is of its weights."""
+    several = config.replace(objective=config.objective.replace(updates_per_rollout=3, clip_epsilon=0.1), cluster=config.cluster.replace(samplers=1))
+    pool = TrainingPool(several, build(several), REWARDS, {})
+    alone = Learner(policy, several.objective, several.optimizer)
+    pool.publish(pool.adapter())
+    rollout = pool.launch(requests[1:3]).result()
+    assert alone.adapter.sha256 == pool.adapter().sha256
+    whole = [Trajectories.of(group, request.conditioning, get(made.actions)) for group, request, made in zip(rollout.groups, requests[1:3], rollout.made)]
+    totals = Composer(several.reward.parsed()).total(rollout.results)
+    expected = alone.update([ScoredGroup(*pair) for pair in zip(whole, totals)])
+    update = pool.update(rollout)
+    assert update.adapter.sha256 == expected.adapter.sha256 and update.adapter.version == 1
+    assert update.metrics == expected.metrics and update.metrics["mean_ratio"] != 1
+    for actor in (*(sampler.actor for sampler in pool.samplers.all), pool.learner.actor, *pool.scorers.actors):
+        ray.kill(actor)
+
+
+def lost(rollout, index: int = 0, **changed):
+    """The rollout, as when the node that made one of its groups is gone with what it held, as far as this can be had on one node."""
     holder = SamplerActor.options(num_cpus=0).remote()
-    rollout.actions = get(holder.__ray_call__.remote(lambda actor, *parts: [ray.put(part) for part in parts], *rollout.actions))
+    (actions,) = get(holder.__ray_call__.remote(lambda actor, part: [ray.put(part)], rollout.made[index].actions))
     ray.kill(holder)
     with pytest.raises(OwnerDiedError):  # it takes a moment until nobody has them
         while True:
-            get(rollout.actions[0], 60)
+            get(actions, 60)
             time.sleep(0.1)
-    victim = get(published.learner.actor.whereabouts.remote()).pid
-    assert published.update(rollout).adapter.sha256 == expected.adapter.sha256
-    assert get(published.learner.actor.whereabouts.remote()).pid == victim, "a learner that lives is not replaced"
+    rollout.made[index] = dataclasses.replace(rollout.made[index], actions=actions, **changed)
+    return rollout
+
+
+def test_groups_that_went_with_their_node_are_sampled_again(published, requests, tuned):
+    rollout = published.launch(requests[1:3]).result()
+    before = published.state
+    expected = published.update(rollout)
+    published.restore(before)
+    published.publish(published.adapter())
+    workers = pids(published)
+    assert published.update(lost(rollout)).adapter.sha256 == expected.adapter.sha256
+    assert pids(published) == workers, "whoever lives is not replaced"
     assert held(published) == [(5, tuned.sha256)] * 2
 
 
 def test_a_group_that_is_another_one_when_sampled_again_ends_the_run(published, requests):
     rollout = published.launch(requests[1:3]).result()
-    rollout.groups[1] = dataclasses.replace(rollout.groups[1], outputs=rollout.groups[1].outputs + 1)
+    other = dataclasses.replace(rollout.groups[1], outputs=rollout.groups[1].outputs + 1)
     with pytest.raises(SyncError, match="sampled again, its group is another one than before"):
-        published._sample_again(rollout)
+        published.update(lost(rollout, 1, group=ray.put(other)))
 
 
 def test_what_the_driver_reads_of_a_group_is_small_and_the_actions_stay_where_they_were_made(published, requests):
     rollout = published.launch(requests[:2]).result()
     assert all(type(group) is Group for group in rollout.groups)
     seen = sum(len(pickle.dumps(group)) for group in rollout.groups)
-    made = sum(array.nbytes for ref in rollout.actions for array in get(ref).values())
-    assert made > 5 * seen
+    actions = sum(array.nbytes for made in rollout.made for array in get(made.actions).values())
+    assert actions > 5 * seen
 
 
 def test_a_rollout_is_sampled_while_the_learner_updates_and_is_trained_on_under_its_own_weights(config, policy, requests):

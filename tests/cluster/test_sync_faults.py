@@ -13,7 +13,7 @@ import pytest
 from cluster.calls import get
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
-from learner.learner import SyncError
+from learner.gradient import SyncError, digest
 from learner.run.plan import Plan
 from rollout.adapter import Adapter
 from rollout.lora import FoldedLinear
@@ -47,7 +47,7 @@ def update(pool, plan):
 
 
 def first_state(pool, plan, kept={}):
-    return kept.setdefault("state", pool.learner.state)
+    return kept.setdefault("state", pool.state)
 
 
 def iterate(pool, plan, adapter) -> None:
@@ -176,11 +176,6 @@ def exchanges_two_tensors(actor):
     actor.policy.load_adapter = exchange
 
 
-def acknowledges_nothing(actor):
-    actor.load_adapter = None
-    type(actor).load_adapter = lambda self, adapter: None
-
-
 def loads_what_came_before(actor):
     load, seen = type(actor.policy).load_adapter, [actor.policy.adapter_state()]
 
@@ -214,6 +209,22 @@ def uses_another_scale(actor):
             module.scale *= 1.5
 
 
+def has_its_memory_damaged(actor):
+    """After it acknowledged: one number of the frozen weights, so that all it computes agrees with itself."""
+    weight = next(module for module in actor.policy.network.modules() if isinstance(module, FoldedLinear)).weight
+    weight.view(-1)[3] += 0.01
+
+
+def differentiates_otherwise(actor):
+    """Its log-probs are right, and the gradient of its loss is not."""
+    score = type(actor.policy).score
+
+    def otherwise(*given):
+        return (dataclasses.replace(each, log_ratio=1.001 * each.log_ratio) for each in score(actor.policy, *given))
+
+    actor.policy.score = otherwise
+
+
 @pytest.mark.parametrize(
     "fault, name",
     [
@@ -224,6 +235,8 @@ def uses_another_scale(actor):
         (says_so_without_loading, "the recomputed log-probs differ from the sampled ones"),
         (loads_and_does_not_use_it, "the recomputed log-probs differ from the sampled ones"),
         (uses_another_scale, "the recomputed log-probs differ from the sampled ones"),
+        (has_its_memory_damaged, "the recomputed log-probs differ from the sampled ones"),
+        (differentiates_otherwise, "a sampler's gradient is not what the learner's own weights give: prompt '.*', part ., adapter version 1, norm "),
     ],
 )
 def test_a_sampler_that_does_not_do_what_it_says_is_named(pool, plan, update, fault, name):
@@ -231,6 +244,15 @@ def test_a_sampler_that_does_not_do_what_it_says_is_named(pool, plan, update, fa
     with pytest.raises(SyncError, match=name):
         iterate(pool, plan, update.adapter)
     assert pool.adapter().sha256 == update.adapter.sha256
+
+
+def test_a_gradient_that_is_damaged_on_its_way_is_not_added(pool, update):
+    sent = np.zeros(sum(value.size for value in update.adapter.tensors().values()), np.float32)
+    arrived = sent.copy()
+    arrived[5] = 1e-9
+    with pytest.raises(SyncError, match="a gradient of adapter version 1 was damaged on its way"):
+        get(pool.learner.actor.step.remote(True, [digest(sent)], 0, arrived))
+    assert pool.learner.ask(lambda actor: actor.state.remote()).facts["version"] == 1
 
 
 def test_two_adapters_that_arrive_in_the_wrong_order_are_noticed(pool, plan, update):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from learner.config.settings import Objective, Optimizer
-from learner.learner import SyncError
+from learner.gradient import SyncError
 from learner.tally import ScoredGroup
 from rollout.io.errors import RunFailed
 from tests.learner.bench import Run, with_rewards

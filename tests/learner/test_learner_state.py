@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from learner.config.settings import Objective, Optimizer
-from learner.learner import Learner, State, SyncError
+from learner.gradient import SyncError
+from learner.learner import Learner, State
 from rollout.io.errors import InputError, RunFailed
 from tests.learner.bench import Run
 

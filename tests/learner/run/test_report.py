@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from learner.config.parse import parse_config
-from learner.learner import Update
 from learner.main import supervise
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
@@ -18,6 +17,7 @@ from learner.run.plan import Plan
 from learner.run.progress import Progress
 from learner.run.report import Report
 from learner.run.tracking import Tracker
+from learner.update import Update
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.io.errors import RunFailed
