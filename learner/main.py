@@ -1,7 +1,7 @@
 """`python -m learner.main`: teach a generative model from a reward.
 
-Samplers make groups, a reward actor scores them, the learner turns scores into a new adapter, and the adapter goes back to the
-samplers.
+Samplers make groups, a reward actor scores them, gradients are taken where the groups lie, the learner turns them into a new adapter,
+and the adapter goes back to the samplers.
 """
 
 from __future__ import annotations

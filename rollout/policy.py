@@ -5,8 +5,8 @@ implementation to disagree with.
 
 A group lives like this: the driver asks for it with a `Request`; a sampler makes it as `Trajectories`, keeps what only the
 recompute reads (`actions`, up to 100 MB) in its node's memory and sends the `Group` alone (what was made, megabytes); driver
-and reward read that; the learner fetches the actions, puts the whole together again and recomputes it; the record keeps rows
-of it. The seed says all there is to know about a group: one that is lost on the way is sampled again.
+and reward read that; whoever takes its gradient, best the sampler that made it, puts the whole together again and recomputes it;
+the record keeps rows of it. The seed says all there is to know about a group: one that is lost on the way is sampled again.
 """
 
 from __future__ import annotations

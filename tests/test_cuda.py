@@ -48,8 +48,8 @@ def test_what_was_sampled_is_recomputed_and_the_first_ratio_is_one(mdm_folder, d
     run = Run(mdm_folder, Objective(ratio="raw", clip_epsilon=1e-3), noise=0.02, device=device, **settings)
     metrics = run.learner.update(run.rollout()).metrics
     assert run.policy.device.type == device and metrics["grad_norm"] > 0
-    assert metrics["log_prob_gap"] <= run.learner.tolerance == (1e-5 if device == "cuda" else 0)
-    assert abs(metrics["mean_ratio"] - 1) <= 1.1 * run.learner.tolerance and metrics["clip_fraction"] == 0
+    assert metrics["log_prob_gap"] <= run.policy.tolerance == (1e-5 if device == "cuda" else 0)
+    assert abs(metrics["mean_ratio"] - 1) <= 1.1 * run.policy.tolerance and metrics["clip_fraction"] == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 0}, {"activation_checkpointing": True}])

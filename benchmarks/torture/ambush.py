@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from learner.gradient import Partial
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.policy import Group
 
@@ -68,17 +69,31 @@ def scoring(actor, struck) -> None:
     after(type(actor.scorer), "__call__", struck)
 
 
-def recompute(actor, struck) -> None:
+def recompute(actor, struck, step: int = 3) -> None:
     calls = []
     score = actor.policy.score_step  # of motion: one denoising step of a group
 
     def interrupted(*arguments, **named):
         calls.append(None)
-        if len(calls) == 3:  # some gradients are accumulated
+        if len(calls) == step:  # some gradients are added up
             struck()
         return score(*arguments, **named)
 
     actor.policy.score_step = interrupted
+
+
+def witness(actor, struck) -> None:
+    recompute(actor, struck, 1)
+
+
+def returning_a_gradient(actor, struck) -> None:
+    reduce = Partial.__reduce_ex__
+
+    def serialised(partial, protocol):
+        struck()
+        return reduce(partial, protocol)
+
+    Partial.__reduce_ex__ = serialised
 
 
 def optimizer_step(actor, struck) -> None:
@@ -87,7 +102,8 @@ def optimizer_step(actor, struck) -> None:
 
 PHASES = {
     "loading its model": loading_its_model, "loading the adapter": loading_the_adapter, "sampling": sampling,
-    "returning": returning, "scoring": scoring, "recompute": recompute, "optimizer step": optimizer_step,
+    "returning": returning, "scoring": scoring, "gradient": recompute, "returning a gradient": returning_a_gradient, "witness": witness,
+    "optimizer step": optimizer_step,
 }  # fmt: skip
 
 

@@ -18,10 +18,10 @@ from tests.tiny import write_run_config
 ITERATIONS, STRUCK = 6, 2  # iterations of a run; how many are done when the ambush is laid
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 CASES = [
-    *(("sampler", phase) for phase in ("loading its model", "loading the adapter", "sampling", "returning")), ("reward", "scoring"),
-    *(("learner", phase) for phase in ("recompute", "optimizer step", "publishing", "saving")),
+    *(("sampler", phase) for phase in ("loading its model", "loading the adapter", "sampling", "returning", "gradient", "returning a gradient")),
+    ("reward", "scoring"), *(("learner", phase) for phase in ("witness", "optimizer step", "publishing", "saving")),
 ]  # fmt: skip
-QUICK = [("sampler", "loading its model"), ("sampler", "sampling"), ("learner", "optimizer step"), ("learner", "publishing")]
+QUICK = [("sampler", "sampling"), ("sampler", "gradient"), ("learner", "witness"), ("learner", "optimizer step"), ("learner", "publishing")]
 WORDS = "no space left for a model"
 
 

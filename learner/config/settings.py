@@ -84,8 +84,8 @@ class Cluster(Section):
         1, "groups scored in one call, by their order and not by when they arrive; sets a score's last bits", minimum=1
     )
     reward_deadline: float = option(300.0, "seconds that scoring may go without an answer before its actor is replaced", above=0)
-    sampler_deadline: float = option(900.0, "seconds that a sampler may take for one group before it is replaced", above=0)
-    learner_deadline: float = option(1800.0, "seconds that the learner may take for one update before it is replaced", above=0)
+    sampler_deadline: float = option(900.0, "seconds that a sampler may take for one group, or its gradient, before it is replaced", above=0)
+    learner_deadline: float = option(1800.0, "seconds that the learner may take for one optimizer step before it is replaced", above=0)
     device: int | None = option(
         None, "the one GPU of this machine that the run uses, by its number; null = all; no GPU = the CPU", minimum=0, flags=("--device",)
     )
@@ -97,7 +97,7 @@ class Cluster(Section):
         True, "no TF32, and kernels that give the same bits each time, in every actor; slower on a GPU; another kind of device has other bits still"
     )
     max_staleness: int = option(
-        0, "adapter versions a group may lag behind: 0 = exactly on-policy; 1 = the next rollout is sampled during the update", minimum=0, below=2
+        0, "adapter versions a group may lag behind: 0 = exactly on-policy; 1 = the next rollout is sampled and scored during the update, for slow rewards", minimum=0, below=2
     )
 
     def check(self) -> None:
