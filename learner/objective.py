@@ -75,7 +75,8 @@ def grpo_loss(
 
     `ratio_norm` already has a uniform gradient on its scale (for motion x0 space: its unit is mean(eps dx0)); `raw` is
     d log p and is brought there by `Score.weight`. `step_weight: none` leaves each action its likelihood weight instead.
-    own: None where a device repeats itself bit for bit. Elsewhere the first recompute, kept here by columns, stands for the sampled log-probs: the ratio is exactly 1 before the first step, and what another kernel rounds is no ratio.
+    own: None where a device repeats itself bit for bit. Elsewhere the first recompute, kept here by columns, stands for the sampled
+    log-probs: the ratio is exactly 1 before the first step, and what another kernel rounds is no ratio.
     """
     counted_GK = torch.tensor(group.counted, device=policy.device)
     share = share or shares([group.counted], options)[0]
