@@ -93,7 +93,7 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
 def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
     """Recomputes one part of a partial that another policy took: what was sampled, and its gradient. Returns the gap between sampled
     and recomputed log-probs; raises SyncError for what is not the same."""
-    group = checked(group)
+    group = checked(group).without(policy.shortcuts)
     (found,) = _parts(policy, group, lesson, _on_device(policy, partial.own), only=part)
     gap = _allowed(group, max(_gap(group, score).item() for score in found.scores), policy) if lesson.on_policy else 0.0
     theirs, ours = partial.sketches[part], _sketch(_flat_gradient(policy, found, lesson)).cpu().numpy()
@@ -107,7 +107,7 @@ def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partia
 
 def recompute(policy: Policy, group: Trajectories, part: int) -> float:
     """The gap between sampled and recomputed log-probs of one part, by a policy with the weights that sampled. SyncError as `gradient`."""
-    group = checked(group)
+    group = checked(group).without(policy.shortcuts)
     with torch.no_grad():
         (score,) = policy.score(group, only=part)
     return _allowed(group, _gap(group, score).item(), policy)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -147,6 +147,10 @@ class Trajectories(Group):
     def digest(self) -> str:
         return arrays_digest(self.actions, f"{super().digest}|{self.conditioning.digest}")
 
+    def without(self, names: Sequence[str]) -> "Trajectories":
+        """The same without some of its actions."""
+        return dataclasses.replace(self, actions={name: value for name, value in self.actions.items() if name not in names})
+
     def group(self) -> Group:
         """The part that driver and reward read."""
         return Group(**_fields(self))
@@ -192,12 +196,13 @@ class Policy(Protocol):
 
     `device`: where its weights are. `loaded`: version and digest of the adapter it holds, read back from its parameters.
     `tolerance`: by how much a recomputed log-prob may differ from the sampled one, 0 where the device repeats itself bit for
-    bit.
+    bit. `shortcuts`: the actions that `score` works out itself where they are lacking, as a witness has it do.
     """
 
     device: object
     loaded: tuple[int, str]
     tolerance: float
+    shortcuts: tuple[str, ...]
 
     def sample(self, request: Request) -> Trajectories:
         """A group whose noise depends on the request's seed and nothing else."""

@@ -24,6 +24,7 @@ class Trainable:
     """`network` is what samples and is trained; `loaded` the version and digest of what it holds."""
 
     whole_file = "model.safetensors"  # of a network whose weights are all trained
+    shortcuts = ()  # see `rollout.policy.Policy`
 
     def train_part_of(
         self, base: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int, parts: Sequence[nn.Module] = ()

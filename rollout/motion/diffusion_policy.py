@@ -54,6 +54,7 @@ class MotionDiffusionPolicy(Trainable):
     """Samples groups and recomputes them with gradient; see `rollout.policy.Policy`."""
 
     whole_file = "denoiser.safetensors"
+    shortcuts = ("unconditional",)
 
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
         model = settings.model
@@ -84,8 +85,9 @@ class MotionDiffusionPolicy(Trainable):
     def sample(self, request: Request) -> Trajectories:
         """G motions and `trained_steps` recorded transitions of each, stratified over the trainable steps.
 
-        Noise and recorded steps are functions of (seed, sample index) alone. `actions`: t [G,K]; x_t, x_prev and mean
-        [G,K,T,F] in normalised features. The adapter fields of the group say what is loaded; see `load_adapter`.
+        Noise and recorded steps are functions of (seed, sample index) alone. `actions`: t [G,K]; x_t, x_prev, mean and, with
+        guidance, the unconditional prediction [G,K,T,F] in normalised features. The last carries no gradient, so whoever takes one
+        need not predict it again. The adapter fields of the group say what is loaded; see `load_adapter`.
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
         batch = self._batch([conditioning] * group_size, self._window(conditioning))
@@ -97,13 +99,14 @@ class MotionDiffusionPolicy(Trainable):
                 noise_STF[0] = start
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
         shape = (group_size, trained_steps, *noise_GSTF[0].shape[1:])
-        actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean")}
+        actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ()))}
         log_probs = np.empty(shape[:2], np.float32)
-        for t, x, mean, x_prev in self._denoise(torch.stack(noise_GSTF, dim=1).to(self.device), batch):
+        for t, x, mean, x_prev, unconditional in self._denoise(torch.stack(noise_GSTF, dim=1).to(self.device), batch):
             if (recorded_GK == t).any():
                 log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
             for g, k in np.argwhere(recorded_GK == t):
-                actions["x_t"][g, k], actions["x_prev"][g, k], actions["mean"][g, k] = (v[g].cpu() for v in (x, x_prev, mean))
+                for name, value in zip(actions, (x, x_prev, mean, unconditional)):
+                    actions[name][g, k] = value[g].cpu()
                 log_probs[g, k] = log_prob_G[g]
         outputs = x_prev.cpu().numpy() * self.std + self.mean
         lengths = np.full(group_size, conditioning.prompt.length)
@@ -121,19 +124,20 @@ class MotionDiffusionPolicy(Trainable):
         """
         batch = self._batch(conditionings, self.frames)
         noise_SNTF = torch.stack([self._noise(seed, self.frames) for seed in seeds], dim=1).to(self.device)
-        for _, _, _, x_prev in self._denoise(noise_SNTF, batch):
+        for _, _, _, x_prev, _ in self._denoise(noise_SNTF, batch):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
-    def _denoise(self, noise_SBTF: Tensor, batch: DenoiserInputs) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, and x_{t-1}."""
+    def _denoise(self, noise_SBTF: Tensor, batch: DenoiserInputs) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor | None]]:
+        """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, x_{t-1}, and the unconditional prediction."""
         self.require_eval()
         x = noise_SBTF[0]
         for t in reversed(range(len(self.schedule))):
             t_B = torch.full((len(x),), t, device=self.device)
-            mean = self._posterior_mean(x, t_B, self._guided_x0(x, t_B, batch))
+            x0, unconditional = self._guided_x0(x, t_B, batch)
+            mean = self._posterior_mean(x, t_B, x0)
             x_prev = mean + self._at(self._sigma, t_B) * noise_SBTF[len(self.schedule) - t]
-            yield t, x, mean, x_prev
+            yield t, x, mean, x_prev, unconditional
             x = x_prev
 
     def _window(self, conditioning: Conditioning) -> int:
@@ -181,13 +185,16 @@ class MotionDiffusionPolicy(Trainable):
         batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
         x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
-        mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
+        unconditional = None
+        if "unconditional" in actions and group.adapter_sha256 == self.loaded[1]:  # it moves with the adapter
+            unconditional = torch.tensor(actions["unconditional"][:, step], device=self.device)
+        mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch, unconditional)[0])
         noise = (x_prev - old_mean) / self._at(self._sigma, t_G)
         log_ratio = self._valid_mean(noise * (mean - old_mean), conditioning) / self._c1[t_G]
         kl = log_prob_ref = None
         if reference:
             with torch.no_grad(), self.reference():
-                ref_mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch))
+                ref_mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch)[0])
             log_prob_ref = self._log_prob(x_prev, ref_mean, t_G, conditioning)
             kl = self._valid_mean((mean - ref_mean) ** 2, conditioning) / self._c1[t_G] ** 2
         log_prob, dims = self._log_prob(x_prev, mean, t_G, conditioning), conditioning.prompt.length * x_t.shape[2]
@@ -195,15 +202,23 @@ class MotionDiffusionPolicy(Trainable):
 
     # --- the one computation both sides share --------------------------------------------------------------------
 
-    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: DenoiserInputs) -> Tensor:
-        """u + s (c - u) [B,T,F]; the unconditional branch never carries a gradient."""
+    def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: DenoiserInputs, unconditional: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """u + s (c - u) [B,T,F], and u, which never carries a gradient: as given, else predicted.
+
+        In two passes: one of twice the batch takes as long on a CPU, and at 2 or 3 samples gives other bits.
+        """
         inputs = batch.frame_mask, batch.text_mask, batch.prefix
         conditional = self.network(x_t, self._model_t[t_B], batch.text, *inputs)
-        if self.settings.model.guidance == 1:
-            return conditional
-        with torch.no_grad():
-            unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
-        return unconditional + self.settings.model.guidance * (conditional - unconditional)
+        if not self._guided:
+            return conditional, None
+        if unconditional is None:
+            with torch.no_grad():
+                unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
+        return unconditional + self.settings.model.guidance * (conditional - unconditional), unconditional
+
+    @property
+    def _guided(self) -> bool:
+        return self.settings.model.guidance != 1
 
     def _posterior_mean(self, x_t: Tensor, t_G: Tensor, x0: Tensor) -> Tensor:
         return self._at(self._c1, t_G) * x0 + self._at(self._c2, t_G) * x_t

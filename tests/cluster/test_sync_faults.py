@@ -215,6 +215,17 @@ def has_its_memory_damaged(actor):
     weight.view(-1)[3] += 0.01
 
 
+def predicts_the_unconditional_branch_otherwise(actor):
+    """It trains on what it sampled, which agrees with itself."""
+    guided = type(actor.policy)._guided_x0
+
+    def otherwise(x_t, t, batch, unconditional=None):
+        unconditional = guided(actor.policy, x_t, t, batch)[1] * 1.01 if unconditional is None else unconditional
+        return guided(actor.policy, x_t, t, batch, unconditional)
+
+    actor.policy._guided_x0 = otherwise
+
+
 def differentiates_otherwise(actor):
     """Its log-probs are right, and the gradient of its loss is not."""
     score = type(actor.policy).score
@@ -236,6 +247,7 @@ def differentiates_otherwise(actor):
         (loads_and_does_not_use_it, "the recomputed log-probs differ from the sampled ones"),
         (uses_another_scale, "the recomputed log-probs differ from the sampled ones"),
         (has_its_memory_damaged, "the recomputed log-probs differ from the sampled ones"),
+        (predicts_the_unconditional_branch_otherwise, "the recomputed log-probs differ from the sampled ones"),
         (differentiates_otherwise, "a sampler's gradient is not what the learner's own weights give: prompt '.*', part ., adapter version 1, norm "),
     ],
 )

@@ -22,6 +22,8 @@ TARGETS = {
 class LinearPolicy:
     """x ~ N(W c, SIGMA^2) with W [F,C] trainable and c one-hot of the prompt; one step, c1 = 1."""
 
+    shortcuts = ()
+
     def __init__(self, device: str = "cpu"):
         self.device, self.tolerance = torch.device(device), 0.0
         self.weight = nn.Parameter(torch.zeros(8, len(TARGETS)))

@@ -130,7 +130,7 @@ def test_invariant_05_padded_frames_are_invisible(mdm_folder, lora_rank):
 
 
 def test_invariant_07_closed_form_kl_is_the_monte_carlo_kl(policy):
-    group = sample_group(policy, 4, 4)
+    group = sample_group(policy, 4, 4).without(policy.shortcuts)
     rng = np.random.default_rng(0)
     draws = 64
     for k in range(4):
@@ -161,6 +161,25 @@ def test_invariant_07_kl_and_its_gradient_vanish_at_a_zero_adapter(mdm_folder):
         assert not any(gradient.any() for gradient in torch.autograd.grad(score.kl.sum(), policy.parameters()))
 
 
+def test_the_unconditional_prediction_that_travels_saves_a_pass_and_changes_no_bit(policy, monkeypatch):
+    group, passes = sample_group(policy), []
+    network = type(policy.network).forward
+    monkeypatch.setattr(type(policy.network), "forward", lambda *given: passes.append(0) or network(*given))
+
+    def recomputed(group):
+        passes.clear()
+        found = scores(policy, group)
+        gradients = torch.autograd.grad(sum(score.log_ratio.sum() for score in found), policy.parameters())
+        return len(passes) / len(found), [score.log_prob.detach() for score in found], gradients
+
+    (with_it, *one), (without, *two) = recomputed(group), recomputed(group.without(policy.shortcuts))
+    assert (with_it, without) == (1, 2)
+    assert all(torch.equal(a, b) for these, those in zip(one, two) for a, b in zip(these, those))
+    policy.load_adapter(noisy_adapter(policy, version=8, seed=8))
+    (moved, *_), (again, *_) = recomputed(group), recomputed(group.without(policy.shortcuts))
+    assert (moved, again) == (2, 2), "under other weights it is another prediction"
+
+
 def test_kl_is_absent_unless_asked_for(policy):
     score = policy.score_step(sample_group(policy), 0, reference=False)
     assert score.kl is None and score.log_prob_ref is None
@@ -169,7 +188,7 @@ def test_kl_is_absent_unless_asked_for(policy):
 def test_invariant_08_ratio_norm_has_zero_mean_and_one_spread_at_every_step(policy):
     """Under a synthetic change dx0 of the prediction; the raw log-ratio of the same change spreads over decades."""
     steps, size = len(policy.schedule.trainable_steps), 48
-    group = sample_group(policy, size, steps)
+    group = sample_group(policy, size, steps).without(policy.shortcuts)
     rng = np.random.default_rng(1)
     shape = group.actions["mean"][:, 0].shape
     noise, change = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
