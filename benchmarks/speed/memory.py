@@ -1,0 +1,41 @@
+"""f: what a group's gradient needs of memory, each measurement in a process of its own: `python -m benchmarks.speed.memory GROUP STEPS FRAMES GROUPS`."""
+
+import json
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.speed.models import demo
+from learner.config.settings import Objective, Optimizer
+from learner.learner import Learner
+from learner.tally import ScoredGroup
+from rollout.io.machine import peak_memory
+
+
+def measured(group: int, steps: int, frames: int, groups: int) -> float:
+    """Peak MB above what the process held with its model loaded."""
+    import dataclasses
+
+    torch.set_num_threads(1)
+    size = demo()
+    size = dataclasses.replace(size, model=size.model.replace(frames=frames), group=group, trained_steps=steps)
+    policy = size.policy()
+    learner = Learner(policy, Objective(), Optimizer())
+    before = peak_memory()
+    made = [policy.sample(request) for request in size.requests(groups)]
+    learner.update([ScoredGroup(each, torch.linspace(0, 1, group).numpy()) for each in made])
+    return (peak_memory() - before) / 2**20
+
+
+def growth() -> dict[str, float]:
+    """MB by "group x steps x frames x groups": one of each doubled."""
+    found = {}
+    for case in ((16, 5, 40, 1), (32, 5, 40, 1), (16, 9, 40, 1), (16, 5, 58, 1), (16, 5, 40, 4)):
+        done = subprocess.run([sys.executable, "-m", "benchmarks.speed.memory", *map(str, case)], capture_output=True, text=True, check=True)
+        found[" x ".join(map(str, case))] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(*map(int, sys.argv[1:]))))
