@@ -43,7 +43,7 @@ class EvaluationPool(Pool):
             measuring[index] = self.evaluator.measure.remote(ref, *told.pop(index))
             arrived(done)
 
-        self.samplers.begin(Job(len(batches), send, take))
+        self.samplers.begin(Job(len(batches), send, take, "generate"))
         self.samplers.finish()
         return self._measured(measuring)
 

@@ -1,6 +1,7 @@
 """What every pool has: samplers that hold a published adapter, and how its actors are started."""
 
 import functools
+import time
 from collections.abc import Callable
 
 import ray
@@ -12,6 +13,7 @@ from cluster.calls import LOST, cause_of, get
 from cluster.device import environment
 from cluster.placement import place
 from cluster.samplers import START_DEADLINE_S, Samplers
+from cluster.spans import Spans
 from learner.config.settings import Cluster
 from learner.gradient import SyncError
 from rollout.adapter import Adapter
@@ -23,7 +25,7 @@ class Pool:
 
     def __init__(self, cluster: Cluster, others: int, tell: Callable[[str], None]):
         """others: actors beside the samplers. tell: is given a line about every actor that is lost, and about waiting for nodes."""
-        self.cluster, self._tell = cluster, tell
+        self.cluster, self._tell, self.spans = cluster, tell, Spans()
         self._shares = place(cluster, others, tell)
         self._adapter: Adapter | None = None
 
@@ -31,7 +33,7 @@ class Pool:
         """Begins to start them; `samplers.await_all` waits until they are there."""
         cluster = self.cluster
         start = functools.partial(self.new, SamplerActor, cluster.sampler_cpus, cluster.sampler_cpus)
-        self.samplers = Samplers(start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell)
+        self.samplers = Samplers(start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell, self.spans)
 
     def new(self, kind, cpus: int, threads: int) -> ActorHandle:
         gpus = self._shares.sampler if kind is SamplerActor else self._shares.other
@@ -59,7 +61,9 @@ class Pool:
             adapter.tensors()
         except InputError as error:
             raise SyncError(f"not published: {error}") from None
+        started = time.monotonic()
         self.samplers.load(adapter)
+        self.spans.add("driver", "publish", started)
         self._adapter = adapter
 
 

@@ -13,6 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
+from cluster.spans import Spans
 from learner.gradient import SyncError
 from rollout.adapter import Adapter
 from rollout.io.command import stop_if_asked
@@ -29,6 +30,9 @@ class Step(Enum):
     LOADING = "loading the current adapter"
     IDLE = "ready for work"
     BUSY = "at work"
+
+
+DOING = {Step.STARTING: "load", Step.LOADING: "take adapter"}
 
 
 @dataclass
@@ -51,11 +55,12 @@ class Sampler:
 
 class Job:
     """Pieces of work 0 .. pieces-1: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each as it arrives, with
-    how many have. homes: by piece, the actor that has what it needs already. `waited`: seconds that nothing else was done
-    meanwhile."""
+    how many have. what: it is, in a word. homes: by piece, the actor that has what it needs already. `waited`: seconds that nothing
+    else was done meanwhile."""
 
-    def __init__(self, pieces: int, send: Callable, take: Callable, homes: Sequence[ActorHandle] = ()):
+    def __init__(self, pieces: int, send: Callable, take: Callable, what: str = "work", homes: Sequence[ActorHandle] = ()):
         self.waiting, self.left, self.pieces, self.send, self.take, self.homes = list(range(pieces)), pieces, pieces, send, take, homes
+        self.what = what
         self.lost: Counter[int] = Counter()
         self.waited = 0.0
 
@@ -72,11 +77,12 @@ class Samplers:
 
     def __init__(
         self, start: Callable[[], ActorHandle], build: Callable[[ActorHandle], ray.ObjectRef], count: int, floor: int,
-        deadline_s: float, tell: Callable[[str], None],
+        deadline_s: float, tell: Callable[[str], None], spans: Spans | None = None,
     ):  # fmt: skip
         """start: a new actor; build: has it build its policy; floor: fewer than so many end the run; deadline_s: for any one
-        answer; tell: is given a line about every loss."""
+        answer; tell: is given a line about every loss; spans: what was answered is added there."""
         self._start, self.build, self.floor, self.deadline_s, self._tell = start, build, floor, deadline_s, tell
+        self._spans = spans or Spans()
         self._adapter: Adapter | None = None
         self._job: Job | None = None
         self.all = [Sampler(start()) for _ in range(count)]
@@ -168,6 +174,9 @@ class Samplers:
             sampler.ask(Step.EMPTY, None)
             sampler.piece = self._job = None
             raise
+        if sampler.step in DOING or sampler.step is Step.BUSY:
+            what = DOING.get(sampler.step) or sampler.piece[0].what
+            self._spans.add(f"sampler {self.all.index(sampler)}", what, sampler.since)
         if sampler.step is Step.PENDING:
             sampler.whereabouts = value
             sampler.ask(Step.STARTING, self.build(sampler.actor))

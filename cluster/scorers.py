@@ -13,6 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.calls import LOST, Whereabouts, cause_of, epitaph, get
+from cluster.spans import Spans
 from rollout.io.command import stop_if_asked
 from rollout.io.errors import RunFailed
 
@@ -21,21 +22,24 @@ ATTEMPTS = 3  # at the same groups, before a run gives up
 
 @dataclass(frozen=True)
 class Call:
-    """A block of a scoring's groups, at the actor in that place."""
+    """A block of a scoring's groups, at the actor in that place; `since` it was asked."""
 
     scoring: "Scoring"
     block: int
     place: int
+    since: float
 
 
 class Scorers:
     """Reward actors, and how to get another one. Whoever waits for a scoring moves on all that are under way."""
 
     def __init__(
-        self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None]
-    ):
+        self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None],
+        spans: Spans | None = None,
+    ):  # fmt: skip
         """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
-        given a line about every loss."""
+        given a line about every loss; spans: what was answered is added there."""
+        self._spans, self._free = spans or Spans(), {}  # since when the actor in a place has had nothing else to do
         self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
         self.whereabouts = [actor.whereabouts.remote() for actor in actors]
         self.running: dict[ray.ObjectRef, Call] = {}  # of all scorings, in the order of submission
@@ -48,7 +52,7 @@ class Scorers:
     def submit(self, scoring: "Scoring", block: int) -> None:
         place = block % len(self.actors)
         ref = getattr(self.actors[place], scoring.method).remote(*(scoring.added[i] for i in scoring.blocks[block]))
-        self.running[ref] = Call(scoring, block, place)
+        self.running[ref] = Call(scoring, block, place, time.monotonic())
 
     def turn(self) -> None:
         """Waits for an answer, at most a second. Raises the exception of an actor, and RunFailed when actors keep dying or hanging
@@ -65,6 +69,8 @@ class Scorers:
         call, self.heard = self.running[ready[0]], time.monotonic()
         try:
             call.scoring.done[call.block] = get(ready[0])
+            self._spans.add(f"reward {call.place}", call.scoring.method, max(call.since, self._free.get(call.place, 0.0)))
+            self._free[call.place] = self.heard
         except LOST as death:
             self._replace(call.place, cause_of(death, self._whereabouts(call.place)))
         finally:

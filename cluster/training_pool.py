@@ -58,7 +58,7 @@ class Pending:
         whole of it."""
         self.samplers, self.scoring, self._start, self._made, self.arrived = samplers, scoring, send, made, arrived
         self.groups, self.actions, self.made, self.makers = ([None] * count for _ in range(4))
-        self.job = Job(count, self._send, self._take)
+        self.job = Job(count, self._send, self._take, "sample")
         samplers.begin(self.job)
 
     def _send(self, sampler: ActorHandle, index: int) -> ray.ObjectRef:
@@ -99,7 +99,7 @@ class TrainingPool(Pool):
         scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         self.start_samplers(build)
         actors = [started(*scorer) for scorer in scorers]
-        self.scorers = Scorers(actors, lambda: started(*self._new_scorer()), cluster.reward_batch, cluster.reward_deadline, tell)
+        self.scorers = Scorers(actors, lambda: started(*self._new_scorer()), cluster.reward_batch, cluster.reward_deadline, tell, self.spans)
         self.learner.await_start()
         self.samplers.await_all()
 

@@ -5,6 +5,7 @@ Gradients are summed in request order, so the result depends neither on how many
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,10 @@ class Updating:
             gaps = [self._witness(actor, piece) for piece in self._checked]
             return actor.step.remote(first, [partial.sha256 for partial in self._partials], len(gaps), *gaps, *self._buffers)
 
-        return self.pool.learner.update(send, self._take_gradients)
+        started = time.monotonic()
+        found = self.pool.learner.update(send, self._take_gradients)
+        self.pool.spans.add("learner", "step", started)
+        return found
 
     def _take_gradients(self) -> None:
         """Also again, when a node took some with it."""
@@ -77,7 +81,7 @@ class Updating:
                 self._checked.append(piece)
                 self._witness(self.pool.learner.actor, piece)
 
-        samplers.begin(Job(count, send, take, [self.makers[index] for index, _ in self._lessons]))
+        samplers.begin(Job(count, send, take, "gradient", [self.makers[index] for index, _ in self._lessons]))
         samplers.finish()
 
     def _witness(self, actor: ActorHandle, piece: int) -> ray.ObjectRef:

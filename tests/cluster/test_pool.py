@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -176,6 +177,22 @@ def test_seconds_are_those_that_were_waited(published, requests):
     time.sleep(0.5)
     rollout = pending.result()
     assert 0 < rollout.seconds == pending.waited <= time.perf_counter() - started - 0.5 - rollout.tail_seconds
+
+
+def test_every_actor_says_what_it_did_and_when(published, requests):
+    published.spans.take()
+    started = time.time()
+    published.publish(published.update(published.launch(requests[:3]).result()).adapter)
+    spans, ended = published.spans.take(), time.time()
+    assert all(started <= span.start <= span.end <= ended for span in spans) and published.spans.take() == []
+    done = Counter((span.actor.split()[0], span.what) for span in spans)
+    assert done == {
+        ("sampler", "sample"): 3, ("reward", "score"): 3, ("sampler", "gradient"): 3, ("learner", "step"): 1,
+        ("sampler", "take adapter"): 2, ("driver", "publish"): 1,
+    }  # fmt: skip
+    for actor in {span.actor for span in spans} - {"driver"}:  # none does two things at once
+        own = sorted((span for span in spans if span.actor == actor), key=lambda span: span.start)
+        assert all(one.end <= two.start + 0.05 for one, two in zip(own, own[1:]))
 
 
 def test_examining_says_how_many_groups_are_in(published, requests):
