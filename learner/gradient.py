@@ -31,7 +31,7 @@ class Lesson:
 
     advantage: fp32 [G]. share, groups: what its loss is divided by, and that of how many groups is averaged. watched: the columns
     whose reference is recomputed. behind: by how many adapter versions its sampler was. first: whether no step was taken on it
-    yet. adapter_sha256: of the weights that the gradient is of. own: see `grpo_loss`; what the first step left, None before it.
+    yet. adapter_sha256: of the weights that the gradient is of. own: see `action_loss`; what the first step left, None before it.
     """
 
     advantage: np.ndarray

@@ -1,6 +1,7 @@
 """The losses a group can be trained with. Each is a generator of parts, so that the learner frees a graph before the next.
 
-Both read the same recompute (`Policy.score`) and differ in what they make of it.
+All read the same recompute (`Policy.score`) and differ in what they make of it. What an action and its log-prob are is the policy's:
+of one of forward objectives a noise level, and minus the error of its prediction there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,12 +67,21 @@ def was_clipped(ratio: Tensor, advantage: Tensor, low: float, high: float | None
     return torch.where(advantage > 0, ratio > 1 + (low if high is None else high), ratio < 1 - low) & (advantage != 0)
 
 
-def grpo_loss(
+def negative_aware(score: Score, log_ratio: Tensor, optimality: Tensor, beta: float) -> Tensor:
+    """(1 + a)/2 MSE(x+) + (1 - a)/2 MSE(x-) with a = `optimality` in -1 .. 1 and x+- the prediction of the policy that sampled, moved
+    by +- beta times the way to the present one; elementwise (DiffusionNFT, arXiv 2509.16117).
+
+    Multiplied out, so that it reads a `Score` alone: MSE_old - beta a log r + beta (beta - a) |moved|^2. Where the present policy is
+    the one that sampled, its gradient is that of advantage-weighted matching times beta."""
+    return (log_ratio - score.log_prob).detach() - beta * optimality * log_ratio + beta * (beta - optimality) * score.moved
+
+
+def action_loss(
     policy: Policy, group: Trajectories, advantage_G: Tensor, options: Objective, reference: frozenset[int], own: dict | None = None,
     share: Share | None = None, only: int | None = None,
 ) -> Iterator[LossPart]:  # fmt: skip
-    """One part for every `Score`: a clipped ratio against the policy that sampled, plus kl_penalty * KL, over the actions that
-    count divided by `share` (None: this group is all of its step). only: the one part that is wanted.
+    """One part for every `Score`: a clipped ratio against the policy that sampled (`nft`: `negative_aware`), plus kl_penalty * KL, over
+    the actions that count divided by `share` (None: this group is all of its step). only: the one part that is wanted.
 
     `ratio_norm` already has a uniform gradient on its scale (for motion x0 space: its unit is mean(eps dx0)); `raw` is
     d log p and is brought there by `Score.weight`. `step_weight: none` leaves each action its likelihood weight instead.
@@ -99,11 +109,15 @@ def grpo_loss(
         if of_sample is not None:
             weight = weight / of_sample[score.rows].reshape(of_row)
         ratio = log_ratio.exp()
-        policy_loss = _share(weight * clipped_surrogate(ratio, advantage, *clip), counted, actions)
+        if options.kind == "nft":
+            values = negative_aware(score, log_ratio, advantage / options.advantage_clip, options.nft_beta)
+            clipped = torch.zeros_like(counted)
+        else:
+            values, clipped = clipped_surrogate(ratio, advantage, *clip), was_clipped(ratio, advantage, *clip)
+        policy_loss = _share(weight * values, counted, actions)
         kl_loss = torch.zeros_like(policy_loss)
         if options.kl_penalty > 0:
             kl_loss = options.kl_penalty * _share(score.kl if of_sample is None else score.kl / of_sample[score.rows].reshape(of_row), counted, actions)
-        clipped = was_clipped(ratio, advantage, *clip)
         seen = (values.detach()[counted] for values in (log_ratio, ratio, clipped))
         yield LossPart(policy_loss + kl_loss, policy_loss.detach(), kl_loss.detach(), *seen, [score])
 
@@ -143,4 +157,4 @@ def _summed(values: Tensor, counted: Tensor, rows: slice, samples: int) -> Tenso
     return torch.nn.functional.pad(kept if kept.ndim == 1 else kept.sum(1), (start, samples - stop))
 
 
-OBJECTIVES = {"grpo": grpo_loss, "trajectory": trajectory_loss}
+OBJECTIVES = {"grpo": action_loss, "awm": action_loss, "nft": action_loss, "trajectory": trajectory_loss}

@@ -31,7 +31,10 @@ class ScoredGroup:
 
 
 LOSSES = ("loss", "policy_loss", "kl_loss")
-AVERAGED = ("mean_ratio", "clip_fraction", "mean_log_ratio", "mean_log_prob_current", "mean_log_prob_old", "kl", "reference_lead")
+AVERAGED = (
+    "mean_ratio", "clip_fraction", "mean_log_ratio", "mean_log_prob_current", "mean_log_prob_old", "kl", "reference_lead",
+    "prediction_norm",
+)  # fmt: skip
 
 
 class Tally:
@@ -56,6 +59,8 @@ class Tally:
             if score.kl is not None:
                 found["kl"] = [*found["kl"], score.kl.detach()[counted]]
                 found["reference_lead"] = [*found["reference_lead"], score.log_prob_ref[counted] - current]
+            if score.prediction_norm is not None:
+                found["prediction_norm"] = [*found["prediction_norm"], score.prediction_norm[counted]]
         losses = [getattr(part, name).detach().double() / groups for name in LOSSES]
         sums = [sum((value.double().sum() for value in found[name]), losses[0].new_zeros(())) for name in AVERAGED]
         sizes = torch.nan_to_num(part.log_ratio.abs().double(), nan=torch.inf)
@@ -74,9 +79,11 @@ class Tally:
 
 
 def update_metrics(tallies: Sequence[Tally]) -> dict[str, float]:
-    """Of one optimizer step; the reference's log-prob is that of the current policy plus its watched lead."""
+    """Of one optimizer step; the reference's log-prob is that of the current policy plus its watched lead. `prediction_norm` is
+    there only for policies that say it."""
     sums = {name: sum(tally.sums[name] for tally in tallies) for name in (*LOSSES, *AVERAGED)}
-    means = {name: sums[name] / sum(tally.counts[name] for tally in tallies) for name in AVERAGED}
+    counts = {name: sum(tally.counts[name] for tally in tallies) for name in AVERAGED}
+    means = {name: sums[name] / counts[name] for name in AVERAGED if counts[name]}
     means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead")
     return {name: sums[name] for name in LOSSES} | means | {"max_abs_log_ratio": max(tally.max_log_ratio for tally in tallies)}
 

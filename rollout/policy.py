@@ -169,6 +169,10 @@ class Score:
     scale for all actions; `kl` is a divergence from the reference that is never negative (None when not computed),
     `log_prob_ref` the reference's log-prob (None likewise); `weight`, mean 1 over what can be trained, turns the gradient of a
     likelihood into that of the scale of `log_ratio`.
+
+    Of a policy of forward objectives (see `rollout.family.Family`) an action is a noise level at which it predicts the clean output,
+    and `log_prob` minus the mean squared error of that. `moved`: mean squared distance of the prediction from that of the policy that
+    sampled, with gradient. `prediction_norm`: its size by that of the reference's (None when not computed).
     """
 
     columns: int | slice
@@ -179,6 +183,8 @@ class Score:
     log_prob_ref: Tensor | None
     dims: int
     rows: slice = field(default_factory=lambda: slice(None))
+    moved: Tensor | None = None
+    prediction_norm: Tensor | None = None
 
 
 class Preparer(Protocol):

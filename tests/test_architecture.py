@@ -198,7 +198,7 @@ def test_what_every_family_shares_names_none(path):
         ("rewards.motion.tmr", "from rollout.motion import features", False),
         ("cluster.actors", "from learner.main import run", True),
         ("cluster.actors", "from learner import main", True),
-        ("cluster.actors", "from learner.objective import grpo_loss", False),
+        ("cluster.actors", "from learner.objective import action_loss", False),
         ("cluster.actors", "from learner.run.plan import Plan", True),
         ("cluster.actors", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),
         ("learner.objective", "from cluster.pool import Pool", True),

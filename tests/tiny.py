@@ -66,10 +66,10 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     return folder
 
 
-def make_policy(folder: Path, device: str = "cpu", **settings) -> MotionDiffusionPolicy:
+def make_policy(folder: Path, device: str = "cpu", kind: type = MotionDiffusionPolicy, **settings) -> MotionDiffusionPolicy:
     """A policy on a tiny model: 12 frames, 10 of 50 steps, guidance 2.5, LoRA of rank 4, unless told otherwise."""
     model = {"path": str(folder), "frames": FRAMES} | {name: settings.pop(name) for name in list(settings) if name in Model.model_fields}
-    return MotionDiffusionPolicy(MotionPolicySettings(Model(**model), **{"lora_rank": 4, "lora_alpha": 8, **settings}), device)
+    return kind(MotionPolicySettings(Model(**model), **{"lora_rank": 4, "lora_alpha": 8, **settings}), device)
 
 
 def noisy_adapter(policy: MotionDiffusionPolicy, version: int = 1, seed: int = 0, scale: float = 0.1) -> Adapter:

@@ -14,14 +14,23 @@ from rewards import family as rewards
 from rollout.family import family
 from rollout.io.settings import FilePath, Section, option, refuse
 
+FORWARD = ("awm", "nft")
+# The kinds of objective that read a setting; under any other it stays at its default.
+READ_BY = {
+    "ratio": ("grpo",), "step_weight": ("grpo",), "clip_epsilon": ("grpo", "trajectory", "awm"), "clip_epsilon_high": ("grpo", "awm"),
+    "normalise": ("grpo", *FORWARD), "constant": ("grpo", *FORWARD), "nft_beta": ("nft",),
+}  # fmt: skip
+
 
 class Objective(Section):
     """How scores become a loss."""
 
-    kind: Literal["grpo", "trajectory"] = option(
-        "grpo", "grpo = a ratio per denoising step against the policy that sampled; trajectory = the original's summed ratio against the reference",
+    kind: Literal["grpo", "trajectory", "awm", "nft"] = option(
+        "grpo", "grpo = a ratio per action (denoising step, token) against the policy that sampled; trajectory = the original's summed "
+        "ratio against the reference; awm, nft = the model's own error at new noise levels of what was sampled, weighted by advantages "
+        "(motion only)",
         flags=("--objective",),
-    )
+    )  # fmt: skip
     ratio: Literal["ratio_norm", "raw"] = option("ratio_norm", "ratio_norm = the log-ratio brought to one scale at every step; raw = as it is")
     step_weight: Literal["x0", "none"] = option("x0", "x0 = steps weighted so that their gradients on the predicted motion are equal; none = all 1")
     clip_epsilon: float = option(1e-5, "the ratio is clipped to 1 +- this; inert at one update a rollout", above=0, flags=("--clip_epsilon",))
@@ -33,10 +42,26 @@ class Objective(Section):
         "each sample's, then over samples; constant = each sample's sum by objective.constant, then the mean over samples",
     )  # fmt: skip
     constant: float = option(256.0, "what a sample's sum is divided by under normalise: constant", above=0)
+    nft_beta: float = option(1.0, "under nft, how far its two predictions lie from that of the policy that sampled", above=0)
     kl_penalty: float = option(0.0, "weight of the KL to the base model", minimum=0, flags=("--kl_penalty",))
     advantage_eps: float = option(1e-4, "added to a group's reward standard deviation before it divides", above=0, flags=("--advantage_eps",))
     advantage_clip: float = option(5.0, "advantages are clipped to +- this", above=0)
     updates_per_rollout: int = option(1, "optimizer steps on the groups of one iteration", minimum=1)
+
+    @property
+    def forward(self) -> bool:
+        """Whether it reads clean outputs alone, so that any solver may make them, and steps of no chain."""
+        return self.kind in FORWARD
+
+    def check_beside(self, config) -> None:
+        if self.forward and not getattr(family(config.family), "forward", False):
+            refuse("objective.kind", self.kind, f"grpo or trajectory: the family {config.family} has no policy that predicts clean outputs")
+        known = settings(Config, config.family)
+        for name, readers in READ_BY.items():
+            found, usual = getattr(self, name), known[f"objective.{name}"].default
+            if self.kind not in readers and found != usual:
+                only = " and ".join(readers)
+                refuse(f"objective.{name}", found, f"its default {usual}: objective.kind {self.kind} does not read it, only {only}")
 
 
 class Optimizer(Section):
@@ -64,6 +89,7 @@ class Health(Section):
     log_ratio: Steered = option(None, "the largest log-ratio is 5, 10, 20 or more")
     gradient: Steered = option(None, "the gradient's norm jumps to 10 or 100 times what it was")
     kl: Steered = option(None, "the KL to the base model is 0.2 or 1")
+    prediction_norm: Steered = option(None, "under awm and nft, predictions are 1.1 or 1.5 times as large as the base model's")
     clip_fraction: Steered = option(None, "half, or 9 in 10, of the ratios are clipped")
     zero_std: Watched = option(None, "half, or all, of the groups have equal rewards and teach nothing")
     reward_spread: Watched = option(None, "the rewards' spread falls to a fifth of what it was, or to nothing")

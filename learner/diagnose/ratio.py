@@ -68,7 +68,7 @@ def explain(row: dict[str, float], objective: str | None) -> tuple[list[str], li
         mean = f" around a mean of {row['mean_reward']:.4g}" if "mean_reward" in row else ""
         said.append(f"the reward is not the problem: a standard deviation of {row['std_reward']:.4g}{mean} tells samples apart")
     verified = "log_prob_gap" in row and row["log_prob_gap"] <= 1e-5
-    return said, [*(() if verified else RECOMPUTE), *(() if objective == "grpo" else (AGAINST_REFERENCE,))]
+    return said, [*(() if verified else RECOMPUTE), *((AGAINST_REFERENCE,) if objective in (None, "trajectory") else ())]
 
 
 def _clamp(row: dict[str, float]) -> list[str]:

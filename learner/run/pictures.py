@@ -79,6 +79,7 @@ def heldout_curves_png(path: Path | str, entries: list[dict[str, float]]) -> Non
 WATCHED = {
     "mean_reward": "", "std_reward": "reward_spread", "zero_std_fraction": "zero_std", "failed_samples": "failed_samples",
     "max_abs_log_ratio": "log_ratio", "log_prob_gap": "log_prob_gap", "clip_fraction": "clip_fraction", "kl": "kl",
+    "prediction_norm": "prediction_norm",
     "grad_norm": "gradient", "learning_rate": "", "length_entropy": "lengths", "seconds": "throughput",
 }  # fmt: skip
 

@@ -123,6 +123,12 @@ RULES = (
         "a larger objective.kl_penalty (0.01 to 0.1) or a smaller optimizer.learning_rate; look whether the judge still rises",
     ),
     Rule(
+        "prediction_norm", (1.1, 1.5), lambda row, history: row.get("prediction_norm"),
+        lambda times, row: f"the model's predictions of clean outputs are {times:.3g} times as large as the base model's",
+        "an objective on its own error can be had by predicting ever larger values (arXiv 2606.27771), and does not see what that costs",
+        "a larger objective.kl_penalty (0.001 to 0.01), a smaller optimizer.learning_rate or fewer objective.updates_per_rollout",
+    ),
+    Rule(
         "clip_fraction", (0.5, 0.9), lambda row, history: history.mean(row, "clip_fraction"),
         lambda share, row: f"{share:.0%} of the ratios are clipped and have no gradient (5 to 30 % is usual)",
         "the clip is too tight for the step that is taken, or the ratio is no ratio of near policies",

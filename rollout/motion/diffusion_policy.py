@@ -72,7 +72,8 @@ class MotionDiffusionPolicy(Trainable):
         # Per-step constants, [S] fp32 on the device, computed in float64.
         sigma_over_c1 = np.zeros(len(self.schedule))
         sigma_over_c1[1:] = self.schedule.sigma[1:] / self.schedule.c1[1:]
-        weight = sigma_over_c1 / (sigma_over_c1[self.schedule.trainable_steps].mean() or 1)  # all 0 at eta 0
+        trainable = sigma_over_c1[self.schedule.trainable_steps]
+        weight = sigma_over_c1 / (trainable.mean() if trainable.any() else 1)  # all 0 at eta 0, none in a chain of 2
         self._c1, self._c2, self._sigma, self._x0_weight = (
             torch.tensor(values, dtype=torch.float32, device=self.device)
             for values in (self.schedule.c1, self.schedule.c2, self.schedule.sigma, weight)
@@ -91,29 +92,19 @@ class MotionDiffusionPolicy(Trainable):
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
         batch = self._batch([conditioning] * group_size, self._window(conditioning))
-        noise_GSTF = [self._noise((*seed, i), batch.frames) for i in range(group_size)]
-        if self.settings.shared_initial_noise:
-            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(Stream.SHARED_NOISE,))))
-            start = torch.from_numpy(shared.standard_normal(noise_GSTF[0].shape[1:], dtype=np.float32))
-            for noise_STF in noise_GSTF:
-                noise_STF[0] = start
+        noise_SGTF = self._group_noise(seed, group_size, batch.frames)
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
-        shape = (group_size, trained_steps, *noise_GSTF[0].shape[1:])
+        shape = (group_size, trained_steps, *noise_SGTF.shape[2:])
         actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ()))}
         log_probs = np.empty(shape[:2], np.float32)
-        for t, x, mean, x_prev, unconditional in self._denoise(torch.stack(noise_GSTF, dim=1).to(self.device), batch):
+        for t, x, mean, x_prev, unconditional in self._denoise(noise_SGTF, batch):
             if (recorded_GK == t).any():
                 log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
             for g, k in np.argwhere(recorded_GK == t):
                 for name, value in zip(actions, (x, x_prev, mean, unconditional)):
                     actions[name][g, k] = value[g].cpu()
                 log_probs[g, k] = log_prob_G[g]
-        outputs = x_prev.cpu().numpy() * self.std + self.mean
-        lengths = np.full(group_size, conditioning.prompt.length)
-        return Trajectories(
-            conditioning.prompt, conditioning.digest, outputs, lengths, log_probs, None, {"timesteps": recorded_GK}, tuple(seed),
-            *self.loaded, conditioning, actions | {"t": recorded_GK},
-        )  # fmt: skip
+        return self._made(request, x_prev, log_probs, actions | {"t": recorded_GK})
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
@@ -140,6 +131,14 @@ class MotionDiffusionPolicy(Trainable):
             yield t, x, mean, x_prev, unconditional
             x = x_prev
 
+    def _made(self, request: Request, x0: Tensor, log_probs: np.ndarray, actions: dict[str, np.ndarray]) -> Trajectories:
+        conditioning, lengths = request.conditioning, np.full(request.group_size, request.conditioning.prompt.length)
+        outputs = x0.cpu().numpy() * self.std + self.mean
+        return Trajectories(
+            conditioning.prompt, conditioning.digest, outputs, lengths, log_probs, None, {"timesteps": actions["t"]}, tuple(request.seed),
+            *self.loaded, conditioning, actions,
+        )  # fmt: skip
+
     def _window(self, conditioning: Conditioning) -> int:
         """Frames that a group is denoised in: a model trained with `mask_frames` need not see padding, an older one was
         always given its full window."""
@@ -152,6 +151,16 @@ class MotionDiffusionPolicy(Trainable):
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
         own = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
         return torch.from_numpy(own.standard_normal((len(self.schedule) + 1, frames, len(self.mean)), dtype=np.float32))
+
+    def _group_noise(self, seed: tuple[int, ...], size: int, frames: int) -> Tensor:
+        """[S+1,G,T,F] on the device: each sample's own, from the shared start if that is wanted."""
+        noise_GSTF = [self._noise((*seed, i), frames) for i in range(size)]
+        if self.settings.shared_initial_noise:
+            shared = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(Stream.SHARED_NOISE,))))
+            start = torch.from_numpy(shared.standard_normal(noise_GSTF[0].shape[1:], dtype=np.float32))
+            for noise_STF in noise_GSTF:
+                noise_STF[0] = start
+        return torch.stack(noise_GSTF, dim=1).to(self.device)
 
     def _recorded_steps(self, seed: tuple[int, ...], group_size: int, count: int) -> np.ndarray:
         """[G,K] steps to train on: one at random from each of K equal strata of the trainable steps, per sample."""

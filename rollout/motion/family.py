@@ -16,6 +16,7 @@ class MotionFamily:
 
     name = "motion"
     sections = {"model": Model, "lora": Lora, "rollout": Rollout}
+    forward = True
 
     def columns(self):
         from rollout.motion.record import COLUMNS
@@ -26,13 +27,14 @@ class MotionFamily:
         from rollout.motion.prepare import MotionPreparer
 
         preparer = MotionPreparer(config.model)
-        preparer.require_trainable()
+        preparer.require_trainable(config.rollout.trained_steps if config.objective.forward else 0)
         return preparer
 
     def build(self, config: Any) -> Callable:
         from rollout.motion.diffusion_policy import MotionDiffusionPolicy
+        from rollout.motion.matching import MatchingPolicy
 
-        return functools.partial(MotionDiffusionPolicy, policy_settings(config))
+        return functools.partial(MatchingPolicy if config.objective.forward else MotionDiffusionPolicy, policy_settings(config))
 
     def files(self, config: Any) -> dict[str, Path]:
         from rollout.motion.checkpoint import checkpoint_files

@@ -22,9 +22,11 @@ class MotionPreparer:
         self.model, self.checkpoint = model, open_checkpoint(model.checkpoint, model.stats)
         self.frames = check_model(model, self.checkpoint.shape, self.checkpoint.options)
 
-    def require_trainable(self) -> None:
-        if not self.model.ddim_eta:
-            raise InputError("model.ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
+    def require_trainable(self, levels: int = 0) -> None:
+        """levels: of noise, on which a motion is trained by a forward objective."""
+        if levels > (known := self.checkpoint.options["diffusion_steps"]):
+            most = f"{known}, the noise levels of {self.model.checkpoint}"
+            raise InputError(f"rollout.trained_steps: found {levels}, expected at most {most}")
         require_whole_motions(self.model.checkpoint, self.checkpoint, "trained")
 
     def read(self, path: Path | str) -> list[MotionPrompt]:

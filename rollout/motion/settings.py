@@ -29,7 +29,9 @@ class Model(Section):
     steps: str = option(
         "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them", min_length=0
     )
-    ddim_eta: float = option(1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; training needs some", minimum=0)
+    ddim_eta: float = option(
+        1.0, "noise of a denoising step: 1 = DDPM, less = DDIM with that much of it; 0 only under the objectives awm and nft", minimum=0
+    )
     guidance: float = option(2.5, "scale s of classifier-free guidance u + s(c - u); 1 = the conditional model alone", minimum=0)
 
     @property
@@ -42,6 +44,11 @@ class Model(Section):
             refuse("dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
         if not re.fullmatch(r"(ddim)?[1-9][0-9]{0,5}|", self.steps):
             refuse("steps", self.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
+
+    def check_beside(self, config) -> None:
+        if not self.ddim_eta and not config.objective.forward:
+            expected = f"a number above 0: steps without noise have no likelihood, which objective.kind {config.objective.kind} trains"
+            refuse("model.ddim_eta", 0, expected)
 
 
 class Lora(AdapterSettings):
@@ -56,7 +63,7 @@ class Rollout(Section):
     prompts: FilePath | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
-    trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on", minimum=1)
+    trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on; of awm and nft: noise levels", minimum=1)
     shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
     keep: Literal["all", "best_worst", "none"] = option("all", "motions that rollouts/ keeps: all, the best and worst of a group, or none")
 
@@ -65,8 +72,10 @@ class Rollout(Section):
             refuse("group_size", self.group_size, "at least 2 (a group of one has no baseline)")
 
     def check_beside(self, config) -> None:
+        if self.shared_initial_noise and not config.model.ddim_eta:
+            refuse("rollout.shared_initial_noise", True, "false: at model.ddim_eta 0 all motions of a group would be one")
         steps = config.model.steps
         # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
         available = max(0, int(steps.removeprefix("ddim")) - 3) if steps else self.trained_steps
-        if self.trained_steps > available:
+        if self.trained_steps > available and not config.objective.forward:  # which trains at noise levels, whatever the chain
             refuse("rollout.trained_steps", self.trained_steps, f"at most {available} (of {steps} steps, 2 .. S-2 can be trained)")

@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
+from learner.learner import Learner
+from learner.run.plan import Plan
+from learner.tally import ScoredGroup
 from rollout.motion.adapter_folder import load_policy
-from rollout.motion.family import policy_settings
+from rollout.motion.family import MOTION, policy_settings
 from rollout.policy import arrays_digest
 
 
@@ -35,3 +39,18 @@ def test_every_kind_of_training_goes_the_same_way(train, head, name, flags):
     assert ("denoiser.safetensors" in kept, "adapter_config.json" in kept) == (name == "full", name != "full")
     settings = policy_settings(parse_config(["--config", str(run.folder / "config.yaml")]))
     assert load_policy(settings, run.folder / "adapter").loaded[1] == run.summary["adapter_sha256"] != run.rollouts[0][0]["adapter_sha256"]
+
+
+def test_a_forward_objective_learns_on_a_cluster_what_one_process_learns(train, head):
+    quiet = ["--model.ddim_eta", 0, "--model.steps", 4, "--rollout.shared_initial_noise", "false"]
+    run = train("awm", "--objective", "awm", *quiet, "--iterations", 1, "--evaluate.prompts", 1, "--cluster.samplers", 2, head=head)
+    assert (run.done.returncode, run.done.stderr) == (0, "")
+    (metrics,) = run.metrics
+    assert metrics["log_prob_gap"] == 0 and metrics["mean_ratio"] == metrics["prediction_norm"] == 1 and metrics["grad_norm"] > 0
+    config = parse_config(["--config", str(run.folder / "config.yaml")])
+    policy = MOTION.build(config)("cpu")
+    learner = Learner(policy, config.objective, config.optimizer)
+    groups = [policy.sample(request) for request in Plan.make(config).rollout_requests(0)]
+    rewards = np.array([row["reward"] for row in run.rollouts[0]], np.float32).reshape(len(groups), -1)
+    update = learner.update([ScoredGroup(group, own) for group, own in zip(groups, rewards)])
+    assert update.adapter.sha256 == run.summary["adapter_sha256"]

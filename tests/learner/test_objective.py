@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learner.config.settings import Objective
-from learner.objective import DUAL_CLIP, ORIGINAL_CLAMP, clipped_surrogate, grpo_loss, trajectory_loss, was_clipped
+from learner.objective import DUAL_CLIP, ORIGINAL_CLAMP, action_loss, clipped_surrogate, trajectory_loss, was_clipped
 from tests.tiny import FRAMES, make_policy, noisy_adapter, sample_group
 
 FORMS = [(ratio, weight) for ratio in ("ratio_norm", "raw") for weight in ("x0", "none")]
@@ -33,7 +33,7 @@ def moved(policy, scale=0.01):
 
 
 def gradients(
-    policy, group, advantage, options, objective=grpo_loss, reference_steps=frozenset()
+    policy, group, advantage, options, objective=action_loss, reference_steps=frozenset()
 ) -> list[torch.Tensor]:
     for parameter in policy.parameters():
         parameter.grad = None
@@ -96,7 +96,7 @@ def test_invariant_15_beyond_the_clip_in_the_favourable_direction_there_is_no_gr
 ):
     options = Objective(ratio=form[0], step_weight=form[1], clip_epsilon=0.2)
     old = behind(policy, group, gain)
-    (part, *_) = grpo_loss(policy, old, torch.full((4,), advantage), options, set())
+    (part, *_) = action_loss(policy, old, torch.full((4,), advantage), options, set())
     np.testing.assert_allclose(part.ratio, np.exp(gain), rtol=2e-3)
     assert part.clipped.all() == (not learns)
     found = gradients(policy, old, torch.full((4,), advantage), options)
@@ -106,7 +106,7 @@ def test_invariant_15_beyond_the_clip_in_the_favourable_direction_there_is_no_gr
 def test_invariant_15_a_negative_advantage_with_a_huge_ratio_stays_bounded(policy, group):
     options = Objective(clip_epsilon=0.2)
     old = behind(policy, group, 9.0)
-    parts = list(grpo_loss(policy, old, torch.full((4,), -1.0), options, set()))
+    parts = list(action_loss(policy, old, torch.full((4,), -1.0), options, set()))
     assert parts[0].ratio.min() > 1000
     assert sum(part.loss.item() for part in parts) == pytest.approx(DUAL_CLIP, rel=1e-5)
     assert not any(gradient.any() for gradient in gradients(policy, old, torch.full((4,), -1.0), options))
@@ -127,7 +127,7 @@ def test_invariant_14_a_small_step_moves_the_log_prob_of_a_sample_with_its_advan
     assert sign * (score.log_prob[1].item() - before) > 1e-5 and sign * score.log_ratio[1].item() > 1e-5
 
 
-@pytest.mark.parametrize("objective", [grpo_loss, trajectory_loss])
+@pytest.mark.parametrize("objective", [action_loss, trajectory_loss])
 def test_zero_advantages_give_no_gradient(policy, group, objective):
     found = gradients(policy, group, torch.zeros(4), Objective(), objective)
     assert not any(gradient.any() for gradient in found)
@@ -135,11 +135,11 @@ def test_zero_advantages_give_no_gradient(policy, group, objective):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kl_penalty", [0.0, 0.3])
-def test_grpo_loss_has_the_documented_value(policy, group, form, kl_penalty):
+def test_action_loss_has_the_documented_value(policy, group, form, kl_penalty):
     options = Objective(ratio=form[0], step_weight=form[1], kl_penalty=kl_penalty, clip_epsilon=0.05)
     policy = moved(policy)
     steps = group.log_probs.shape[1]
-    parts = list(grpo_loss(policy, group, ADVANTAGE, options, set(range(steps))))
+    parts = list(action_loss(policy, group, ADVANTAGE, options, set(range(steps))))
     assert len(parts) == steps and [score.columns for part in parts for score in part.scores] == list(range(steps))
     for k, part in enumerate(parts):
         score = policy.score_step(group, k, reference=True)
@@ -187,8 +187,8 @@ def test_the_x0_weighting_is_a_uniform_gradient_on_the_prediction(policy):
             captured.append(output)
 
         handle = policy.network.register_forward_hook(capture)
-        for part in grpo_loss(policy, group, torch.ones(8), options, set()):
-            (gradient,) = torch.autograd.grad(part.loss, captured[-2])  # the last one is the unconditional branch
+        for part in action_loss(policy, group, torch.ones(8), options, set()):
+            (gradient,) = torch.autograd.grad(part.loss, captured[-1])  # the unconditional branch came with the group
             sizes.setdefault(step_weight, []).append(gradient.norm().item())
         handle.remove()
     assert max(sizes["x0"]) < 1.05 * min(sizes["x0"])

@@ -116,7 +116,14 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--seed 1.5", "--seed: found '1.5', expected a whole number"),
         ("--group_size many", "--group_size: found 'many', expected a whole number"),
         ("--lora.enabled perhaps", "--lora.enabled: found 'perhaps', expected true or false"),
-        ("--objective.kind ppo", "--objective.kind: found 'ppo', expected one of grpo, trajectory"),
+        ("--objective.kind ppo", "--objective.kind: found 'ppo', expected one of grpo, trajectory, awm, nft"),
+        ("--objective nft --objective.clip_epsilon 0.1", "--objective.clip_epsilon: found 0.1, expected its default 1e-05:"),
+        ("--objective awm --objective.ratio raw", "--objective.ratio: found 'raw', expected its default ratio_norm: objective.kind awm"),
+        ("--objective trajectory --objective.step_weight none", "--objective.step_weight: found 'none', expected its default x0:"),
+        ("--objective.nft_beta 0.3", "--objective.nft_beta: found 0.3, expected its default 1.0: objective.kind grpo does not"),
+        ("--model.ddim_eta 0", "--model.ddim_eta: found 0, expected a number above 0: steps without noise have no"),
+        ("--objective awm --model.ddim_eta 0", "rollout.shared_initial_noise: found True, expected false: at model.ddim_eta 0 all motions"),
+        ("--family language --objective nft", "--objective: found 'nft', expected grpo or trajectory: the family language has no policy"),
         ("--dataset kit", "--dataset: found 'kit', expected cmu or humanml (KIT"),
         ("--cluster.max_staleness 2", "--cluster.max_staleness: found 2, expected a number below 2"),
         ("--cluster.min_samplers 3", "--cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
@@ -178,6 +185,18 @@ def test_a_config_file_that_is_not_text_is_refused(tmp_path):
 def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path):
     assert parse_config(["--config", write(tmp_path, "")]) == Config()
     assert parse_config(["--config", write(tmp_path, "model:\n")]) == Config()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--objective awm --rollout.trained_steps 20 --objective.clip_epsilon 0.01 --cluster.max_staleness 1",
+        "--objective nft --objective.nft_beta 0.5 --model.ddim_eta 0 --rollout.shared_initial_noise false --model.steps 2",
+        "--family language --objective trajectory",
+    ],
+)
+def test_settings_that_go_together_are_taken(flags):
+    assert parse_config(flags.split()).objective.kind in flags
 
 
 def test_a_config_built_in_code_is_checked_too():

@@ -143,8 +143,8 @@ def test_models_that_can_be_sampled_only_are_refused(folder, tmp_path, tiny):
     completing = tiny.write_mdm(tmp_path / "dip", arch="trans_dec", context_len=4, pred_len=8)
     with pytest.raises(InputError, match="prefix-completion model can be sampled"):
         plan(folder, "--model.path", str(completing))
-    with pytest.raises(InputError, match="model.ddim_eta: found 0"):
-        plan(folder, "--model.ddim_eta", "0")
+    with pytest.raises(InputError, match="rollout.trained_steps: found 51, expected at most 50, the noise levels of .*mdm"):
+        plan(folder, "--objective", "awm", "--rollout.trained_steps", "51")
     kit = tiny.write_mdm(tmp_path / "kit", dataset="kit")
     with pytest.raises(InputError, match="251 motion features can be sampled, not trained"):
         plan(folder, "--model.path", str(kit))

@@ -54,6 +54,7 @@ def test_a_healthy_run_has_no_findings():
         ("log_ratio", {"max_abs_log_ratio": 6.0}, Action.WARN),
         ("gradient", {"grad_norm": 0.4}, Action.WARN),
         ("kl", {"kl": 0.5}, Action.WARN),
+        ("prediction_norm", {"prediction_norm": 1.2}, Action.WARN),
         ("clip_fraction", {"clip_fraction": 1.0}, Action.WARN),
         ("zero_std", {"zero_std_fraction": 1.0}, Action.WARN),
         ("reward_spread", {"std_reward": 0.01}, Action.WARN),

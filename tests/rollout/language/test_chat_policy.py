@@ -8,7 +8,7 @@ import torch
 
 from learner.config.settings import Objective, Optimizer
 from learner.learner import Learner
-from learner.objective import grpo_loss, shares
+from learner.objective import action_loss, shares
 from learner.tally import ScoredGroup
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
@@ -201,7 +201,7 @@ def test_t8_the_gradient_does_not_depend_on_how_a_group_is_cut_up(folder, normal
         policy = make_policy(folder, micro_batch=parts)
         policy.load_adapter(noisy_adapter(policy))
         group = group or ending(policy, prepared(folder), 5)
-        for part in grpo_loss(policy, group, torch.tensor([1.0, -1.0, 0.5, 2.0, -0.3]), options, frozenset()):
+        for part in action_loss(policy, group, torch.tensor([1.0, -1.0, 0.5, 2.0, -0.3]), options, frozenset()):
             part.loss.backward()
         gradients[parts] = [parameter.grad for parameter in policy.parameters()]
     for parts in (1, 3):

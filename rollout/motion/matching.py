@@ -1,0 +1,84 @@
+"""The motion-diffusion policy of forward objectives: what is trained on are noise levels of clean motions, not steps of their chain.
+
+A motion x0, made by any solver, is noised anew as in pre-training, x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, and minus the mean
+squared error of the prediction stands for its log-likelihood (AWM, arXiv 2509.25050). The policy that sampled makes its prediction at
+the same levels right away: so log-ratios are 0 before the first step and stay known after it, in a run of staleness 1 as well.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rollout.motion.denoiser_inputs import DenoiserInputs
+from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
+from rollout.motion.schedule import Schedule
+from rollout.policy import Conditioning, Request, Score, Trajectories
+from rollout.seeds import Stream
+
+
+class MatchingPolicy(MotionDiffusionPolicy):
+    """See `rollout.policy.Policy`, and `Score` of what an action is here. It is the conditional prediction that is trained, as in
+    pre-training, whatever guidance samples."""
+
+    shortcuts = ()
+
+    def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
+        super().__init__(settings, device)
+        abar = Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"]).alphas_cumprod
+        self._signal, self._spread = (torch.tensor(np.sqrt(share), dtype=torch.float32, device=self.device) for share in (abar, 1 - abar))
+
+    @torch.no_grad()
+    def sample(self, request: Request) -> Trajectories:
+        """G motions, each noised to `trained_steps` levels. `actions`: t [G,K] in the schedule the model was trained on; x0 [G,T,F];
+        x_t and its prediction x0_old [G,K,T,F]; all in normalised features."""
+        size, conditioning = request.group_size, request.conditioning
+        batch = self._batch([conditioning] * size, self._window(conditioning))
+        for *_, x0, _ in self._denoise(self._group_noise(request.seed, size, batch.frames), batch):
+            pass
+        x0 = x0.contiguous()  # as the recompute finds it
+        t_K, noise_KTF = self._levels(request, batch.frames)
+        actions = {name: np.empty((size, len(t_K), *x0.shape[1:]), np.float32) for name in ("x_t", "x0_old")}
+        log_probs = np.empty((size, len(t_K)), np.float32)
+        for k, t in enumerate(t_K):
+            x_t = self._signal[t] * x0 + self._spread[t] * noise_KTF[k]
+            x0_old = self._prediction(x_t, torch.full((size,), t, device=self.device), batch)
+            actions["x_t"][:, k], actions["x0_old"][:, k] = x_t.cpu(), x0_old.cpu()
+            log_probs[:, k] = self._likelihood(x0_old, x0, conditioning).cpu()
+        return self._made(request, x0, log_probs, actions | {"x0": x0.cpu().numpy(), "t": np.tile(t_K, (size, 1))})
+
+    def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
+        """Noise level `step` of every sample. `kl` is the mean over valid dims of the squared difference of the predictions."""
+        self.require_eval()
+        actions, conditioning = group.actions, group.conditioning
+        batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
+        x0 = torch.tensor(actions["x0"], device=self.device)
+        x_t, x0_old, t_G = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x0_old", "t"))
+        prediction = self._prediction(x_t, t_G, batch)
+        log_prob, old = self._likelihood(prediction, x0, conditioning), torch.tensor(group.log_probs[:, step], device=self.device)
+        log_ratio = log_prob - torch.where(torch.isfinite(old), old, log_prob.detach())  # of a broken sample: 0, and no NaN
+        moved = self._valid_mean((prediction - x0_old) ** 2, conditioning)
+        kl = log_prob_ref = norm = None
+        if reference:
+            with torch.no_grad(), self.reference():
+                x0_ref = self._prediction(x_t, t_G, batch)
+            log_prob_ref = self._likelihood(x0_ref, x0, conditioning)
+            kl = self._valid_mean((prediction - x0_ref) ** 2, conditioning)
+            norm = (self._valid_mean(prediction.detach() ** 2, conditioning) / self._valid_mean(x0_ref**2, conditioning)).sqrt()
+        dims = conditioning.prompt.length * x_t.shape[2]
+        return Score(step, log_prob, log_ratio, torch.ones_like(log_ratio), kl, log_prob_ref, dims, moved=moved, prediction_norm=norm)
+
+    def _levels(self, request: Request, frames: int) -> tuple[np.ndarray, Tensor]:
+        """[K] levels, one at random from each of K equal strata of all, and noise [K,T,F] for each; the same for all samples of a
+        group, so that these differ in nothing but their motions."""
+        stream = np.random.SeedSequence(request.seed, spawn_key=(Stream.NOISE_LEVELS,))
+        random = np.random.Generator(np.random.Philox(stream))
+        strata = np.array_split(np.arange(len(self._signal)), request.trained_steps) if request.trained_steps else []
+        t_K = np.array([random.choice(stratum) for stratum in strata], np.int64)
+        return t_K, torch.from_numpy(random.standard_normal((len(t_K), frames, len(self.mean)), dtype=np.float32)).to(self.device)
+
+    def _prediction(self, x_t: Tensor, t_G: Tensor, batch: DenoiserInputs) -> Tensor:
+        return self.network(x_t, t_G, batch.text, batch.frame_mask, batch.text_mask, batch.prefix)
+
+    def _likelihood(self, prediction: Tensor, x0: Tensor, conditioning: Conditioning) -> Tensor:
+        """[G] minus the squared error, mean over valid dims."""
+        return -self._valid_mean((prediction - x0) ** 2, conditioning)
