@@ -76,7 +76,7 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
     """
     if policy.loaded[1] != lesson.adapter_sha256:
         raise SyncError(f"a sampler with adapter {policy.loaded[1][:14]} was asked for a gradient under {lesson.adapter_sha256[:14]}")
-    group, own = checked(group), _on_device(policy, lesson.own)
+    group, own = checked(group), _on_device(policy, lesson, lesson.own)
     tally, gaps, sketches, total = Tally(group), [torch.zeros((), device=policy.device)], [], None
     for part in _parts(policy, group, lesson, own):
         flat = _flat_gradient(policy, part, lesson)
@@ -94,7 +94,7 @@ def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partia
     """Recomputes one part of a partial that another policy took: what was sampled, and its gradient. Returns the gap between sampled
     and recomputed log-probs; raises SyncError for what is not the same."""
     group = checked(group).without(policy.shortcuts)
-    (found,) = _parts(policy, group, lesson, _on_device(policy, partial.own), only=part)
+    (found,) = _parts(policy, group, lesson, _on_device(policy, lesson, partial.own), only=part)
     gap = _allowed(group, max(_gap(group, score).item() for score in found.scores), policy) if lesson.on_policy else 0.0
     theirs, ours = partial.sketches[part], _sketch(_flat_gradient(policy, found, lesson)).cpu().numpy()
     if not np.linalg.norm(theirs - ours) <= (SKETCH_GAP * np.linalg.norm(ours) if policy.tolerance else 0.0):
@@ -124,9 +124,10 @@ def digest(buffer: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(buffer).data).hexdigest()
 
 
-def _on_device(policy: Policy, own: dict | None) -> dict | None:
-    """None where a device repeats itself bit for bit."""
-    return {name: torch.tensor(value, device=policy.device) for name, value in (own or {}).items()} if policy.tolerance else None
+def _on_device(policy: Policy, lesson: Lesson, own: dict | None) -> dict | None:
+    """None where a device repeats itself bit for bit, and of older weights, whose ratio is no rounding."""
+    exact = not policy.tolerance or lesson.behind
+    return None if exact else {name: torch.tensor(value, device=policy.device) for name, value in (own or {}).items()}
 
 
 def _parts(policy: Policy, group: Trajectories, lesson: Lesson, own: dict | None, only: int | None = None) -> Iterator[LossPart]:

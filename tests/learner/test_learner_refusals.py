@@ -146,6 +146,7 @@ def test_the_gap_of_groups_one_version_behind_is_measured(mdm_folder, shift):
     shifted = [dataclasses.replace(e, group=dataclasses.replace(e.group, log_probs=e.group.log_probs + np.float32(shift))) for e in old]
     update = run.learner.update(shifted)
     assert update.metrics["staleness"] == 1 and update.metrics["log_prob_gap"] == pytest.approx(shift, rel=1e-3)
+    assert update.metrics["mean_ratio"] != 1, "what older weights sampled is no rounding"
 
 
 def test_where_a_device_is_inexact_the_ratio_is_one_all_the_same(run):
