@@ -4,6 +4,7 @@ Runs share one folder and so one MLflow store. Ray's own files lie in a folder o
 path breaks its sockets.
 """
 
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.capture import FDCapture, MultiCapture
+from ray._raylet import Config
 
 from learner.main import main
 from rollout.motion.record import read_rollout
@@ -73,6 +75,7 @@ class Head:
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             for name, value in self.joined({}).items():
                 patch.setenv(name, value)
+            Config.initialize("")  # of Ray, which else goes on with the RAY_AUTH_MODE that it was imported under
             said.start_capturing()
             try:
                 status = command(list(map(str, words)))
@@ -81,6 +84,7 @@ class Head:
                 said.stop_capturing()
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+                gc.collect()  # what it held, such as the lock of its folder, ends with it as with a process
         return subprocess.CompletedProcess(words, status, out, err + "".join(f"{warning}\n" for warning in warned))
 
 
@@ -94,10 +98,10 @@ def ray_folder():
 @pytest.fixture(scope="session")
 def environment(ray_folder):
     """That of a fresh shell: nothing about Ray or MLflow from outside, one thread to a process."""
+    ours = {name: os.environ[name] for name in ("RAY_worker_niceness", "RAY_prestart_worker_first_driver", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
     binaries = f"{Path(sys.executable).parent}:{outside.get('PATH', '')}"
-    ours = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TMPDIR": str(ray_folder), "RAY_worker_niceness": "0"}
-    return {**outside, "PATH": binaries, **ours}
+    return {**outside, **ours, "PATH": binaries, "RAY_TMPDIR": str(ray_folder)}
 
 
 @pytest.fixture(scope="session")
