@@ -4,10 +4,12 @@ Runs share one folder and so one MLflow store. Ray's own files lie in a folder o
 path breaks its sockets.
 """
 
+import fcntl
 import gc
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -140,9 +142,16 @@ def train_shipped(runs, head):
 
 
 @pytest.fixture(scope="session")
-def first(train):
-    """Seed 7 with one sampler, on a Ray of its own, evaluated in between too."""
-    return train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
+def first(train, tmp_path_factory):
+    """Seed 7 with one sampler, on a Ray of its own, evaluated in between too. Of several workers of pytest-xdist the first to ask makes
+    it for all; its MLflow store lies beside its folder."""
+    place = tmp_path_factory.getbasetemp()
+    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "first.pickle"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)))
+    return pickle.loads(kept.read_bytes())
 
 
 @pytest.fixture(scope="session")
