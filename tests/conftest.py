@@ -15,6 +15,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of every Ray that this process starts: Ray reads it once
 os.environ.setdefault("RAY_worker_niceness", "0")  # else actors, of which runs are made, wait for every other test
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # workers that no actor of ours takes: each has an environment of its own
 
 # Properties of hostile input: the same cases in every run. HYPOTHESIS_PROFILE=torture has many times as many.
 for profile, examples in (("quick", 15), ("torture", 250)):

@@ -4,19 +4,29 @@ Runs share one folder and so one MLflow store. Ray's own files lie in a folder o
 path breaks its sockets.
 """
 
+import fcntl
+import gc
 import json
+import logging
 import os
+import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.capture import FDCapture, MultiCapture
+from ray._raylet import Config
 
+from learner.main import main
 from rollout.motion.record import read_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +65,30 @@ class Head:
         """`environment`, for a command that joins this cluster: seconds sooner than one that starts its own."""
         return {**environment, **self.environment, "RAY_ADDRESS": self.address}
 
+    def run(self, command: Callable[[list[str]], int], *words, folder: Path = ROOT) -> subprocess.CompletedProcess:
+        """What a command's `main` does on this cluster and says, in this process: seconds sooner again than one that imports everything."""
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        said = MultiCapture(in_=None, out=FDCapture(1), err=FDCapture(2))
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("ignore", DeprecationWarning)  # as in a process of its own
+            patch.setattr(logging.getLogger(), "handlers", [])  # pytest's; without one, a warning goes to stderr
+            patch.setattr(sys, "path", [*sys.path])
+            patch.chdir(folder)
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            for name, value in self.joined({}).items():
+                patch.setenv(name, value)
+            Config.initialize("")  # of Ray, which else goes on with the RAY_AUTH_MODE that it was imported under
+            said.start_capturing()
+            try:
+                status = command(list(map(str, words)))
+            finally:
+                out, err = said.readouterr()
+                said.stop_capturing()
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+                gc.collect()  # what it held, such as the lock of its folder, ends with it as with a process
+        return subprocess.CompletedProcess(words, status, out, err + "".join(f"{warning}\n" for warning in warned))
+
 
 @pytest.fixture(scope="session")
 def ray_folder():
@@ -66,10 +100,10 @@ def ray_folder():
 @pytest.fixture(scope="session")
 def environment(ray_folder):
     """That of a fresh shell: nothing about Ray or MLflow from outside, one thread to a process."""
+    ours = {name: os.environ[name] for name in ("RAY_worker_niceness", "RAY_prestart_worker_first_driver", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
     binaries = f"{Path(sys.executable).parent}:{outside.get('PATH', '')}"
-    ours = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TMPDIR": str(ray_folder), "RAY_worker_niceness": "0"}
-    return {**outside, "PATH": binaries, **ours}
+    return {**outside, **ours, "PATH": binaries, "RAY_TMPDIR": str(ray_folder)}
 
 
 @pytest.fixture(scope="session")
@@ -90,38 +124,40 @@ def command(config_file):
 
 @pytest.fixture(scope="session")
 def train(command, runs, environment):
-    """Runs to the end, in a private Ray or in that of `head`."""
+    """Runs to the end: a process with a private Ray, or in this one on that of `head`."""
 
-    def train(name: str, *flags, head: Head | None = None) -> Run:
-        full = head.joined(environment) if head else environment
+    def train(name: str, *flags, head: Head | None = None, folder: Path = ROOT) -> Run:
         words = command("--run_dir", runs / name, *flags)
-        return Run(runs / name, subprocess.run(words, cwd=ROOT, env=full, capture_output=True, text=True, timeout=DEADLINE_S))
+        if head:
+            return Run(runs / name, head.run(main, *words[3:], folder=folder))
+        return Run(runs / name, subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S))
 
     return train
 
 
 @pytest.fixture(scope="session")
-def train_shipped(runs, environment, head):
+def train_shipped(runs, head):
     """Runs the shipped demo, with flags of its own, to the end."""
-
-    def train(name: str, *flags) -> Run:
-        words = [sys.executable, "-m", "learner.main", "--run_dir", runs / name, *flags]
-        full = head.joined(environment)
-        return Run(runs / name, subprocess.run(list(map(str, words)), cwd=ROOT, env=full, capture_output=True, text=True, timeout=DEADLINE_S))
-
-    return train
+    return lambda name, *flags: Run(runs / name, head.run(main, "--run_dir", runs / name, *flags))
 
 
 @pytest.fixture(scope="session")
-def first(train):
-    """Seed 7 with one sampler, on a Ray of its own, evaluated in between too."""
-    return train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
+def first(train, tmp_path_factory):
+    """Seed 7 with one sampler, on a Ray of its own, evaluated in between too. Of several workers of pytest-xdist the first to ask makes
+    it for all; its MLflow store lies beside its folder."""
+    place = tmp_path_factory.getbasetemp()
+    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "first.pickle"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)))
+    return pickle.loads(kept.read_bytes())
 
 
 @pytest.fixture(scope="session")
 def head(ray_folder, environment):
     port, client, dashboard, agent = free_ports(4)
-    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}  # that which Ray has read in this process
     temporary = ray_folder / "head"
     words = [
         "ray", "start", "--head", "--block", "--num-cpus=3", "--num-gpus=0", f"--port={port}", "--node-ip-address=127.0.0.1",

@@ -1,12 +1,7 @@
 """A run on a reward of one's own: a class in a file of the working directory, outside the package, beside those that ship."""
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
-
-from tests.end_to_end.conftest import DEADLINE_S, ROOT, Run
 
 MODULE = '''
 import numpy as np
@@ -29,7 +24,7 @@ SILENT = "jumps left"  # on this prompt one sample of a group is scored, and thr
 
 
 @pytest.fixture(scope="module")
-def own(command, runs, environment, tmp_path_factory):
+def own(train, head, tmp_path_factory):
     """Two iterations of two groups: each of the four training prompts once."""
     folder = tmp_path_factory.mktemp("users")
     (folder / "users_rewards.py").write_text(MODULE)
@@ -39,9 +34,7 @@ def own(command, runs, environment, tmp_path_factory):
         "--reward.components.hands.silent_on", SILENT, "--reward.components.hands.normalise", "percentile",
         "--cluster.reward_actors", 2, "--cluster.samplers", 1,
     ]  # fmt: skip
-    full = {**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])}
-    words = command("--run_dir", runs / "own", *flags)
-    return Run(runs / "own", subprocess.run(words, cwd=folder, env=full, capture_output=True, text=True, timeout=DEADLINE_S))
+    return train("own", *flags, head=head, folder=folder)
 
 
 def test_it_trains(own):

@@ -1,25 +1,20 @@
 """A run on a reward that can be gamed: its judge falls, the run says so and ends there with its adapter."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.end_to_end.conftest import DEADLINE_S, ROOT, Run
-
 
 @pytest.fixture(scope="module")
-def gamed(runs, environment, head):
+def gamed(train_shipped):
     """The shipped model taught to move less and less: an evaluation after each of at most sixteen iterations."""
     flags = {
-        "run_dir": runs / "gamed", "iterations": 16, "reward.components.smooth.path": "tests.gameable:RawSmoothness",
+        "iterations": 16, "reward.components.smooth.path": "tests.gameable:RawSmoothness",
         "optimizer.learning_rate": 1e-2, "rollout.prompts_per_iteration": 4, "rollout.group_size": 8, "cluster.samplers": 1,
         "evaluate.every": 1, "evaluate.patience": 2, "evaluate.on_divergence": "stop", "evaluate.prompts": 16,
         "evaluate.samples_per_prompt": 2,
     }  # fmt: skip
-    words = [sys.executable, "-m", "learner.main", *(str(word) for key, value in flags.items() for word in (f"--{key}", value))]
-    return Run(runs / "gamed", subprocess.run(words, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S))
+    return train_shipped("gamed", *(word for key, value in flags.items() for word in (f"--{key}", value)))
 
 
 def test_a_gamed_reward_is_warned_of_everywhere(gamed, runs):

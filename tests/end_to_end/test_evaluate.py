@@ -17,6 +17,8 @@ from learner.evaluate.motion.settings import EvaluateConfig
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 
+COMMAND = [sys.executable, "-m", "learner.evaluate"]
+
 
 @pytest.fixture(scope="module")
 def evaluate_file(tmp_path_factory):
@@ -31,12 +33,11 @@ def evaluate_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def words(evaluate_file, runs):
-    """The command of an evaluation of `adapters` into `runs`/name."""
-    first = [sys.executable, "-m", "learner.evaluate", "--config", str(evaluate_file)]
+    """The flags of an evaluation of `adapters` into `runs`/name."""
 
     def words(name: str, adapters: tuple[str, ...], *flags: str) -> list[str]:
         given = [word for each in adapters for word in ("--adapter", str(evaluate_file.parent / each / "adapter"))]
-        return [*first, *given, "--out", str(runs / name), *flags]
+        return ["--config", str(evaluate_file), *given, "--out", str(runs / name), *flags]
 
     return words
 
@@ -45,15 +46,11 @@ def words(evaluate_file, runs):
 def evaluated(words, runs, environment, head):
     """Two evaluations of one seed: one sampler in a Ray of its own and no MultiModality, most of whose motions are its
     alone; and two samplers on a cluster, for which one adapter does. Their folders and what they printed."""
-    found = {}
-    alone, cluster = (("zero", "tuned"), environment, ["--multimodality", "0"]), (("tuned",), head.joined(environment), [])
-    for samplers, (adapters, where, flags) in {"1": alone, "2": cluster}.items():
-        name = f"evaluated{samplers}"
-        command = words(name, adapters, "--cluster.samplers", samplers, *flags)
-        done = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True, timeout=DEADLINE_S)
-        assert (done.returncode, done.stderr) == (0, "")
-        found[samplers] = runs / name, done.stdout
-    return found
+    command = [*COMMAND, *words("evaluated1", ("zero", "tuned"), "--cluster.samplers", "1", "--multimodality", "0")]
+    alone = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    cluster = head.run(main, *words("evaluated2", ("tuned",), "--cluster.samplers", "2"))
+    assert (alone.returncode, alone.stderr) == (cluster.returncode, cluster.stderr) == (0, "")
+    return {samplers: (runs / f"evaluated{samplers}", done.stdout) for samplers, done in (("1", alone), ("2", cluster))}
 
 
 def rows(folder: Path) -> dict[str, dict]:
@@ -116,23 +113,15 @@ def test_mlflow_has_the_rows_and_the_files(evaluated, runs):
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_leaves_nothing(evaluate_file, tmp_path, capsys, flags, message, ray_folder, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert main(["--config", str(evaluate_file), "--out", str(tmp_path / "out"), *flags]) == 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    stderr = capsys.readouterr().err
-    assert stderr.startswith("error: ") and stderr.count("\n") == 1
-    assert message.removeprefix("--") in stderr
+def test_bad_input_is_one_line_and_leaves_nothing(evaluate_file, tmp_path, head, flags, message):
+    done = head.run(main, "--config", evaluate_file, "--out", tmp_path / "out", *flags)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message.removeprefix("--") in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_on_what_ships_real_motion_is_better_than_generated_and_that_is_better_than_chance(runs, environment, head):
-    flags = ["--replications", "2", "--multimodality", "0", "--samples", "320", "--out", str(runs / "shipped")]
-    command = [sys.executable, "-m", "learner.evaluate", *flags]
-    done = subprocess.run(command, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S)
+def test_on_what_ships_real_motion_is_better_than_generated_and_that_is_better_than_chance(runs, head):
+    done = head.run(main, "--replications", 2, "--multimodality", 0, "--samples", 320, "--out", runs / "shipped")
     assert done.returncode == 0, done.stderr
     real, base = (row["metrics"] for row in rows(runs / "shipped").values())
     assert real["r_at_3"]["mean"] > base["r_at_3"]["mean"] > 0.3 > 3 / 32
@@ -142,7 +131,7 @@ def test_on_what_ships_real_motion_is_better_than_generated_and_that_is_better_t
 
 
 def test_a_stopped_evaluation_keeps_its_finished_rows(words, runs, environment, head):
-    command = words("stopped_evaluation", ())  # the row of the base model has MultiModality, and so takes its time
+    command = [*COMMAND, *words("stopped_evaluation", ())]  # the row of the base model has MultiModality, and so takes its time
     process = subprocess.Popen(command, cwd=ROOT, env=head.joined(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: (runs / "stopped_evaluation" / "evaluation.json").exists() or process.poll() is not None)

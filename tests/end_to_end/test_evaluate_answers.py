@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from learner.config.parse import parse_config
+from learner.evaluate.__main__ import main
 from learner.evaluate.family import settings_of
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
 from tests.rewards.language.rows import whole
@@ -53,17 +54,15 @@ def words(place, runs):
     def words(name: str, adapters: tuple[str, ...], *flags) -> list[str]:
         given = [word for each in adapters for word in ("--adapter", place / each / "adapter")]
         files = ["--model.path", place / "model", "--data", place / "items.jsonl", "--general", place / "general.jsonl"]
-        own = ["--family", "language", *files, "--max_new_tokens", 1, "--out", runs / name]
-        return list(map(str, [sys.executable, "-m", "learner.evaluate", *own, *given, *flags]))
+        return list(map(str, ["--family", "language", *files, "--max_new_tokens", 1, "--out", runs / name, *given, *flags]))
 
     return words
 
 
 @pytest.fixture(scope="module")
-def evaluated(words, runs, environment, head):
+def evaluated(words, runs, head):
     """Folder, and what was printed."""
-    command = words("answers2", ("tuned", "zero"), "--cluster.samplers", 2, "--batch", 3)
-    done = subprocess.run(command, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S)
+    done = head.run(main, *words("answers2", ("tuned", "zero"), "--cluster.samplers", 2, "--batch", 3))
     assert (done.returncode, done.stderr) == (0, "")
     return runs / "answers2", done.stdout
 
@@ -168,7 +167,7 @@ def test_what_it_leaves_behind(evaluated, runs):
 
 def test_a_stopped_evaluation_keeps_its_finished_rows_and_one_sampler_makes_the_same_answers(evaluated, words, runs, environment, head):
     slow = ["--reward.components.slow.path", "tests.language_rewards:Slow"]
-    command = words("stopped_answers", ("tuned",), "--cluster.samplers", 1, "--batch", 3, *slow)
+    command = [sys.executable, "-m", "learner.evaluate", *words("stopped_answers", ("tuned",), "--cluster.samplers", 1, "--batch", 3, *slow)]
     process = subprocess.Popen(command, cwd=ROOT, env=head.joined(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: (runs / "stopped_answers" / "evaluation.json").exists() or process.poll() is not None)

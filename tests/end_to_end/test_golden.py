@@ -32,8 +32,8 @@ def outcome(run) -> dict:
 
 @pytest.fixture(scope="module")
 def demo(train_shipped):
-    """The shipped demo's first two iterations, with a short evaluation."""
-    return train_shipped("golden", "--iterations", 2, "--evaluate.prompts", 4, "--evaluate.samples_per_prompt", 2)
+    """The shipped demo's first two iterations, with a short evaluation and one sampler."""
+    return train_shipped("golden", "--iterations", 2, "--cluster.samplers", 1, "--evaluate.prompts", 4, "--evaluate.samples_per_prompt", 2)
 
 
 @pytest.mark.parametrize("name", ["first", "demo"])

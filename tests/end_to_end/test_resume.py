@@ -2,12 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
+from learner.main import main
 from learner.run.checkpoint import Checkpoints
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
@@ -31,19 +31,15 @@ def undisturbed(train, head):
 @pytest.fixture(scope="module")
 def killed(command, runs, environment, head):
     """On a cluster that survives it: killed outright in or after its third iteration, then finished."""
-    joined = head.joined(environment)
-
     process = subprocess.Popen(
-        command("--run_dir", runs / "killed", *FLAGS), cwd=ROOT, env={**joined, "PYTHONUNBUFFERED": "1"},
+        command("--run_dir", runs / "killed", *FLAGS), cwd=ROOT, env={**head.joined(environment), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in process.stdout:
         if line.startswith("iteration 3/"):
             process.kill()
     process.communicate()
-    resume = [sys.executable, "-m", "learner.main", "--resume", str(runs / "killed")]
-    done = subprocess.run(resume, cwd=ROOT, env=joined, capture_output=True, text=True, timeout=240)
-    return Run(runs / "killed", done)
+    return Run(runs / "killed", head.run(main, "--resume", runs / "killed"))
 
 
 def same(run: Run) -> list[dict]:
@@ -100,14 +96,13 @@ def test_a_finished_run_and_a_changed_setting_are_told_apart_in_one_line(killed)
         parse_config([*resume, "--optimizer.learning_rate", "0.5"])
 
 
-def test_another_kind_of_device_than_the_learner_now_has_is_refused(undisturbed, environment, head, tmp_path):
+def test_another_kind_of_device_than_the_learner_now_has_is_refused(undisturbed, head, tmp_path):
     folder = shutil.copytree(undisturbed.folder, tmp_path / "moved")
     checkpoints = Checkpoints(folder / "checkpoints", 2)
     last = checkpoints.latest()
     last.facts["learner"]["device"] = "NVIDIA H100, torch 2.13.0"
     checkpoints.save(last)
-    words = [sys.executable, "-m", "learner.main", "--resume", str(folder), "--iterations", str(ITERATIONS + 1)]
-    done = subprocess.run(words, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=240)
+    done = head.run(main, "--resume", folder, "--iterations", ITERATIONS + 1)
     words = f"device: NVIDIA H100, torch 2.13.0 -> {cpu_kind()}"
     assert (done.returncode, done.stderr) == (2, f"error: resume: changed since the run began, which would go on in other bits: {words}\n")
     assert (folder / "metrics.jsonl").read_bytes() == (undisturbed.folder / "metrics.jsonl").read_bytes()

@@ -24,11 +24,11 @@ SUMMARY = {
 
 
 @pytest.fixture(scope="module")
-def tracked(first, runs):
+def tracked(first):
     """MLflow's client, and the run as it knows it."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{first.folder.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("motion-grpo").experiment_id
     (run,) = client.search_runs([experiment], filter_string="attributes.run_name = 'first'")
     return client, run
@@ -53,10 +53,10 @@ def test_every_result_is_there(first):
     }  # fmt: skip
 
 
-def test_the_config_is_resolved_and_repeats_the_run(first, config_file):
-    again = parse_config(["--config", str(first.folder / "config.yaml")])
-    asked = ["--run_dir", str(first.folder), "--seed", "7", "--cluster.samplers", "1", "--evaluate.every", "2"]
-    assert again == parse_config(["--config", str(config_file), *asked])
+def test_the_config_is_resolved_and_repeats_the_run(first):
+    _, _, command, *asked = first.done.args
+    assert command == "learner.main" and asked[-6:] == "--seed 7 --cluster.samplers 1 --evaluate.every 2".split()
+    assert parse_config(["--config", str(first.folder / "config.yaml")]) == parse_config(asked)
 
 
 def test_the_summary_has_what_was_promised(first):

@@ -16,19 +16,17 @@ FLAGS = "--family toy --iterations 4 --optimizer.learning_rate 0.1 --rollout.gro
 
 
 @pytest.fixture
-def toy(monkeypatch, environment):
+def toy(monkeypatch):
     """It is registered as any family is: by name."""
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", environment["RAY_TMPDIR"])
     monkeypatch.setitem(family.FAMILIES, "toy", "tests.toy_family:TOY")
     monkeypatch.setitem(rewards.FAMILIES, "toy", "tests.toy_family:REWARDS")
     monkeypatch.setitem(rewards.SECTIONS, "toy", "tests.toy_family:SECTIONS")
 
 
-def test_a_second_family_learns_by_the_same_loop(toy, tmp_path, capfd):
+def test_a_second_family_learns_by_the_same_loop(toy, tmp_path, head):
     run = tmp_path / "run"
-    assert main([*FLAGS.split(), "--run_dir", str(run), "--evaluate.every", "2", "--optimizer.ema_decay", "0.5"]) == 0, capfd.readouterr().err
+    done = head.run(main, *FLAGS.split(), "--run_dir", run, "--evaluate.every", 2, "--optimizer.ema_decay", 0.5)
+    assert done.returncode == 0, done.stderr
     summary, rows = json.loads((run / "summary.json").read_text()), [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert (summary["status"], summary["max_log_prob_gap"]) == ("finished", 0) and len(rows) == 4
     assert all(row["mean_ratio"] == 1 and row["grad_norm"] > 0 for row in rows)
