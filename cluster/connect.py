@@ -40,6 +40,7 @@ def connected() -> Iterator[None]:
         if private:
             address = "local"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # no actor takes one: each has its own environment
             options = {"include_dashboard": False, "_temp_dir": stack.enter_context(_temporary_folder())}
         else:
             _require_cluster(address)

@@ -25,7 +25,7 @@ def compute_exactly(gpu: bool) -> None:
     On a GPU attention is the plain one, which is the same computation with a gradient and without: the recompute's. A CPU's
     own kernels are that already.
     """
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms`, but for its import of the compiler: a second an actor
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False
     if gpu:
         for enable in (torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.enable_mem_efficient_sdp, torch.backends.cuda.enable_cudnn_sdp):

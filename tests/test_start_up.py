@@ -54,7 +54,9 @@ LOADED = """
 import sys
 from learner.config.parse import parse_config
 from rewards.family import rewards_of
+from cluster.device import compute_exactly
 from rollout.family import family
+compute_exactly(gpu=False)
 config = parse_config([])
 family("motion").build(config)("cpu")
 rewards_of("motion").load(config, "cpu", None)
@@ -62,7 +64,7 @@ print([name for name in ("sympy", "torch._dynamo") if name in sys.modules])
 """
 
 
-def test_reading_weights_does_not_import_the_compiler():
-    """More than a second of every process: checking names and shapes asks torch for nothing but shapes."""
+def test_an_actor_that_reads_weights_does_not_import_the_compiler():
+    """More than a second of every process. Checking names and shapes asks torch for nothing but shapes."""
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
