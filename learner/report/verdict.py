@@ -18,12 +18,14 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
     `facts`. going_on: the run is still training."""
     heldout = record.summary.get("heldout") if isinstance(record.summary.get("heldout"), dict) else {}
     tiles = [tile for name, entry in _flat(heldout).items() if (tile := _tile(name, entry))]
-    tiles = list({(tile["before"], tile["after"]): tile for tile in reversed(tiles)}.values())  # of those that say the same the first
+    tiles = list({(tile["before"], tile["after"]): tile for tile in tiles[::-1]}.values())[::-1]  # of those that say the same the first
     tiles.sort(key=lambda tile: FIRST.index(tile["name"]) if tile["name"] in FIRST else len(FIRST))
     by_name = {tile["name"]: tile for tile in tiles}
     advice = _advice(record)
     tone, headline = _headline(record, by_name.get("reward"), going_on)
     sentences = [_sentence(by_name[name], by_name["reward"]) for name in FIRST[1:] if name in by_name and "reward" in by_name]
+    if worse := [f"{tile['label']} {_values(tile)}" for tile in tiles if tile["change"] == "worse" and tile["name"] not in FIRST]:
+        sentences.append(f"Worse than before: {', '.join(worse)}.")
     if not tiles and record.rows:
         first, last = record.rows[0], record.rows[-1]
         if "mean_reward" in first and "mean_reward" in last:
@@ -83,10 +85,13 @@ def _headline(record: Record, reward: dict | None, going_on: bool) -> tuple[str,
     return tone, f"It {what} after {record.iterations}{asked} iterations"
 
 
+def _values(tile: dict) -> str:
+    unit = "" if tile["unit"] == "share" else tile["unit"]
+    return f"{tile['before']:.3g} → {tile['after']:.3g} {unit}".rstrip()
+
+
 def _sentence(tile: dict, reward: dict) -> str:
-    unit = f" {tile['unit']}" if "/" in tile["unit"] else ""
-    values = f"{tile['before']:.3g} → {tile['after']:.3g}{unit}"
-    name, change = tile["name"], tile["change"]
+    name, change, values = tile["name"], tile["change"], _values(tile)
     if name == "judge":
         gain = f"{tile['gain']:+.3f}" + ("" if tile["half"] is None else f" ± {tile['half']:.3f}")
         return {

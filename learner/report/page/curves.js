@@ -1,6 +1,7 @@
 "use strict";
 // Every metric of every iteration, with what it means.
 
+const RUNNING = 10; // iterations
 const PARTS = ["Reward", "Held-out prompts", "Physics, held out", "Answers", "Policy and update", "Time", "Other"];
 const OPEN = new Set(PARTS.slice(0, 4));
 
@@ -24,7 +25,10 @@ function curvesSection(run) {
   return section(
     "curves",
     "Curves",
-    about("By iteration, the first and the last value beside the name; dots are evaluations, after so many iterations."),
+    about(
+      "By iteration, the first and the last value beside the name. Dots are evaluations, after so many iterations.",
+      run.iterations.length > 2 * RUNNING && `A thick line is the mean of the last ${RUNNING}.`,
+    ),
     scatter(run),
     ...parts.map(([part, of]) =>
       make(
@@ -98,11 +102,24 @@ function curve(run, name) {
       height: 130,
       x: "iteration",
       quiet: true,
-      series: [{ name: title, x: known.map(([x]) => x), y: known.map(([, y]) => y), colour: "accent", points: held }],
+      series: held || known.length <= 2 * RUNNING ? [series(known, { colour: "accent", points: held })] : calmed(known),
       bands: real ? [{ low: real.low, high: real.high, colour: "good" }] : [],
       spans: real ? [{ at: real.mean, colour: "good" }] : [],
     }),
   );
+}
+
+function series(known, look) {
+  return { x: known.map(([x]) => x), y: known.map(([, y]) => y), ...look };
+}
+
+// A noisy curve, and each value's mean with the ones before it, so that the line never knows the future.
+function calmed(known) {
+  const running = known.map(([x], i) => [x, mean(known.slice(Math.max(0, i + 1 - RUNNING), i + 1).map(([, y]) => y))]);
+  return [
+    series(known, { colour: "faint", width: 1 }),
+    series(running, { name: `mean of the last ${RUNNING}`, colour: "accent", width: 2.5 }),
+  ];
 }
 
 // Reward against judge over evaluations: a run that learns its task goes up and to the right.

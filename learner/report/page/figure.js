@@ -36,7 +36,7 @@ function staged(motion, fps) {
 function sees(camera, size, centre, span) {
   const [sa, ca, se, ce] = [Math.sin(camera.azimuth), Math.cos(camera.azimuth), Math.sin(camera.elevation), Math.cos(camera.elevation)];
   const scale = (Math.min(size.width, size.height) / span) * camera.zoom,
-    middle = [size.width / 2, size.height * 0.53];
+    middle = [size.width / 2, size.height * 0.48];
   return (x, y, z) => {
     const [dx, dy, dz] = [x - centre[0], y - centre[1], z - centre[2]];
     const depth = Math.max(DISTANCE - (dx * sa * ce + dy * se + dz * ca * ce), 0.1),

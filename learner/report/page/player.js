@@ -102,7 +102,7 @@ class Player {
     if (!this.motion) return;
     const scenes = motions.filter(Boolean);
     this.frames = Math.max(1, ...scenes.map((scene) => scene.frames));
-    this.span = Math.min(3.8, Math.max(2.4, 2 + 0.7 * Math.max(0, ...scenes.map((scene) => scene.reach))));
+    this.span = Math.min(3.8, Math.max(2.1, 1.8 + 0.65 * Math.max(0, ...scenes.map((scene) => scene.reach))));
     this.scrub.max = this.frames - 1;
     this.time = Math.min(this.time, this.frames - 1);
     this.draw();
