@@ -9,25 +9,25 @@ from scipy.special import stdtrit
 
 from learner.diagnose.read import Record, read_record
 from learner.report.family import shown_of
+from learner.report.live import require_run
 from learner.report.meanings import meaning_of
 from learner.report.provenance import provenance
 from learner.report.samples import Samples
 from learner.report.spans import by_iteration, spans_of
 from learner.report.verdict import verdict
-from rollout.io.errors import InputError
 
 ROOM = 5_000_000  # characters that samples may take on a page, of all its runs together
 
 
-def content_of(paths: list[Path], summary: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def content_of(paths: list[Path], summary: Mapping[str, Any] | None = None, room: int = ROOM) -> dict[str, Any]:
     """Of one run or several. summary: of a run whose own is not written yet, {} while it trains; None: as the folders have it.
+    room: see `ROOM`.
 
     Raises InputError for a path that holds no run folder.
     """
     for path in paths:
-        if not path.is_dir():
-            raise InputError(f"{path}: {'found a file' if path.exists() else 'not found'}, expected a run folder")
-    runs = [_run(path, ROOM // len(paths), summary) for path in paths]
+        require_run(path)
+    runs = [_run(path, room // len(paths), summary) for path in paths]
     return {"runs": runs, "across": _across(runs) if len(runs) > 1 else None}
 
 

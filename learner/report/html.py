@@ -19,7 +19,7 @@ from rollout.io.files import strict
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = (
     "content.js", "elements.js", "charts.js", "outputs.js", "bvh.js", "figure.js", "player.js", "verdict.js", "viewer.js", "groups.js",
-    "curves.js", "timeline.js", "provenance.js", "blind.js", "page.js",
+    "curves.js", "timeline.js", "provenance.js", "blind.js", "live.js", "page.js",
 )  # fmt: skip
 CHARTS = ("bokeh.min.js", "bokeh-api.min.js")
 

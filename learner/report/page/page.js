@@ -77,6 +77,7 @@ async function begin() {
   dark.addEventListener("change", () => retheme());
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   document.body.dataset.ready = "yes";
+  if (document.body.dataset.live) follow();
 }
 
 addEventListener("DOMContentLoaded", begin);

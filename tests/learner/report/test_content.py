@@ -73,7 +73,10 @@ def test_the_verdict_is_in_words(copied, reward, judge, tone, headline, sentence
     assert any(line.startswith("python -m learner.evaluate --adapter") for line in verdict["advice"]["What to do next"])
 
 
-@pytest.mark.parametrize("heldout", [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}])
+LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}]
+
+
+@pytest.mark.parametrize("heldout", LESS)
 def test_a_summary_that_says_less_has_a_page_too(copied, heldout):
     verdict = written(copied, heldout)
     assert verdict["tiles"] == [] and "mean reward went from" in verdict["sentences"][0]
