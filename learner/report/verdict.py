@@ -22,14 +22,14 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
     tiles.sort(key=lambda tile: FIRST.index(tile["name"]) if tile["name"] in FIRST else len(FIRST))
     by_name = {tile["name"]: tile for tile in tiles}
     advice = _advice(record)
+    if going_on:  # what is said of an end is said of a run that has none yet
+        advice |= {"How it ended": [], "What to do next": [f"python -m learner.report {record.path} --serve    # shows it while it trains"]}
     tone, headline = _headline(record, by_name.get("reward"), going_on)
     sentences = [_sentence(by_name[name], by_name["reward"]) for name in FIRST[1:] if name in by_name and "reward" in by_name]
     if worse := [f"{tile['label']} {_values(tile)}" for tile in tiles if tile["change"] == "worse" and tile["name"] not in FIRST]:
         sentences.append(f"Worse than before: {', '.join(worse)}.")
-    if not tiles and record.rows:
-        first, last = record.rows[0], record.rows[-1]
-        if "mean_reward" in first and "mean_reward" in last:
-            sentences.append(f"On its training prompts the mean reward went from {first['mean_reward']:.3f} to {last['mean_reward']:.3f}.")
+    if not tiles:
+        sentences += _so_far(record)
     return {
         "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "advice": advice, "facts": _facts(record),
         "warnings": [str(text) for text in record.summary.get("warnings", ())], "defects": record.defects,
@@ -83,6 +83,18 @@ def _headline(record: Record, reward: dict | None, going_on: bool) -> tuple[str,
         return "running", f"No end was written: killed after {record.iterations}{asked} iterations, or still running"
     tone, what = ("bad", "failed") if status == "failed" else ("unclear", "was stopped")
     return tone, f"It {what} after {record.iterations}{asked} iterations"
+
+
+def _so_far(record: Record) -> list[str]:
+    """Of a run without an evaluation at its end."""
+    found = []
+    names = {"mean_reward": "Mean reward on training prompts", "heldout_reward": "Held-out reward", "heldout_judge": "Judge, held out"}
+    for name, words in names.items():
+        known = [(int(row["iteration"]) + 1, row[name]) for row in record.rows if math.isfinite(row.get(name, math.nan))]
+        if known:
+            first_and_last = dict([known[0], known[-1]])
+            found.append(f"{words}: {', '.join(f'{value:.3f} at iteration {iteration}' for iteration, value in first_and_last.items())}.")
+    return found
 
 
 def _values(tile: dict) -> str:

@@ -11,7 +11,7 @@ function verdictSection(run) {
     "Likely causes, the likeliest first": causes = [],
     "How it ended": ended = [],
   } = advice;
-  const calm = happened.length === 1 && happened[0].startsWith("nothing");
+  const uneventful = happened.length === 1 && happened[0].startsWith("nothing");
   return make(
     "section",
     { id: "verdict", "aria-labelledby": "verdict-title" },
@@ -33,10 +33,10 @@ function verdictSection(run) {
       { class: "two" },
       card(make("h3", {}, "What to do next"), next.length ? next.map(advised) : empty("Nothing that can be told from here.")),
       card(
-        make("h3", {}, "How it ended"),
+        make("h3", {}, ended.length ? "How it ended" : "So far"),
         ended.map((line) => make("p", {}, line)),
-        calm ? make("p", {}, "Nothing happened that the monitor watches for.") : null,
-        calm
+        uneventful ? make("p", {}, "Nothing happened that the monitor watches for.") : null,
+        uneventful
           ? null
           : make(
               "details",

@@ -79,12 +79,14 @@ LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}
 @pytest.mark.parametrize("heldout", LESS)
 def test_a_summary_that_says_less_has_a_page_too(copied, heldout):
     verdict = written(copied, heldout)
-    assert verdict["tiles"] == [] and "mean reward went from" in verdict["sentences"][0]
+    assert verdict["tiles"] == [] and verdict["sentences"][0].startswith("Mean reward on training prompts: ")
 
 
 def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
     verdict = content_of([run], {})["runs"][0]["verdict"]
     assert (verdict["tone"], verdict["headline"]) == ("running", "Training: 2 of 2 iterations are done") and verdict["tiles"] == []
+    assert verdict["advice"]["How it ended"] == [] and "--serve" in verdict["advice"]["What to do next"][0]
+    assert [sentence.partition(":")[0] for sentence in verdict["sentences"]] == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
 
 
 def test_groups_have_every_number_of_the_record(content, run):
