@@ -27,10 +27,13 @@ class Shown(Protocol):
 
 
 class Prompts(Protocol):
-    """Pictures beside the prompts of a run."""
+    """What stands beside the prompts of a run: of the group of a seed, whose prompt is `text`. None where it cannot be told."""
 
     def picture(self, seed: tuple[int, ...], text: str) -> str | None:
-        """The picture, as a data URL, of the group of that seed, whose prompt is `text`; None where it cannot be told or read."""
+        """What was shown, as a data URL."""
+
+    def truth(self, seed: tuple[int, ...], text: str) -> str | None:
+        """The right answer."""
 
 
 def shown_of(name: str) -> Shown | None:

@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rollout.seeds import Purpose
 TALL, WIDE = 120, 960  # pixels of a picture beside a prompt
 MARKED = 240  # pixels of the longer side of an image in which something is marked
 QUALITY = 60  # of WebP
+TAGS = re.compile(r"</?\w+>")
 
 
 class ShownAnswer:
@@ -70,6 +72,11 @@ class PromptPictures:
             return item and item.media and _picture(item)
         except InputError:
             return None
+
+
+    def truth(self, seed: tuple[int, ...], text: str) -> str | None:
+        item = self.item(seed, text)
+        return TAGS.sub("", item.solution).strip() or None if item else None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -93,9 +93,9 @@ class Samples:
             "components": {name: [_short(row["components"].get(name)) for row in rows] for name in first["components"]},
             "outputs": [self._add(row) if row["sample"] in wanted else None for row in rows],
         }  # fmt: skip
-        if (picture := self._picture(first)) is not None:
-            found["picture"] = picture
-        return found
+        seed = tuple(map(int, first["seed"].split(",")))
+        about = {"picture": self._picture(seed, first["prompt"]), "truth": self.prompts and self.prompts.truth(seed, first["prompt"])}
+        return found | {name: value for name, value in about.items() if value is not None}
 
     def _add(self, row: Row) -> int | None:
         """The place of the sample among the outputs; None for one that was not kept."""
@@ -113,10 +113,11 @@ class Samples:
         except ValueError:
             return None
 
-    def _picture(self, row: Row) -> int | None:
+    def _picture(self, seed: tuple[int, ...], prompt: str) -> int | None:
+        """The place of the picture beside the prompt among the pictures."""
         if self.prompts is None or sum(map(len, self.pictures)) > PICTURES:
             return None
-        picture = self.prompts.picture(tuple(map(int, row["seed"].split(","))), row["prompt"])
+        picture = self.prompts.picture(seed, prompt)
         if picture is not None and picture not in self._places:
             self._places[picture] = len(self.pictures)
             self.pictures.append(picture)

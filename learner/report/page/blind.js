@@ -12,7 +12,10 @@ function blindSection(run) {
     );
   const pairs = first.groups
     .flatMap((group, g) => group.outputs.map((_, i) => ({ g, i })))
-    .filter(({ g, i }) => first.groups[g].outputs[i] != null && last.groups[g]?.outputs[i] != null);
+    .filter(({ g, i }) => {
+      const [before, after] = [first, last].map((stop) => run.outputs[stop.groups[g]?.outputs[i]]);
+      return before && after && before !== after; // of two that are the same nobody can say which is better
+    });
   for (let i = pairs.length - 1; i > 0; i--) {
     const j = Math.floor(Math.random() * (i + 1));
     [pairs[i], pairs[j]] = [pairs[j], pairs[i]];
@@ -104,7 +107,7 @@ function blindSection(run) {
     title,
     card(
       about(
-        `${plural(pairs.length, "pair")} of base and tuned, of the same prompt and noise, in random order and without names.`,
+        `${plural(pairs.length, "pair")} of base and tuned that differ, of the same prompt and noise, in random order and without names.`,
         "Say which is better; the file of your votes is preference data.",
       ),
       begin,

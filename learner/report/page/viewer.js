@@ -117,15 +117,13 @@ function viewerSection(run) {
   );
 }
 
-// What the model was shown with the prompt, if anything.
+// What the model was shown with the prompt, if anything, and the right answer where there is one.
 function pictureOf(run, group) {
-  if (run.shown.kind === "text") {
-    const question = make("pre", { class: "question" }, group.prompt);
-    return group.picture == null
-      ? [question]
-      : [make("img", { src: run.pictures[group.picture], alt: "What the model was shown with the question" }), question];
-  }
-  return [];
+  if (run.shown.kind !== "text") return [];
+  const picture =
+    group.picture == null ? null : make("img", { src: run.pictures[group.picture], alt: "What the model was shown with the question" });
+  const truth = group.truth ? make("p", {}, "Right answer: ", make("strong", {}, group.truth)) : null;
+  return [picture, make("pre", { class: "question" }, group.prompt), truth].filter(Boolean);
 }
 
 function mean(values) {

@@ -173,6 +173,53 @@ def test_a_family_without_samples_to_show_has_all_numbers(copied):
     assert found["shown"] is None and found["outputs"] == [] and len(found["rollouts"]) == 2 and found["metrics"]
 
 
+@pytest.fixture
+def answers(copied):
+    """A run of the language family: what it was asked is what ships with its model."""
+    from learner.config.parse import parse_config, write_config
+    from learner.run.plan import deal
+    from rollout.language.items import read_items
+    from rollout.language.record import COLUMNS as ANSWERS
+    from rollout.language.settings import SHIPPED
+
+    write_config(parse_config(["--config", "people"]), copied / "config.yaml")
+    items = read_items(SHIPPED["people"] / "train.jsonl")
+    for iteration in range(2):
+        rows = [
+            {
+                "iteration": iteration, "group": 0, "sample": sample, "prompt": items[deal(0, 8 * iteration, len(items))].text,
+                "seed": f"0,0,{iteration},0", "length": 3, "adapter_version": 0, "adapter_sha256": "a" * 64, "advantage": 1.0 - sample,
+                "reward": 0.5 - sample, "components": {"accuracy": 1.0}, "log_probs": np.float32([-1, -2, -3, 0, 0]), "truncated": False,
+                "text": f"<think>he {'walks' if sample else 'runs'}</think><answer>B</answer>", "token_ids": np.int32([1, 2, 3]),
+            } for sample in range(2)
+        ]  # fmt: skip
+        write_rollout(copied / "rollouts" / f"{iteration:06d}.parquet", rows, ANSWERS)
+        (copied / "evaluations" / f"{iteration:06d}.parquet").unlink(missing_ok=True)
+    (copied / "evaluations" / "000002.parquet").unlink(missing_ok=True)
+    return copied, items[deal(0, 8, len(items))]
+
+
+def test_answers_have_what_was_shown_and_what_is_right(answers):
+    folder, item = answers
+    found = content_of([folder])["runs"][0]
+    assert found["shown"]["kind"] == "text" and found["verdict"]["defects"] == []
+    (group,) = found["rollouts"][1]["groups"]
+    assert group["prompt"] == item.text and f"<answer>{group['truth']}</answer>" == item.solution
+    assert found["pictures"][group["picture"]].startswith("data:image/webp;base64,")
+    assert zlib.decompress(base64.b64decode(found["outputs"][group["outputs"][1]])) == b"<think>he walks</think><answer>B</answer>"
+    assert found["log_probs"][group["outputs"][0]] == [-1, -2, -3] and group["log_prob"] == [-2, -2]  # no more than the answer is long
+
+
+def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):
+    folder, _ = answers
+    path = folder / "rollouts" / "000001.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index("prompt")
+    pq.write_table(table.set_column(place, "prompt", [["another question"] * 2]), path)
+    (group,) = content_of([folder])["runs"][0]["rollouts"][1]["groups"]
+    assert "picture" not in group and "truth" not in group
+
+
 SPANS = [
     Span("sampler 0", "sample", 0, 0.0, 4.0), Span("sampler 1", "sample", 0, 0.0, 2.0), Span("reward", "score", 0, 2.0, 3.0),
     Span("reward", "score", 0, 4.0, 5.0), Span("learner", "gradient", 0, 5.0, 9.0), Span("sampler 0", "publish", 0, 9.0, 10.0),
