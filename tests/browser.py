@@ -115,10 +115,13 @@ class Browser:
         return found
 
     def text(self, selector: str) -> str:
+        """Of an element, once it is there."""
+        self.wait(f"Boolean(document.querySelector({json.dumps(selector)}))")
         return self.run(f"document.querySelector({json.dumps(selector)}).innerText")
 
     def pixels(self, selector: str) -> np.ndarray:
-        """uint8 [H, W, 3] of the element as it is on the screen, which moves there."""
+        """uint8 [H, W, 3] of an element, once it is there, as it is on the screen, which moves to it."""
+        self.wait(f"Boolean(document.querySelector({json.dumps(selector)}))")
         box = self.run(
             f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
             " e.scrollIntoView({block: 'center', behavior: 'instant'}); await new Promise((done) => setTimeout(done, 200));"

@@ -59,7 +59,7 @@ def gained(before, gain, half):
 @pytest.mark.parametrize(
     "reward, judge, tone, headline, sentence",
     [
-        ((0.1, 0.05), (0.5, 0.2), "good", "It learned: held-out reward 0.500 → 0.600 (+0.100 ± 0.050)", "agrees: +0.500 ± 0.200"),
+        ((0.1, 0.05), (0.5, 0.2), "good", "It learned: held-out reward 0.500 → 0.600 (+0.100 ± 0.050)", ", agrees: +0.500 ± 0.200"),
         ((0.1, 0.05), (-0.5, 0.2), "good", "It learned", "disagrees: -0.500 ± 0.200. The model may have learned its reward"),
         ((0.1, 0.2), (0.1, 0.2), "unclear", "No clear gain", "sees no clear difference"),
         ((-0.1, 0.05), (-0.5, 0.2), "bad", "It got worse", "disagrees: -0.500 ± 0.200."),
@@ -86,7 +86,8 @@ def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
     verdict = content_of([run], {})["runs"][0]["verdict"]
     assert (verdict["tone"], verdict["headline"]) == ("running", "Training: 2 of 2 iterations are done") and verdict["tiles"] == []
     assert verdict["advice"]["How it ended"] == [] and "--serve" in verdict["advice"]["What to do next"][0]
-    assert [sentence.partition(":")[0] for sentence in verdict["sentences"]] == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
+    told = [sentence.partition(":")[0] for sentence in verdict["sentences"]]
+    assert told == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
 
 
 def test_groups_have_every_number_of_the_record(content, run):
