@@ -44,7 +44,8 @@ def state_of(run: Path, now: float | None = None) -> Liveness:
     words = f"{doing} is under way for {_spoken(passed)}" + (f"; one takes {_spoken(usual)}." if usual else ".")
     if usual and passed > max(STUCK * usual, LEAST_STUCK_S):
         deadline = f"{record.config.cluster.sampler_deadline:.0f} s" if record.config else "its deadline"
-        return Liveness("stuck", f"{words} So long no sign of life is a stall: an actor that hangs is replaced after {deadline}.{last}", stamp)
+        stall = f"So long no sign of life is a stall: an actor that hangs is replaced after {deadline}."
+        return Liveness("stuck", f"{words} {stall}{last}", stamp)
     if usual and passed > SLOW * usual:
         return Liveness("slow", f"{words} That is slow: an evaluation, a busy machine, or an actor that is being replaced.{last}", stamp)
     return Liveness("running", words, stamp)
