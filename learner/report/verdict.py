@@ -10,6 +10,7 @@ from learner.report.meanings import meaning_of
 
 LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift")
 NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
+WARNING, MOST_WARNINGS = "warning: ", 20  # how a line of the log begins that is one
 FIRST = ("reward", "judge", "accuracy", "mean_iou", "fid", "diversity", "foot_skate")  # of the tiles
 
 
@@ -32,8 +33,15 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
         sentences += _so_far(record)
     return {
         "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "advice": advice, "facts": _facts(record),
-        "warnings": [str(text) for text in record.summary.get("warnings", ())], "defects": record.defects,
+        "warnings": _warnings(record), "defects": record.defects,
     }  # fmt: skip
+
+
+def _warnings(record: Record) -> list[str]:
+    """Those of the summary; of a run without one those of its log, the newest."""
+    told = record.summary.get("warnings")
+    logged = [line.removeprefix(WARNING) for line in record.log if line.startswith(WARNING)]
+    return [str(text) for text in told] if isinstance(told, list) else list(dict.fromkeys(logged))[-MOST_WARNINGS:]
 
 
 def _flat(heldout: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,9 +129,9 @@ function arrive(element) {
   if (element.isConnected) once?.();
 }
 
-addEventListener("beforeprint", () => {
+function arriveAll() {
   for (const element of [...waiting.keys()]) arrive(element);
-});
+}
 
 // Colours of the theme, by their name in page.css; `colours.clear()` when it changes.
 const colours = new Map();

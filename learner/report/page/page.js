@@ -43,12 +43,22 @@ function render() {
     .replaceChildren(...made.filter((each) => SECTIONS[each.id]).map((each) => make("a", { href: `#${each.id}` }, SECTIONS[each.id])));
 }
 
+// "light", "dark", or undefined for what the system says.
 function retheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
   colours.clear();
-  if (window.Bokeh) redrawCharts();
-  dispatchEvent(new Event("resize"));
+  redrawCharts();
+  redrawPlayers();
 }
+
+// Paper is light, and shows all that a screen would come to.
+addEventListener("beforeprint", () => {
+  const before = document.documentElement.dataset.theme;
+  addEventListener("afterprint", () => retheme(before), { once: true });
+  retheme("light");
+  arriveAll();
+});
 
 async function begin() {
   try {
@@ -74,7 +84,7 @@ async function begin() {
     const now = document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
     retheme(now === "dark" ? "light" : "dark");
   });
-  dark.addEventListener("change", () => retheme());
+  dark.addEventListener("change", () => retheme(document.documentElement.dataset.theme));
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   document.body.dataset.ready = "yes";
   if (document.body.dataset.live) follow();

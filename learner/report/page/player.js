@@ -3,6 +3,15 @@
 
 const HOME = { azimuth: -Math.PI / 4, elevation: 0.3, zoom: 1, follow: false };
 
+const players = new Set();
+
+function redrawPlayers() {
+  for (const each of players) {
+    if (each.host.isConnected) each.draw();
+    else players.delete(each);
+  }
+}
+
 class Player {
   // cells: [{title, note, output, file}], output: a place among run.outputs, or null for what was not kept.
   constructor(run, label, large = true) {
@@ -11,6 +20,7 @@ class Player {
     this.grid = make("div", { class: `cells ${large ? "large" : ""} ${this.motion ? "" : "texts"}` });
     this.host = make("div", { class: "player", role: "group", "aria-label": label }, this.grid, this.motion ? this.controls() : null);
     if (!this.motion) return;
+    players.add(this);
     new ResizeObserver(() => this.draw()).observe(this.grid);
     new IntersectionObserver((entries) => {
       this.visible = entries.at(-1).isIntersecting;

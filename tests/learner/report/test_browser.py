@@ -66,6 +66,31 @@ def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     assert (page.pixels("#watch canvas") != still).any()
 
 
+def test_figures_and_curves_change_with_the_theme(page):
+    page.run("document.querySelector('.curve .chart').scrollIntoView({block: 'center', behavior: 'instant'})")
+    page.wait("document.querySelector('.curve .chart').childElementCount")
+    light = [page.pixels(part) for part in ("#watch canvas", ".curve .chart")]
+    page.run("document.querySelector('#theme').click()")
+    dark = [page.pixels(part) for part in ("#watch canvas", ".curve .chart")]
+    assert all(before.mean() > 200 and after.mean() < 90 for before, after in zip(light, dark))
+    page.run("document.querySelector('#theme').click()")
+    assert (page.pixels("#watch canvas") == light[0]).all()
+
+
+def test_paper_is_light_whatever_the_screen_was(chromium, run):
+    chromium.look(theme="dark")
+    chromium.open(run / "report.html")
+    waiting = chromium.run("waiting.size")
+    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    chromium.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert chromium.pixels("h1").mean() > 200 and chromium.pixels("#watch canvas").mean() > 200
+    assert chromium.run("waiting.size") < waiting and not chromium.run("document.querySelector('header').offsetHeight")
+    chromium.call("Emulation.setEmulatedMedia", media="", features=[])
+    chromium.look(theme="dark")
+    chromium.run("dispatchEvent(new Event('afterprint'))")
+    assert chromium.pixels("#watch canvas").mean() < 90
+
+
 def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
     shutil.copy(copied / "evaluations" / "000000.parquet", copied / "evaluations" / "000001.parquet")
     write_report([copied], copied / "report.html")

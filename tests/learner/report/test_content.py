@@ -90,6 +90,12 @@ def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
     assert told == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
 
 
+def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
+    (copied / "summary.json").unlink()
+    (copied / "log.txt").write_text("warning: kl at iteration 2\niteration 2/2\nwarning: kl at iteration 2\nwarning: the disk\n")
+    assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
+
+
 def test_groups_have_every_number_of_the_record(content, run):
     for entry in content["rollouts"]:
         rows = read_rollout(run / "rollouts" / f"{entry['iteration']:06d}.parquet")
