@@ -121,6 +121,7 @@ def run(config: Config) -> str:
         return "finished"
     from cluster.connect import connected
     from cluster.training_pool import TrainingPool
+    from learner.report.write import write_report
     from learner.run.keeper import Keeper
     from learner.run.progress import Progress
     from learner.run.report import Report
@@ -140,7 +141,7 @@ def run(config: Config) -> str:
                 keeper.require_device(pool.learner.state.facts["device"])
                 open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)
-                report = Report(plan, folder, progress, tracker)
+                report = Report(plan, folder, progress, tracker, write_report)
                 return supervise(plan, pool, report, keeper)
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
         return "saved" if folder.begun else "killed"

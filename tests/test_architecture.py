@@ -35,12 +35,13 @@ MAY_USE = {
     "learner.evaluate.motion": SENTENCE | MOTION | {"learner.run", "learner.evaluate"},
     "learner.evaluate.language": SENTENCE | LANGUAGE | {"learner.run", "learner.watch", "learner.evaluate"},
     "learner.diagnose": SENTENCE | {"learner.run", "learner.watch", "rollout.motion"},
+    "learner.report": SENTENCE | MOTION | LANGUAGE | {"learner.run", "learner.watch", "learner.diagnose"},
     "learner.pretrain": ROLLOUT | MOTION | LANGUAGE | {"learner.evaluate.motion"},
     "cluster": SENTENCE,
 }
 # Commands put the rooms together.
 COMMANDS = {
-    "learner.main": SENTENCE | {"learner.run", "learner.watch", "cluster"},
+    "learner.main": SENTENCE | {"learner.run", "learner.watch", "learner.report", "cluster"},
     "learner.evaluate.run": MAY_USE["learner.evaluate"] | {"cluster"},
     "learner.evaluate.motion.evaluation": MAY_USE["learner.evaluate.motion"] | {"cluster"},
     "learner.evaluate.language.evaluation": MAY_USE["learner.evaluate.language"] | {"cluster"},
@@ -207,6 +208,7 @@ def test_what_every_family_shares_names_none(path):
         ("learner.config.parse", "from learner.run.folder import RunFolder", True),
         ("learner.watch.watcher", "from learner.run.report import Report", True),
         ("learner.run.report", "from learner.watch.watcher import Watcher", False),
+        ("learner.run.report", "from learner.report.write import write_report", True),
         ("learner.pretrain.__main__", "import cluster", True),
         ("learner.main", "from cluster.training_pool import TrainingPool", False),
         ("learner.main", "from rollout.motion.diffusion_policy import MotionDiffusionPolicy", True),

@@ -1,6 +1,6 @@
 """The folder that one run leaves behind. It belongs to that run alone.
 
-    run.json  config.yaml  metrics.jsonl  log.txt  summary.json  adapter/  rollouts/  checkpoints/  (pictures)  .lock
+    run.json  config.yaml  metrics.jsonl  log.txt  summary.json  report.html  adapter/  rollouts/  evaluations/  checkpoints/  (pictures)  .lock
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from learner.config.resume import FORMAT
 from rewards.trust import RUN, origin
 from rollout.io.errors import InputError
 from rollout.io.files import ASIDE, replace_file, strict, write_json
+from rollout.io.machine import machine, versions
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -78,9 +79,9 @@ class RunFolder(Folder):
     @classmethod
     def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
         """See `claim`; the setting is run_dir."""
-        folder = cls.claim(path, "run_dir", f"seed{seed}", ("rollouts", "adapter"))
+        folder = cls.claim(path, "run_dir", f"seed{seed}", ("rollouts", "evaluations", "adapter"))
         try:
-            write_json(folder.path / RUN, {"format": FORMAT, **origin(folder.path)})
+            write_json(folder.path / RUN, {"format": FORMAT, **origin(folder.path), "machine": machine(), "versions": versions()})
         except OSError as error:
             folder.discard()
             raise InputError(f"run_dir: cannot write in {folder.path} ({error.strerror})") from None
@@ -91,7 +92,7 @@ class RunFolder(Folder):
         """The folder of a run that goes on. Raises InputError when another process works in it, or it cannot be written in."""
         path = Path(path).expanduser().resolve()
         folder = cls(path, made=False, lock=_locked(path), begun=True)
-        for part in (folder.rollouts, folder.adapter):
+        for part in (folder.rollouts, folder.evaluations, folder.adapter):
             part.mkdir(exist_ok=True)
         return folder
 
@@ -113,8 +114,16 @@ class RunFolder(Folder):
         return self.path / "rollouts"
 
     @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations"
+
+    @property
     def adapter(self) -> Path:
         return self.path / "adapter"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def checkpoints(self) -> Path:
@@ -136,7 +145,7 @@ class RunFolder(Folder):
             os.fsync(file.fileno())
 
     def rewind(self, iterations: int) -> list[dict[str, Any]]:
-        """Leave what the first `iterations` iterations wrote: later metrics, later rollouts and half-written files go.
+        """Leave what the first `iterations` iterations wrote: later metrics, rollouts and evaluations go, and half-written files.
 
         Returns the rows of metrics.jsonl that stay, as `{"iteration": ..., **metrics}` with the metrics that
         `append_metrics` was given. Raises InputError unless they are those of iterations 0 .. iterations-1, each once.
@@ -150,9 +159,9 @@ class RunFolder(Folder):
         whole = "".join(f"{line}\n" for line, _ in kept)
         if whole != text:
             replace_file(self.metrics, whole.encode())
-        for path in self.rollouts.glob("[0-9]*.parquet"):
-            if int(path.stem) >= iterations:
-                path.unlink()
+        later = [path for path in self.rollouts.glob("[0-9]*.parquet") if int(path.stem) >= iterations]
+        for path in later + [path for path in self.evaluations.glob("[0-9]*.parquet") if int(path.stem) > iterations]:
+            path.unlink()
         for path in self.path.rglob(f"*{ASIDE}"):
             path.unlink()
         return [row for _, row in kept]

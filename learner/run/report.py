@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ from rollout.io.files import write_json
 from rollout.policy import Group, Request
 from rollout.record import kept_samples, row_of, write_rollout
 
-UNTRACKED = ("rollouts", "checkpoints", LOCK, "summary.json")  # MLflow gets the summary before it is written there
+UNTRACKED = ("rollouts", "evaluations", "checkpoints", LOCK, "summary.json")  # MLflow gets the summary before it is written there
 PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
+WATCHED = 8  # held-out prompts of which every evaluation keeps what the model makes of them
 Examined = tuple[list[Group], list[Examination]]
+Page = Callable[[list[Path], Path, Mapping[str, Any]], None]  # writes that of run folders, from a summary that is {} while a run trains
 
 
 class Report:
     """Collects one run. Every method writes at once what it was given, so that a killed run leaves all it did."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress, tracker: Tracker):
-        self.plan, self.folder, self.progress, self.tracker = plan, folder, progress, tracker
+    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress, tracker: Tracker, page: Page):
+        self.plan, self.folder, self.progress, self.tracker, self.page = plan, folder, progress, tracker, page
         self.started, self.history, self.max_gap = time.time(), [], 0.0
         self.results: dict = {}
         self.resumed_at: int | None = None
@@ -51,12 +53,26 @@ class Report:
         self._before = examined
         if not self.watcher.heldout.entries:  # a run that goes on has that of its beginning
             self.watcher.judged(0, examined["heldout"][1])
+        self._keep(0, *examined["heldout"])
 
     def judged(self, iterations: int, results: list[Examination]) -> dict[str, float]:
         """Held-out prompts examined after so many iterations: their metrics, and a curve."""
         metrics = self.watcher.judged(iterations, results)
         heldout_curves_png(self.folder.path / "heldout.png", self.watcher.heldout.entries)
         return metrics
+
+    def _keep(self, iterations: int, groups: list[Group], results: list[Examination]) -> None:
+        """Every sample of some held-out prompts, always the same ones under the same noise: how the model learns can be watched."""
+        columns, rows = self.plan.family.columns(), []
+        for place in np.unique(np.linspace(0, len(groups) - 1, WATCHED).round().astype(int)):
+            group, result = groups[place], results[place]
+            judge = {} if result.judge is None else {"judge": result.judge}  # as a component of its name would be, and go before it
+            for sample in range(len(group)):
+                rows.append(row_of(group, sample, columns, True) | {
+                    "iteration": iterations, "group": int(place), "advantage": 0.0, "reward": float(result.reward[sample]),
+                    "components": {name: float(values[sample]) for name, values in (judge | result.components).items()},
+                })  # fmt: skip
+        write_rollout(self.folder.evaluations / f"{iterations:06d}.parquet", rows, columns)
 
     def resume(self, rows: list[dict], arrays: dict[str, np.ndarray], facts: dict) -> None:
         """Goes on from the watcher's state and the metrics of the iterations before; MLflow gets what it lacks of them."""
@@ -82,6 +98,8 @@ class Report:
         self.tracker.log(iteration, metrics)
         self.progress.iteration(iteration + 1, metrics)
         self.watcher.iteration(iteration, metrics)
+        if "heldout_reward" in metrics:
+            self._show({})
 
     def _rows(self, iteration: int, groups: list[Group], scores: list[Scores], update: Update) -> Iterator[dict[str, Any]]:
         """One row a sample for the rollout's Parquet file."""
@@ -102,6 +120,7 @@ class Report:
     def after(self, adapter: Adapter, **examined: Examined) -> None:
         """The same under the tuned model: gains, pictures. `adapter` is what was evaluated."""
         self.results = {"adapter_sha256": adapter.sha256}
+        self._keep(len(self.history), *examined["heldout"])
         for name, (_, results) in examined.items():
             self.results[name] = compare(self._before[name][1], results, fixed_prompts=name == "trained")
         runs = {when: self.plan.quality(examined["heldout"][1]) for when, examined in (("before", self._before), ("after", examined))}
@@ -113,6 +132,15 @@ class Report:
         self.plan.family.draw(self.folder.path, _changes(self._before["heldout"], examined["heldout"]))
         reward_curve_png(self.folder.path / "reward.png", self.history)
 
+    def _show(self, summary: dict[str, Any]) -> bool:
+        """Writes the page, and says whether it could: no run ends for that."""
+        try:
+            self.page([self.folder.path], self.folder.page, summary)
+        except Exception as error:
+            self.progress.note(f"warning: {self.folder.page} could not be written ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+            return False
+        return True
+
     def close(self, status: str, reason: str | None = None) -> None:
         """Writes the summary, sends everything to MLflow and shows the table. `status`: finished, stopped, failed or killed;
         `reason`: why, in one line."""
@@ -122,6 +150,7 @@ class Report:
             "samplers": config.cluster.samplers, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
             "max_log_prob_gap": self.max_gap, "warnings": self.watcher.warnings, **self.results,
         }  # fmt: skip
+        shown = self._show(summary)
         try:
             with tempfile.TemporaryDirectory() as aside:
                 write_json(Path(aside) / self.folder.summary.name, summary)
@@ -130,6 +159,8 @@ class Report:
         finally:  # last: once a summary says that the run has finished, there is nothing that could go on
             self.folder.write_summary(summary)
         self.progress.summary(summary, self.folder.path)
+        if shown:
+            self.progress.note(f"all of it on one page: {self.folder.page}")
 
 
 def _changes(before: Examined, after: Examined) -> list[Change]:

@@ -1,16 +1,36 @@
 """What the machine says of itself and of this process, on Linux and macOS alike."""
 
+import os
 import platform
 import re
 import resource
 import sys
+from importlib import metadata
 from pathlib import Path
+
+PACKAGES = ("motion-grpo", "torch", "ray", "numpy", "transformers", "pyarrow")  # that numbers may depend on
 
 
 def peak_memory() -> int:
     """Most bytes of memory that this process has held so far."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def machine() -> dict[str, str]:
+    """What it is, in words."""
+    return {"system": platform.platform(), "processor": platform.machine(), "cpus": str(os.cpu_count())}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers may depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def device_kind(device: str) -> str:

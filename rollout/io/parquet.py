@@ -1,5 +1,6 @@
 """Parquet that others wrote: a file that is damaged, or much smaller than what it claims to hold, is one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,8 @@ from rollout.io.files import reading
 VALUES_PER_BYTE, FREE_VALUES = 64, 1_000_000  # recorded motion has less than one value a byte
 
 
-def read_table(path: Path) -> pa.Table:
-    """The whole table, its text and offsets checked, its page checksums where it has some. InputError otherwise."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The whole table, or those of its `columns`; text and offsets checked, page checksums where it has some. InputError otherwise."""
     with reading(path, lambda error: "not a readable Parquet file ({})".format(str(error).partition("\n")[0][:120])):
         # Not `pq.read_table`, which takes folders named `a=b` above the file for columns of it.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -21,6 +22,8 @@ def read_table(path: Path) -> pa.Table:
             values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
             if not 0 <= values <= FREE_VALUES + VALUES_PER_BYTE * size:
                 raise InputError(f"{path}: claims to hold {values} values in {size} bytes")
-            table = file.read()
+            if lacking := set(columns or ()) - set(file.schema_arrow.names):
+                raise InputError(f"{path}: has no column {', '.join(sorted(lacking))}")
+            table = file.read(columns)
             table.validate(full=True)
             return table

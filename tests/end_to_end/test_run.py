@@ -38,7 +38,8 @@ def test_it_ends_well_and_says_so_in_plain_lines(first):
     assert (first.done.returncode, first.done.stderr) == (0, "")
     lines = first.done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines if line.startswith("iteration")] == ["iteration 1/2", "iteration 2/2"]
-    assert lines[-1].startswith(f"results in {first.folder}: adapter/") and "run finished" in lines[-2]
+    assert lines[-2].startswith(f"results in {first.folder}: adapter/") and "run finished" in lines[-3]
+    assert lines[-1] == f"all of it on one page: {first.folder / 'report.html'}"
     assert "\x1b" not in first.done.stdout and "ray" not in first.done.stdout.replace(str(first.folder), "")
     assert (first.folder / "log.txt").read_text() == first.done.stdout
 
@@ -47,7 +48,7 @@ def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
         "run.json", "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png",
-        "before_after.gif", "rollouts/000000.parquet", "rollouts/000001.parquet",
+        "before_after.gif", "report.html", "trace.json", "evaluations/000000.parquet", "evaluations/000002.parquet", "rollouts/000000.parquet", "rollouts/000001.parquet",
         "checkpoints/000001.safetensors", "checkpoints/000002.safetensors",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", ".lock",
     }  # fmt: skip
@@ -144,5 +145,5 @@ def test_mlflow_has_the_whole_run(first, tracked):
         history = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
         assert history == {entry["iteration"]: entry[name] for entry in first.metrics}
     kept = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert kept == {path.name for path in first.folder.iterdir()} - {"rollouts", "checkpoints", ".lock"}
+    assert kept == {path.name for path in first.folder.iterdir()} - {"rollouts", "evaluations", "checkpoints", ".lock"}
     assert len(client.list_artifacts(run.info.run_id, "adapter")) == 2

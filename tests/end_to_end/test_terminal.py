@@ -28,7 +28,7 @@ def test_a_terminal_that_is_closed_saves_the_run(command, runs, environment, ray
     wait_for(lambda: not processes_of(mine))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "killed" and summary["iterations"] >= 1
-    assert (folder / "log.txt").read_text().splitlines()[-1].startswith(f"results in {folder}")
+    assert (folder / "log.txt").read_text().splitlines()[-2].startswith(f"results in {folder}")
 
 
 def test_a_run_under_nohup_outlives_terminal_pipe_and_disk(command, runs, environment, head):
@@ -44,4 +44,4 @@ def test_a_run_under_nohup_outlives_terminal_pipe_and_disk(command, runs, enviro
     process.send_signal(signal.SIGHUP)
     assert process.wait(240) == 0
     lines = (folder / "log.txt").read_text().splitlines()
-    assert lines[0] == "starting Ray" and "run finished" in lines[-2] and len([line for line in lines if line.startswith("iteration")]) == 2
+    assert lines[0] == "starting Ray" and "run finished" in lines[-3] and len([line for line in lines if line.startswith("iteration")]) == 2

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from learner.config.parse import parse_config
+from learner.config.parse import parse_config, write_config
 from learner.main import supervise
+from learner.report.write import write_report
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
 from learner.run.plan import Plan
@@ -18,6 +19,7 @@ from learner.run.progress import Progress
 from learner.run.report import Report
 from learner.run.tracking import Tracker
 from learner.update import Update
+from rewards.family import Examination
 from rewards.scoring import Scores
 from rollout.adapter import Adapter
 from rollout.io.errors import RunFailed
@@ -41,7 +43,7 @@ class Store:
         if self.full:
             raise OSError("no space left")
         if Path(path).is_file():
-            self.artifacts[Path(path).name] = Path(path).read_text()
+            self.artifacts[Path(path).name] = Path(path).read_text(errors="replace")
 
     def set_terminated(self, run_id: str, status: str) -> None:
         self.ended = (status, self.summary.exists())
@@ -49,16 +51,17 @@ class Store:
 
 def report_to(plan, tmp_path, **store) -> tuple[Report, Store]:
     folder = RunFolder.create(tmp_path / "run")
+    write_config(plan.config, folder.config)  # as the keeper does when training begins
     client = Store(folder.summary, **store)
     progress = Progress(2, Console(file=io.StringIO()))
-    return Report(plan, folder, progress, Tracker(client, "1", "sqlite:///mlflow.db", {})), client
+    return Report(plan, folder, progress, Tracker(client, "1", "sqlite:///mlflow.db", {}), write_report), client
 
 
 def test_the_summary_is_there_once_everything_else_is(plan, tmp_path):
     report, store = report_to(plan, tmp_path)
     report.close("finished")
     assert store.ended == ("FINISHED", False)
-    assert store.artifacts == {name: (report.folder.path / name).read_text() for name in ("run.json", "summary.json")}
+    assert store.artifacts == {name: (report.folder.path / name).read_text() for name in ("run.json", "config.yaml", "summary.json", "report.html", "trace.json")}
     assert json.loads(store.artifacts["summary.json"])["status"] == "finished"
 
 
@@ -66,6 +69,38 @@ def test_a_store_that_fails_takes_no_summary_away(plan, tmp_path):
     report, store = report_to(plan, tmp_path, full=True)
     report.close("failed", "because")
     assert json.loads(report.folder.summary.read_text())["reason"] == "because" and store.ended == ("FAILED", False)
+
+
+def test_a_page_that_cannot_be_written_ends_no_run_and_is_told(plan, tmp_path):
+    report, store = report_to(plan, tmp_path)
+    report.folder.page.mkdir()
+    report.close("finished")
+    assert store.ended == ("FINISHED", False) and json.loads(report.folder.summary.read_text())["status"] == "finished"
+    said = report.progress._console.file.getvalue()
+    assert f"warning: {report.folder.page} could not be written (IsADirectoryError" in said and "on one page" not in said
+
+
+def test_a_run_ends_by_saying_where_its_page_is(plan, tmp_path):
+    report, _ = report_to(plan, tmp_path)
+    report.close("killed")
+    assert report.progress._console.file.getvalue().splitlines()[-1] == f"all of it on one page: {report.folder.path / 'report.html'}"
+
+
+def examined(group) -> tuple[list, list]:
+    scores = np.linspace(0, 1, len(group), dtype=np.float32)
+    return [group], [Examination(scores, {"tmr": scores / 2}, -scores, {})]
+
+
+def test_every_evaluation_keeps_what_the_model_made_of_the_watched_prompts(plan, mdm_folder, tmp_path):
+    report, _ = report_to(plan, tmp_path)
+    group = sample_group(make_policy(mdm_folder), 3, 0)
+    report.watcher.heldout.entries.append({})  # as of a run that goes on: nothing is judged here
+    report.before(heldout=examined(group))
+    rows = read_rollout(report.folder.evaluations / "000000.parquet")
+    assert [(row["group"], row["sample"], row["iteration"]) for row in rows] == [(0, 0, 0), (0, 1, 0), (0, 2, 0)]
+    assert [row["reward"] for row in rows] == [0, 0.5, 1] and rows[2]["components"] == {"judge": -1, "tmr": 0.5}
+    for row, motion in zip(rows, group.outputs, strict=True):
+        np.testing.assert_allclose(row["motion"], motion[: row["length"]], atol=1e-3)
 
 
 @pytest.mark.parametrize("keep, kept", [("all", [0, 1, 2, 3]), ("best_worst", [1, 3]), ("none", [])])

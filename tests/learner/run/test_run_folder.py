@@ -17,7 +17,7 @@ from rollout.io.errors import InputError
 def test_a_new_folder_holds_the_named_places(tmp_path):
     folder = RunFolder.create(tmp_path / "deep" / "run")
     assert folder.path == tmp_path / "deep" / "run"
-    assert folder.rollouts.is_dir() and folder.adapter.is_dir()
+    assert folder.rollouts.is_dir() and folder.evaluations.is_dir() and folder.adapter.is_dir()
     names = [path.name for path in (folder.config, folder.metrics, folder.summary, folder.log, folder.rollouts, folder.adapter)]
     assert names == ["config.yaml", "metrics.jsonl", "summary.json", "log.txt", "rollouts", "adapter"]
 
@@ -111,6 +111,8 @@ def begun(tmp_path, iterations):
 def test_rewound_it_holds_the_first_iterations_and_gives_their_metrics_back(tmp_path):
     folder = begun(tmp_path, 5)
     (folder.rollouts / "000005.parquet.writing").write_bytes(b"half")
+    for iterations in (0, 3, 4):
+        (folder.evaluations / f"{iterations:06d}.parquet").write_bytes(b"")
     (folder.path / "summary.json.writing").write_text("{")
     (folder.adapter / "adapter_config.json.writing").write_text("{")
     rows = folder.rewind(3)
@@ -118,6 +120,7 @@ def test_rewound_it_holds_the_first_iterations_and_gives_their_metrics_back(tmp_
     assert all(math.isnan(row["loss"]) and row["gap"] == -math.inf for row in rows)
     assert sorted(path.name for path in folder.rollouts.iterdir()) == [f"{i:06d}.parquet" for i in range(3)]
     assert [json.loads(line)["iteration"] for line in folder.metrics.read_text().splitlines()] == [0, 1, 2]
+    assert sorted(path.name for path in folder.evaluations.iterdir()) == ["000000.parquet", "000003.parquet"]  # after 3 iterations: of these
     assert not list(folder.path.glob("*.writing")) and not list(folder.adapter.iterdir())
     folder.append_metrics(3, {"mean_reward": 1.0})
     assert [row["iteration"] for row in folder.rewind(4)] == [0, 1, 2, 3]

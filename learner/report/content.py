@@ -1,0 +1,90 @@
+"""All that the page of a run says, as plain JSON."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from learner.diagnose.read import Record, read_record
+from learner.report.family import shown_of
+from learner.report.live import require_run
+from learner.report.meanings import meaning_of
+from learner.report.provenance import provenance
+from learner.report.samples import Samples
+from learner.report.spans import by_iteration, spans_of
+from learner.report.verdict import verdict
+
+ROOM = 5_000_000  # characters that samples may take on a page, of all its runs together
+
+
+def content_of(paths: list[Path], summary: Mapping[str, Any] | None = None, room: int = ROOM) -> dict[str, Any]:
+    """Of one run or several. summary: of a run whose own is not written yet, {} while it trains; None: as the folders have it.
+    room: see `ROOM`.
+
+    Raises InputError for a path that holds no run folder.
+    """
+    for path in paths:
+        require_run(path)
+    runs = [_run(path, room // len(paths), summary) for path in paths]
+    return {"runs": runs, "across": _across(runs) if len(runs) > 1 else None}
+
+
+def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    record, going_on = read_record(path.resolve()), summary == {}
+    if summary is not None:
+        record.summary = dict(summary)
+    family = record.config.family if record.config else ""
+    shown = shown_of(family)
+    samples = Samples(shown, shown.prompts(record.config) if shown else None, room)
+    evaluations, iterations = samples.evaluations(record.path / "evaluations"), samples.iterations(record.path / "rollouts")
+    spans, measured = spans_of(record.path, record.rows)
+    record.defects += samples.defects
+    names = [name for name in dict.fromkeys(name for row in record.rows for name in row) if name != "iteration"]
+    return {
+        "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "going_on": going_on,
+        "shown": {"kind": shown.kind, **shown.facts(record.config)} if shown else None, "verdict": verdict(record, going_on),
+        "iterations": [int(row["iteration"]) + 1 for row in record.rows],
+        "metrics": {name: {"values": [_finite(row.get(name)) for row in record.rows], **meaning_of(name)._asdict()} for name in names},
+        "before": _before(record), "evaluations": evaluations, "rollouts": iterations,
+        "outputs": samples.outputs, "log_probs": samples.log_probs, "pictures": samples.pictures, "provenance": provenance(record),
+        "spans": {"measured": measured, "list": [list(span) for span in spans], "iterations": by_iteration(spans)},
+    }  # fmt: skip
+
+
+def _before(record: Record) -> dict[str, float]:
+    """Held-out metrics of the base model, which no iteration has; by their name in the metrics."""
+    found, heldout = {}, record.summary.get("heldout")
+    heldout = heldout if isinstance(heldout, dict) else {}
+    parts = heldout.get("components") if isinstance(heldout.get("components"), dict) else {}
+    for name, entry in {**heldout, **{f"component_{part}": entry for part, entry in parts.items()}}.items():
+        value = entry.get("before") if isinstance(entry, dict) else None
+        value = _finite(value.get("mean") if isinstance(value, dict) else value)
+        if value is not None:
+            found[f"heldout_{name}"] = value
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
+
+
+def _across(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Over several runs, as of several seeds: mean and 95 % half-width (Student's t) of every gain, and of the reward by iteration."""
+    gains: dict[str, list[float]] = {}
+    for run in runs:
+        for tile in run["verdict"]["tiles"]:
+            gains.setdefault(tile["label"], []).append(tile["gain"])
+    common = min(len(run["iterations"]) for run in runs)
+    rewards = [run["metrics"].get("mean_reward", {"values": []})["values"][:common] for run in runs]
+    by_iteration = [list(values) for values in zip(*rewards) if None not in values]
+    return {
+        "gains": {name: {"runs": len(values), **_interval(values)} for name, values in gains.items()},
+        "reward": [_interval(values) for values in by_iteration],
+    }  # fmt: skip
+
+
+def _interval(values: list[float]) -> dict[str, float | None]:
+    half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "half": half}

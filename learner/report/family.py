@@ -1,0 +1,41 @@
+"""What a family brings to the page: how its samples are packed for a browser, and what was shown to its model. Found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rollout.family import find
+
+SHOWN = {"motion": "learner.report.motion:MOTION", "language": "learner.report.language:LANGUAGE"}
+
+
+class Shown(Protocol):
+    """kind: how the page shows a sample, "motion" or "text". column: that of the record which holds it."""
+
+    kind: str
+    column: str
+
+    def pack(self, value: Any, row: Mapping[str, Any]) -> bytes:
+        """A sample as page/outputs.js reads it, before compression. ValueError for what the record's column cannot hold."""
+
+    def facts(self, config: Any) -> dict[str, Any]:
+        """What the page knows beside the samples, such as a band of real data."""
+
+    def prompts(self, config: Any) -> Prompts | None:
+        """What was shown with the prompts; None where they are words alone."""
+
+
+class Prompts(Protocol):
+    """What stands beside the prompts of a run: of the group of a seed, whose prompt is `text`. None where it cannot be told."""
+
+    def picture(self, seed: tuple[int, ...], text: str) -> str | None:
+        """What was shown, as a data URL."""
+
+    def truth(self, seed: tuple[int, ...], text: str) -> str | None:
+        """The right answer."""
+
+
+def shown_of(name: str) -> Shown | None:
+    """None for a family that brings nothing: its page has all numbers and no samples."""
+    return find(SHOWN, name) if name in SHOWN else None

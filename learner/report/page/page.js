@@ -1,0 +1,93 @@
+"use strict";
+// Puts the page together, and takes it up again when the theme, the run or the content changes.
+
+const SECTIONS = {
+  verdict: "Verdict",
+  across: "All runs",
+  watch: "Watch",
+  groups: "Groups",
+  curves: "Curves",
+  timeline: "Timeline",
+  blind: "Blind",
+  provenance: "Provenance",
+};
+let content = null,
+  shownRun = 0;
+
+function render() {
+  const run = content.runs[shownRun];
+  const parts = [
+    verdictSection,
+    () => acrossSection(content),
+    viewerSection,
+    groupsSection,
+    curvesSection,
+    timelineSection,
+    blindSection,
+    provenanceSection,
+  ];
+  const made = parts
+    .map((part) => {
+      try {
+        return part(run);
+      } catch (error) {
+        console.error(error);
+        return section("broken", "A part of this page", card(empty(`It could not be drawn: ${error.message}`)));
+      }
+    })
+    .filter(Boolean);
+  document.getElementById("main").replaceChildren(...made);
+  document.getElementById("run-name").textContent = content.runs.length > 1 ? "" : run.name;
+  document
+    .getElementById("nav")
+    .replaceChildren(...made.filter((each) => SECTIONS[each.id]).map((each) => make("a", { href: `#${each.id}` }, SECTIONS[each.id])));
+}
+
+// "light", "dark", or undefined for what the system says.
+function retheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  colours.clear();
+  redrawCharts();
+  redrawPlayers();
+}
+
+// Paper is light, and shows all that a screen would come to.
+addEventListener("beforeprint", () => {
+  const before = document.documentElement.dataset.theme;
+  addEventListener("afterprint", () => retheme(before), { once: true });
+  retheme("light");
+  arriveAll();
+});
+
+async function begin() {
+  try {
+    content = await contentOf(document.getElementById("content").textContent);
+  } catch (error) {
+    document.getElementById("loading").textContent +=
+      " This browser is too old to unpack the rest: it needs DecompressionStream (Chromium 80, Firefox 113, Safari 16.4).";
+    throw error;
+  }
+  Bokeh.set_log_level("warn");
+  const choose = document.getElementById("run");
+  if (content.runs.length > 1) {
+    choose.hidden = false;
+    choose.replaceChildren(...content.runs.map((run, i) => option(i, run.name)));
+    choose.addEventListener("change", () => {
+      shownRun = Number(choose.value);
+      render();
+    });
+  }
+  render();
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  document.getElementById("theme").addEventListener("click", () => {
+    const now = document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
+    retheme(now === "dark" ? "light" : "dark");
+  });
+  dark.addEventListener("change", () => retheme(document.documentElement.dataset.theme));
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  document.body.dataset.ready = "yes";
+  if (document.body.dataset.live) follow();
+}
+
+addEventListener("DOMContentLoaded", begin);

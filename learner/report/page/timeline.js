@@ -1,0 +1,107 @@
+"use strict";
+// Where the time went.
+
+const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet"];
+
+function timelineSection(run) {
+  const { measured, list, iterations } = run.spans;
+  if (!list.length) return section("timeline", "Timeline", card(empty("No time was measured yet.")));
+  const whats = [...new Set(list.map(([, what]) => what))],
+    actors = [...new Set(list.map(([actor]) => actor))];
+  const tone = (what) => TONES[whats.indexOf(what) % TONES.length],
+    total = (what) => list.filter((span) => span[1] === what).reduce((sum, [, , , start, end]) => sum + end - start, 0);
+  const slider = make("input", {
+    type: "range",
+    id: "timeline-iteration",
+    min: 0,
+    max: iterations.length - 1,
+    value: iterations.length - 1,
+    oninput: () => show(),
+  });
+  const said = make("output", { class: "clock", for: "timeline-iteration" }),
+    bars = make("div", { class: "lanes" }),
+    words = make("p", { class: "about" });
+  const all = list.reduce((sum, [, , , start, end]) => sum + end - start, 0);
+  function show() {
+    const { iteration, seconds, idle, critical } = iterations[Number(slider.value)],
+      inside = list.filter((span) => span[2] === iteration);
+    const begin = Math.min(...inside.map((span) => span[3])),
+      length = Math.max(seconds, 1e-9);
+    said.textContent = `iteration ${iteration + 1}: ${seconds.toFixed(1)} s`;
+    slider.setAttribute("aria-valuetext", said.textContent);
+    bars.replaceChildren(
+      ...actors
+        .filter((actor) => inside.some((span) => span[0] === actor))
+        .map((actor) =>
+          make(
+            "div",
+            { class: "lane" },
+            make("span", { class: "actor" }, actor),
+            make(
+              "span",
+              { class: "track" },
+              inside
+                .filter((span) => span[0] === actor)
+                .map(([, what, , start, end]) =>
+                  make("i", {
+                    class: `span tone-${tone(what)}`,
+                    title: `${what}: ${(end - start).toFixed(2)} s`,
+                    style: `left:${((start - begin) / length) * 100}%;width:${Math.max(0.2, ((end - start) / length) * 100)}%`,
+                  }),
+                ),
+            ),
+            make(
+              "span",
+              { class: "idle" },
+              measured ? `${Math.round(idle[actor] * 100)} % idle` : `${((1 - idle[actor]) * seconds).toFixed(1)} s`,
+            ),
+          ),
+        ),
+    );
+    words.textContent = measured
+      ? `Critical path: ${critical.map((step) => `${step.what} (${step.actor}) ${step.seconds.toFixed(1)} s`).join(" → ")}.`
+      : "";
+  }
+  show();
+  const legend = make(
+    "ul",
+    { class: "legend" },
+    whats.map((what) =>
+      make(
+        "li",
+        {},
+        make("i", { class: `tone-${tone(what)}` }),
+        `${what} ${total(what).toFixed(1)} s, ${Math.round((total(what) / all) * 100)} %`,
+      ),
+    ),
+  );
+  return section(
+    "timeline",
+    "Timeline",
+    card(
+      about(
+        measured
+          ? "What every actor did."
+          : "What the driver waited for, one stage after the other, as the metrics have it; who else worked meanwhile was not measured.",
+        "trace.json beside this page opens in Perfetto and chrome://tracing.",
+      ),
+      legend,
+      chart({
+        label: "Seconds of every iteration",
+        height: 190,
+        y: "seconds",
+        series: whats.map((what) => ({
+          name: what,
+          colour: tone(what),
+          x: iterations.map(({ iteration }) => iteration + 1),
+          y: iterations.map(({ iteration }) =>
+            list.filter((span) => span[2] === iteration && span[1] === what).reduce((sum, [, , , start, end]) => sum + end - start, 0),
+          ),
+        })),
+      }),
+      make("div", { class: "choose" }, make("label", { for: "timeline-iteration" }, "Iteration"), slider, said),
+      bars,
+      words,
+    ),
+  );
+}

@@ -1,0 +1,122 @@
+"use strict";
+// What became of the run, in words, and what to do next.
+
+const CHANGES = { better: "better", worse: "worse", none: "no clear change", moved: "changed" };
+
+function verdictSection(run) {
+  const { tone, headline, sentences, tiles, advice, facts, warnings, defects } = run.verdict;
+  const {
+    "What to do next": next = [],
+    "What happened": happened = [],
+    "Likely causes, the likeliest first": causes = [],
+    "How it ended": ended = [],
+  } = advice;
+  const uneventful = happened.length === 1 && happened[0].startsWith("nothing");
+  return make(
+    "section",
+    { id: "verdict", "aria-labelledby": "verdict-title" },
+    make(
+      "div",
+      { class: `card headline ${tone}` },
+      make("h1", { id: "verdict-title" }, headline),
+      sentences.length ? make("p", {}, sentences.join(" ")) : null,
+      make(
+        "dl",
+        { class: "facts" },
+        facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+      ),
+    ),
+    tiles.length ? make("div", { class: "tiles" }, tiles.map(tile)) : null,
+    ...[...new Set([...warnings, ...defects])].map((text) => make("p", { class: "card warning", role: "note" }, text)),
+    make(
+      "div",
+      { class: "two" },
+      card(make("h3", {}, "What to do next"), next.length ? next.map(advised) : empty("Nothing that can be told from here.")),
+      card(
+        make("h3", {}, ended.length ? "How it ended" : "So far"),
+        ended.map((line) => make("p", {}, line)),
+        uneventful ? make("p", {}, "Nothing happened that the monitor watches for.") : null,
+        uneventful
+          ? null
+          : make(
+              "details",
+              {},
+              make("summary", {}, `What happened, and likely causes (${happened.length})`),
+              make(
+                "ul",
+                {},
+                happened.map((line) => make("li", {}, line)),
+              ),
+              causes.length
+                ? make(
+                    "ul",
+                    {},
+                    causes.map((line) => make("li", {}, line)),
+                  )
+                : null,
+            ),
+      ),
+    ),
+  );
+}
+
+function tile({ label, unit, before, after, gain, half, change, less, meaning }) {
+  return make(
+    "div",
+    { class: `tile ${change}`, title: meaning },
+    make("span", { class: "label" }, label === "fid" ? "FID" : label, unit ? make("span", { class: "unit" }, ` ${unit}`) : null),
+    make("span", { class: "after" }, make("span", { class: "before" }, `${fixed(before)} → `), fixed(after)),
+    make("span", { class: "gain" }, signed(gain, 2), half == null ? ", no interval" : ` ± ${number(half, 2)}`),
+    make("span", { class: "change" }, CHANGES[change] + (less ? ", less is better" : "")),
+  );
+}
+
+// A line of advice: a command with a word about it, or words alone.
+function advised(line) {
+  const [text, about] = line.split(/ {4}# /);
+  if (!text.startsWith("python ")) return make("p", {}, line);
+  return make("div", {}, about ? make("p", {}, about) : null, command(text));
+}
+
+function acrossSection({ runs, across }) {
+  if (!across) return null;
+  const rows = Object.entries(across.gains).map(([name, of]) => [
+    name,
+    of.runs,
+    `${signed(of.mean)}${of.half == null ? "" : ` ± ${number(of.half, 2)}`}`,
+    ...runs.map((run) => {
+      const own = run.verdict.tiles.find((each) => each.label === name);
+      return own ? `${signed(own.gain)}${own.half == null ? "" : ` ± ${number(own.half, 2)}`}` : "–";
+    }),
+  ]);
+  const x = across.reward.map((_, i) => i + 1),
+    mean = across.reward.map((each) => each.mean);
+  const band = {
+    low: across.reward.map(({ mean, half }) => mean - (half ?? 0)),
+    high: across.reward.map(({ mean, half }) => mean + (half ?? 0)),
+  };
+  return section(
+    "across",
+    "All runs together",
+    card(
+      make("p", { class: "about" }, `Mean of ${runs.length} runs; the band and ± are 95 % intervals over runs (Student's t).`),
+      chart({
+        label: `Mean training reward of ${runs.length} runs by iteration`,
+        height: 240,
+        y: "training reward",
+        series: [
+          { x, y: mean, colour: "accent", ...band, name: "mean" },
+          ...runs.map((run) => ({
+            name: run.name,
+            x: run.iterations,
+            y: run.metrics.mean_reward?.values ?? [],
+            colour: "faint",
+            width: 1,
+            dash: "dotted",
+          })),
+        ],
+      }),
+      rows.length ? table("Gains, held out", ["", "runs", "all", ...runs.map((run) => run.name)], rows) : null,
+    ),
+  );
+}

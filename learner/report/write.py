@@ -1,0 +1,21 @@
+"""Writes the page of runs, and beside it the trace of where the time went."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from learner.report.content import content_of
+from learner.report.html import page
+from learner.report.spans import Span, trace
+from rollout.io.files import replace_file, write_json
+
+REPORT, TRACE = "report.html", "trace.json"
+
+
+def write_report(paths: list[Path], out: Path, summary: Mapping[str, Any] | None = None) -> None:
+    """summary: see `content_of`. Raises InputError for what is no run folder, OSError for a place that cannot be written."""
+    content = content_of(paths, summary)
+    spans = [Span(*span) for span in content["runs"][0]["spans"]["list"]]
+    replace_file(out, page(content))
+    if len(paths) == 1:
+        write_json(out.with_name(TRACE), trace(spans))

@@ -1,0 +1,233 @@
+"""The page in a real browser: what a person sees, clicks and moves. Skipped where there is no Chromium."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from learner.report.votes import read_votes
+from learner.report.write import write_report
+from rollout.motion.bvh import write_bvh
+from rollout.motion.features import features_to_joints
+from rollout.motion.record import COLUMNS, read_rollout
+from rollout.record import write_rollout
+
+SECTIONS = ["verdict", "watch", "groups", "curves", "timeline", "blind", "provenance"]
+HOSTILE = "</script><img src=x onerror=alert(1)>{{CONTENT}} ${1} \" ' a person"
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(chromium):
+    """Of every test: no error or warning in the console, no request but that of the page itself."""
+    chromium.errors.clear()
+    yield
+    assert chromium.errors == []
+    assert [address for address in chromium.requests if not address.startswith("file:///")] == [] and len(chromium.requests) <= 1
+
+
+@pytest.fixture
+def page(chromium, run):
+    chromium.look()
+    chromium.open(run / "report.html")
+    return chromium
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("theme, paper", [("light", 255), ("dark", 25)])
+def test_every_part_is_there_in_both_themes_and_on_a_phone(chromium, run, theme, paper, width):
+    chromium.look(width, 800, theme)
+    chromium.open(run / "report.html")
+    assert chromium.run("[...document.querySelectorAll('main > section')].map((part) => part.id)") == SECTIONS
+    summary = json.loads((run / "summary.json").read_text())["heldout"]["reward"]
+    headline = chromium.text("h1")
+    assert f"{summary['before']['mean']:.3f} → {summary['after']['mean']:.3f}" in headline
+    assert chromium.run("document.documentElement.scrollWidth") <= width  # nothing to be moved sideways
+    assert chromium.pixels("h1")[0, 0].mean() == pytest.approx(paper, abs=6)
+    chromium.run("document.querySelector('.curve .chart').scrollIntoView({block: 'center', behavior: 'instant'})")
+    chromium.wait("document.querySelector('.curve .chart').childElementCount")
+    drawn = chromium.pixels(".curve .chart").astype(int)
+    ink = {"light": [31, 111, 171], "dark": [98, 176, 234]}[theme]
+    assert (np.abs(drawn - ink).sum(axis=-1) < 60).sum() > 200  # a line in the theme's colour
+
+
+def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
+    still = page.pixels("#watch canvas")
+    assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
+    page.run("document.querySelector('#watch .play').click()")
+    page.wait("Number(document.querySelector('#watch .controls input[type=range]').value) > 1")
+    page.run("document.querySelector('#watch .play').click()")
+    assert (page.pixels("#watch canvas") != still).any()
+    assert page.text("#watch .play").endswith("Play")
+    page.set("#watch .controls input[type=range]", 0)
+    assert (page.pixels("#watch canvas") == still).all() and page.text("#watch .controls .clock").startswith("0.0 s")
+    page.run("document.querySelector('#watch canvas').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))")
+    assert (page.pixels("#watch canvas") != still).any()
+
+
+def test_figures_and_curves_change_with_the_theme(page):
+    page.run("document.querySelector('.curve .chart').scrollIntoView({block: 'center', behavior: 'instant'})")
+    page.wait("document.querySelector('.curve .chart').childElementCount")
+    light = [page.pixels(part) for part in ("#watch canvas", ".curve .chart")]
+    page.run("document.querySelector('#theme').click()")
+    dark = [page.pixels(part) for part in ("#watch canvas", ".curve .chart")]
+    assert all(before.mean() > 200 and after.mean() < 90 for before, after in zip(light, dark))
+    page.run("document.querySelector('#theme').click()")
+    assert (page.pixels("#watch canvas") == light[0]).all()
+
+
+def test_paper_is_light_whatever_the_screen_was(chromium, run):
+    chromium.look(theme="dark")
+    chromium.open(run / "report.html")
+    waiting = chromium.run("waiting.size")
+    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    chromium.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert chromium.pixels("h1").mean() > 200 and chromium.pixels("#watch canvas").mean() > 200
+    assert chromium.run("waiting.size") < waiting and not chromium.run("document.querySelector('header').offsetHeight")
+    chromium.call("Emulation.setEmulatedMedia", media="", features=[])
+    chromium.look(theme="dark")
+    chromium.run("dispatchEvent(new Event('afterprint'))")
+    assert chromium.pixels("#watch canvas").mean() < 90
+
+
+def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
+    shutil.copy(copied / "evaluations" / "000000.parquet", copied / "evaluations" / "000001.parquet")
+    write_report([copied], copied / "report.html")
+    chromium.look()
+    chromium.open(copied / "report.html")
+    page, run = chromium, copied
+    titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
+    rewards = "[...document.querySelectorAll('#watch .cell .note')].map((note) => note.innerText)"
+    page.set("#watch-stop", 1)
+    page.wait(f"({titles})[1] === 'after 1 iteration'")
+    assert page.run(titles) == ["base", "after 1 iteration", "final, after 2"]
+    for note, stop in zip(page.run(rewards), (0, 1, 2), strict=True):
+        row = read_rollout(run / "evaluations" / f"{stop:06d}.parquet")[0]
+        assert note == f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
+
+
+def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
+    rows = [row for row in read_rollout(run / "rollouts" / "000000.parquet") if row["group"] == 1]
+    page.set("#groups-iteration", 0)
+    assert page.text("#groups .clock") == "iteration 1"
+    page.run("document.querySelectorAll('.group')[1].click()")
+    page.wait("Boolean(document.querySelector('#opened tbody'))")
+    cells = page.run("[...document.querySelectorAll('#opened tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText))")
+    heads = page.run("[...document.querySelectorAll('#opened th')].map((head) => head.innerText)")
+    assert heads == ["rank", "sample", "reward", "advantage", "tmr", "foot_skate", "mean log-prob", "length"]
+    expected = sorted(rows, key=lambda row: -row["reward"])
+    assert [int(row[1]) for row in cells] == [row["sample"] for row in expected]
+    assert [float(row[2]) for row in cells] == pytest.approx([row["reward"] for row in expected], rel=1e-2)
+    assert rows[0]["prompt"] in page.text("#opened h3")
+    page.wait(f"document.querySelectorAll('#opened canvas').length === {len(rows)}")
+    assert page.pixels("#opened canvas").std() > 5
+
+
+def test_prompts_are_found_by_their_words(page, run):
+    page.set("#groups-search", "JUMPS")
+    found = page.run("[...document.querySelectorAll('.group .prompt')].map((prompt) => prompt.innerText)")
+    rows = [row for number in range(2) for row in read_rollout(run / "rollouts" / f"{number:06d}.parquet") if row["sample"] == 0]
+    assert found == [f"iteration {row['iteration'] + 1}: {row['prompt']}" for row in rows if "jumps" in row["prompt"]] and found
+
+
+def test_a_motion_is_downloaded_as_numpy_and_as_bvh(page, run, tmp_path):
+    joints = features_to_joints(read_rollout(run / "evaluations" / "000000.parquet")[0]["motion"])
+    page.run("motionOf(content.runs[0], content.runs[0].evaluations[0].groups[0].outputs[0]).then((motion) => { window.motion = motion; })")
+    saved = page.run("new Blob(npy(motion, 22)).arrayBuffer().then((bytes) => [...new Uint8Array(bytes)])")
+    kept = np.load(io.BytesIO(bytes(saved)))
+    np.testing.assert_allclose(kept, joints, atol=2.1e-3)
+    write_bvh(tmp_path / "ours.bvh", kept)
+    texts = page.run("bvh(motion, content.runs[0].shown)"), (tmp_path / "ours.bvh").read_text()
+    (head, motion), (expected_head, expected) = (text.split("MOTION\n") for text in texts)
+    words, expected_words = head.split(), expected_head.split()
+    assert len(words) == len(expected_words)
+    for word, other in zip(words, expected_words):
+        assert word == other or float(word) == pytest.approx(float(other), abs=2e-6)
+    found, wanted = (np.array([line.split() for line in part.splitlines()[2:]], float) for part in (motion, expected))
+    np.testing.assert_allclose(found[:, :3], wanted[:, :3], atol=2e-6)
+    turns = np.radians(found[:, 3:] - wanted[:, 3:])
+    np.testing.assert_allclose(np.cos(turns), 1, atol=1e-6)
+
+
+def test_blind_votes_become_preferences(page, run, tmp_path):
+    names = page.run("[...document.querySelectorAll('#blind .cell strong')].map((title) => title.innerText)")
+    assert names == []
+    page.run("localStorage.clear(); URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'data:,'; }")
+    note = "(window.shown ??= []).push(cells.map((cell) => cell.output)); return show.call(this, cells);"
+    page.run(f"const show = Player.prototype.show; Player.prototype.show = function (cells) {{ {note} }}")
+    page.run("document.querySelector('#blind .play').click()")
+    page.wait("document.querySelectorAll('#blind canvas').length === 2")
+    assert page.run("[...document.querySelectorAll('#blind .cell')].map((cell) => cell.innerText.trim())") == ["A", "B"]  # and no more
+    for place in (0, 1, 2):
+        page.run(f"document.querySelectorAll('#blind .vote')[{place}].click()")
+    page.run("[...document.querySelectorAll('#blind button')].find((button) => button.innerText.startsWith('Download')).click()")
+    (tmp_path / "votes.json").write_text(page.run("window.saved"))
+    votes, preferences = json.loads((tmp_path / "votes.json").read_text())["votes"], read_votes(tmp_path / "votes.json")
+    assert [vote["chosen"] for vote in votes] == ["left", "neither", "right"]
+    stops = {stop["iterations"]: stop["groups"] for stop in page.run("content.runs[0].evaluations")}
+    for vote, outputs in zip(votes, page.run("window.shown")):  # left and right are what stood there
+        assert outputs == [stops[vote[side]][vote["group"]]["outputs"][vote["sample"]] for side in ("left", "right")]
+    assert [(p.chosen, p.rejected) for p in preferences] == [(votes[0]["left"], votes[0]["right"]), (votes[2]["right"], votes[2]["left"])]
+    for preference in preferences:
+        rows = {(row["group"], row["sample"]): row for row in read_rollout(run / "evaluations" / f"{preference.chosen:06d}.parquet")}
+        groups = list(dict.fromkeys(group for group, _ in rows))
+        assert rows[groups[preference.group], preference.sample]["prompt"] == preference.prompt
+
+
+def rewritten(folder, number, change):
+    path = folder / "rollouts" / f"{number:06d}.parquet"
+    rows = read_rollout(path)
+    for row in rows:
+        change(row)
+    write_rollout(path, rows, COLUMNS)
+
+
+def test_whatever_a_prompt_holds_it_stays_text(chromium, copied):
+    rewritten(copied, 1, lambda row: row.update(prompt=HOSTILE))
+    (copied / "log.txt").write_text(HOSTILE)
+    summary = json.loads((copied / "summary.json").read_text())
+    (copied / "summary.json").write_text(json.dumps({**summary, "warnings": [HOSTILE], "status": HOSTILE}))
+    named = copied.rename(copied.with_name("<img src=x onerror=alert(2)>"))
+    write_report([named], named / "report.html")
+    chromium.look()
+    chromium.open(named / "report.html")
+    assert HOSTILE in chromium.text(".group .prompt") and HOSTILE in chromium.text(".warning")
+    chromium.run("document.querySelector('.group').click()")
+    assert chromium.wait("document.querySelector('#opened h3')?.innerText") == HOSTILE
+    assert chromium.run("document.querySelectorAll('img, [onerror]').length") == 0
+
+
+def test_the_page_of_a_killed_run_says_so_and_how_it_goes_on(chromium, copied):
+    (copied / "summary.json").unlink()
+    write_report([copied], copied / "report.html")
+    chromium.look()
+    chromium.open(copied / "report.html")
+    assert "killed after 2 of 2 iterations, or still running" in chromium.text("h1")
+    assert f"python -m learner.main --resume {copied}" in chromium.text("#verdict")
+    assert chromium.run("document.querySelectorAll('#watch canvas').length") >= 2
+
+
+def test_samples_without_a_reward_are_told_and_break_nothing(chromium, copied):
+    lost = {"reward": float("nan"), "components": {"tmr": float("nan"), "foot_skate": -0.1}}
+    rewritten(copied, 1, lambda row: row.update(lost) if row["sample"] != 2 else None)
+    rewritten(copied, 0, lambda row: row.update(reward=float("nan"), motion=None))
+    write_report([copied], copied / "report.html")
+    chromium.look()
+    chromium.open(copied / "report.html")
+    assert "3 failed" in chromium.text(".group")
+    chromium.run("document.querySelector('.group').click()")
+    chromium.wait("Boolean(document.querySelector('#opened tbody'))")
+    assert chromium.run("[...document.querySelectorAll('#opened tbody tr')].map((row) => row.cells[2].innerText)")[1:] == ["–"] * 3
+    chromium.set("#groups-iteration", 0)
+    assert "No sample of this iteration has a reward." in chromium.text("#groups")
+
+
+def test_several_runs_share_a_page(chromium, run, copied, tmp_path):
+    other = copied.rename(copied.with_name("other"))
+    write_report([run, other], tmp_path / "both.html")
+    chromium.look()
+    chromium.open(tmp_path / "both.html")
+    assert "Mean of 2 runs" in chromium.text("#across")
+    chromium.set("#run", 1)
+    assert chromium.text("#provenance").count(str(other)) >= 3

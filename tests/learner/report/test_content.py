@@ -1,0 +1,326 @@
+"""What the page is made of: meanings, verdict, samples that fit, time, provenance, votes; and what it does about damage."""
+
+import base64
+import gzip
+import json
+import math
+import re
+import zlib
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from learner.report.__main__ import main
+from learner.report.content import content_of
+from learner.report.html import page
+from learner.report.meanings import METRICS, OTHER, meaning_of
+from learner.report.motion import MOTION
+from learner.report.samples import Samples, _farthest_first
+from learner.report.spans import Span, by_iteration, spans_of, trace
+from learner.report.votes import Preference, read_votes
+from rollout.io.errors import InputError
+from rollout.motion.features import features_to_joints
+from rollout.motion.record import COLUMNS, read_rollout
+from rollout.record import write_rollout
+
+
+@pytest.fixture(scope="module")
+def content(run):
+    return content_of([run])["runs"][0]
+
+
+def test_every_metric_that_a_run_writes_has_a_meaning(content):
+    assert [name for name in content["metrics"] if meaning_of(name) is OTHER] == []
+    assert all(meaning.sentence.endswith(".") and len(meaning.sentence) > 10 for meaning in METRICS.values())
+
+
+@pytest.mark.parametrize(
+    "name, part, word",
+    [
+        ("component_my_own_mean", "Reward", "one part"), ("heldout_component_foot_skate", "Held-out prompts", "one part"),
+        ("heldout_foot_skate", "Physics, held out", "slides"), ("heldout_accuracy_emer_ov_mc", "Answers", "this type"),
+        ("heldout_accuracy_official", "Answers", "official"), ("never_heard_of", "Other", "own"),
+    ],
+)  # fmt: skip
+def test_what_a_metric_means(name, part, word):
+    assert meaning_of(name).part == part and word in meaning_of(name).sentence
+
+
+def written(folder, heldout, **summary):
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "iterations": 2, "heldout": heldout, **summary}))
+    return content_of([folder])["runs"][0]["verdict"]
+
+
+def gained(before, gain, half):
+    return {"before": {"mean": before}, "after": {"mean": before + gain}, "gain": {"mean": gain, "ci95": half}}
+
+
+@pytest.mark.parametrize(
+    "reward, judge, tone, headline, sentence",
+    [
+        ((0.1, 0.05), (0.5, 0.2), "good", "It learned: held-out reward 0.500 → 0.600 (+0.100 ± 0.050)", ", agrees: +0.500 ± 0.200"),
+        ((0.1, 0.05), (-0.5, 0.2), "good", "It learned", "disagrees: -0.500 ± 0.200. The model may have learned its reward"),
+        ((0.1, 0.2), (0.1, 0.2), "unclear", "No clear gain", "sees no clear difference"),
+        ((-0.1, 0.05), (-0.5, 0.2), "bad", "It got worse", "disagrees: -0.500 ± 0.200."),
+    ],
+)
+def test_the_verdict_is_in_words(copied, reward, judge, tone, headline, sentence):
+    verdict = written(copied, {"reward": gained(0.5, *reward), "judge": gained(-9.0, *judge), "fid": {"before": 44.0, "after": 40.0}})
+    assert verdict["tone"] == tone and verdict["headline"].startswith(headline) and sentence in " ".join(verdict["sentences"])
+    assert "nearer to real ones: FID 44 → 40" in " ".join(verdict["sentences"])
+    assert [tile["change"] for tile in verdict["tiles"] if tile["name"] == "fid"] == ["better"]
+    assert any(line.startswith("python -m learner.evaluate --adapter") for line in verdict["advice"]["What to do next"])
+
+
+LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}]
+
+
+@pytest.mark.parametrize("heldout", LESS)
+def test_a_summary_that_says_less_has_a_page_too(copied, heldout):
+    verdict = written(copied, heldout)
+    assert verdict["tiles"] == [] and verdict["sentences"][0].startswith("Mean reward on training prompts: ")
+
+
+def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
+    verdict = content_of([run], {})["runs"][0]["verdict"]
+    assert (verdict["tone"], verdict["headline"]) == ("running", "Training: 2 of 2 iterations are done") and verdict["tiles"] == []
+    assert verdict["advice"]["How it ended"] == [] and "--serve" in verdict["advice"]["What to do next"][0]
+    told = [sentence.partition(":")[0] for sentence in verdict["sentences"]]
+    assert told == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
+
+
+def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
+    (copied / "summary.json").unlink()
+    (copied / "log.txt").write_text("warning: kl at iteration 2\niteration 2/2\nwarning: kl at iteration 2\nwarning: the disk\n")
+    assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
+
+
+def test_groups_have_every_number_of_the_record(content, run):
+    for entry in content["rollouts"]:
+        rows = read_rollout(run / "rollouts" / f"{entry['iteration']:06d}.parquet")
+        for g, group in enumerate(entry["groups"]):
+            own = [row for row in rows if row["group"] == g]
+            assert group["rewards"] == pytest.approx([row["reward"] for row in own], rel=1e-4)
+            assert group["advantages"] == pytest.approx([row["advantage"] for row in own], rel=1e-4)
+            assert group["components"]["tmr"] == pytest.approx([row["components"]["tmr"] for row in own], rel=1e-4)
+            for row, output in zip(own, group["outputs"], strict=True):  # so small a run fits whole
+                assert content["log_probs"][output] == pytest.approx(row["log_probs"].tolist(), rel=1e-4)
+
+
+def unpacked(output: str) -> np.ndarray:
+    """As page/outputs.js does."""
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(output)), np.uint8).reshape(2, 66, -1).astype(np.uint16)
+    bits = planes[0] | planes[1] << 8
+    steps = np.cumsum((bits >> 1).astype(np.int16) ^ -(bits & 1).astype(np.int16), axis=1, dtype=np.int16)
+    joints = steps.T.reshape(-1, 22, 3) * 2e-3
+    return np.concatenate([joints[:, :1], joints[:, 1:] + joints[:, :1]], axis=1)
+
+
+def test_a_packed_motion_is_within_two_millimetres(content, run):
+    motion = read_rollout(run / "rollouts" / "000001.parquet")[3]["motion"]
+    found = unpacked(content["outputs"][content["rollouts"][1]["groups"][0]["outputs"][3]])
+    np.testing.assert_allclose(found, features_to_joints(motion), atol=2.1e-3)
+
+
+def outputs_of(folder, room):
+    samples = Samples(MOTION, None, room)
+    return samples, samples.iterations(folder / "rollouts")
+
+
+def test_where_room_is_short_best_and_worst_of_every_iteration_come_first(run):
+    whole, _ = outputs_of(run, 10**7)
+    one = np.mean([len(output) + 8 * len(trace) for output, trace in zip(whole.outputs, whole.log_probs)])
+    _, iterations = outputs_of(run, int(4.5 * one))
+    for entry in iterations:
+        rewards = [reward for group in entry["groups"] for reward in group["rewards"]]
+        kept = [reward for group in entry["groups"] for reward, output in zip(group["rewards"], group["outputs"]) if output is not None]
+        assert sorted(kept) == [min(rewards), max(rewards)]
+    _, iterations = outputs_of(run, int(8.5 * one))
+    for group in iterations[1]["groups"]:  # then of every group, the last iteration's first
+        kept = [reward for reward, output in zip(group["rewards"], group["outputs"]) if output is not None]
+        assert {min(group["rewards"]), max(group["rewards"])} <= set(kept)
+
+
+@pytest.mark.parametrize("count, order", [(0, []), (1, [0]), (2, [1, 0]), (5, [4, 0, 2, 1, 3]), (6, [5, 0, 3, 2, 4, 1])])
+def test_iterations_are_taken_as_far_apart_as_can_be(count, order):
+    found = _farthest_first(list(range(count)))
+    assert found[:3] == order[:3] and sorted(found) == sorted(order)
+
+
+def test_a_long_run_shows_as_many_iterations_as_fit_the_first_and_last_among_them(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("learner.report.samples.MOST_ITERATIONS", 3)
+    for number in range(9):
+        rows = [row | {"iteration": number} for row in read_rollout(run / "rollouts" / "000000.parquet")]
+        write_rollout(tmp_path / f"{number:06d}.parquet", rows, COLUMNS)
+    assert [entry["iteration"] for entry in Samples(None, None, 0).iterations(tmp_path)] == [0, 4, 8]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+def test_damage_is_told_and_takes_away_no_more_than_its_file(copied, damage):
+    path = copied / "rollouts" / "000000.parquet"
+    if damage == "other":
+        pq.write_table(pq.read_table(path).drop_columns("reward"), path)
+    else:
+        path.write_bytes(path.read_bytes()[: {"cut": 1000, "empty": 0}[damage]])
+    (copied / "run.json").write_text("{")
+    (copied / "spans.jsonl").write_text('{"actor": 3}\nnonsense\n')
+    for checkpoint in (copied / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"\0" * 100)
+    found = content_of([copied])["runs"][0]
+    assert [entry["iteration"] for entry in found["rollouts"]] == [1]
+    assert len([line for line in found["verdict"]["defects"] if str(path) in line]) == 1
+    assert page({"runs": [found], "across": None})
+
+
+def test_a_family_without_samples_to_show_has_all_numbers(copied):
+    config = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(config.replace("family: motion", "family: nobody_knows"))
+    found = content_of([copied])["runs"][0]
+    assert found["shown"] is None and found["outputs"] == [] and len(found["rollouts"]) == 2 and found["metrics"]
+
+
+@pytest.fixture
+def answers(copied):
+    """A run of the language family: what it was asked is what ships with its model."""
+    from learner.config.parse import parse_config, write_config
+    from learner.run.plan import deal
+    from rollout.language.items import read_items
+    from rollout.language.record import COLUMNS as ANSWERS
+    from rollout.language.settings import SHIPPED
+
+    write_config(parse_config(["--config", "people"]), copied / "config.yaml")
+    items = read_items(SHIPPED["people"] / "train.jsonl")
+    for iteration in range(2):
+        rows = [
+            {
+                "iteration": iteration, "group": 0, "sample": sample, "prompt": items[deal(0, 8 * iteration, len(items))].text,
+                "seed": f"0,0,{iteration},0", "length": 3, "adapter_version": 0, "adapter_sha256": "a" * 64, "advantage": 1.0 - sample,
+                "reward": 0.5 - sample, "components": {"accuracy": 1.0}, "log_probs": np.float32([-1, -2, -3, 0, 0]), "truncated": False,
+                "text": f"<think>he {'walks' if sample else 'runs'}</think><answer>B</answer>", "token_ids": np.int32([1, 2, 3]),
+            } for sample in range(2)
+        ]  # fmt: skip
+        write_rollout(copied / "rollouts" / f"{iteration:06d}.parquet", rows, ANSWERS)
+        (copied / "evaluations" / f"{iteration:06d}.parquet").unlink(missing_ok=True)
+    (copied / "evaluations" / "000002.parquet").unlink(missing_ok=True)
+    return copied, items[deal(0, 8, len(items))]
+
+
+def test_answers_have_what_was_shown_and_what_is_right(answers):
+    folder, item = answers
+    found = content_of([folder])["runs"][0]
+    assert found["shown"]["kind"] == "text" and found["verdict"]["defects"] == []
+    (group,) = found["rollouts"][1]["groups"]
+    assert group["prompt"] == item.text and f"<answer>{group['truth']}</answer>" == item.solution
+    assert found["pictures"][group["picture"]].startswith("data:image/webp;base64,")
+    assert zlib.decompress(base64.b64decode(found["outputs"][group["outputs"][1]])) == b"<think>he walks</think><answer>B</answer>"
+    assert found["log_probs"][group["outputs"][0]] == [-1, -2, -3] and group["log_prob"] == [-2, -2]  # no more than the answer is long
+
+
+def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):
+    folder, _ = answers
+    path = folder / "rollouts" / "000001.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index("prompt")
+    pq.write_table(table.set_column(place, "prompt", [["another question"] * 2]), path)
+    (group,) = content_of([folder])["runs"][0]["rollouts"][1]["groups"]
+    assert "picture" not in group and "truth" not in group
+
+
+SPANS = [
+    Span("sampler 0", "sample", 0, 0.0, 4.0), Span("sampler 1", "sample", 0, 0.0, 2.0), Span("reward", "score", 0, 2.0, 3.0),
+    Span("reward", "score", 0, 4.0, 5.0), Span("learner", "gradient", 0, 5.0, 9.0), Span("sampler 0", "publish", 0, 9.0, 10.0),
+]  # fmt: skip
+
+
+def test_idle_share_and_critical_path_of_spans():
+    (found,) = by_iteration(SPANS)
+    assert found["seconds"] == 10 and found["idle"] == {"sampler 0": 0.5, "sampler 1": 0.8, "reward": 0.8, "learner": 0.6}
+    assert [step["what"] for step in found["critical"]] == ["sample", "score", "gradient", "publish"]
+    assert sum(step["seconds"] for step in found["critical"]) == 10
+
+
+def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copied):
+    (copied / "spans.jsonl").write_text("".join(json.dumps(span._asdict()) + "\n" for span in SPANS) + '{"actor": "cut o')
+    assert spans_of(copied, []) == (SPANS, True)
+    spans, measured = spans_of(run, [{"iteration": 0.0, "seconds_rollout": 2.0, "seconds_update": 1.0, "seconds_reward": math.nan}])
+    assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("learner", "update", 0, 2.0, 3.0)], False)
+
+
+def test_the_trace_is_chromes_format():
+    events = trace(SPANS)["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    whole = [(names[event["tid"]], event["name"], event["args"]["iteration"], event["ts"] / 1e6) for event in events if event["ph"] == "X"]
+    assert whole == [(span.actor, span.what, span.iteration, span.start) for span in SPANS]
+
+
+def test_where_it_comes_from(content, run):
+    settings = {key: (value, usual) for key, value, usual, _ in content["provenance"]["settings"]}
+    assert settings["iterations"] == ("2", "60") and settings["seed"] == ("0", "0") and "run_dir" not in settings
+    first_same = next(i for i, (_, value, usual, _) in enumerate(content["provenance"]["settings"]) if value == usual)
+    assert all(value == usual for _, value, usual, _ in content["provenance"]["settings"][first_same:])
+    facts = content["provenance"]["facts"]
+    assert facts["digests"]["adapter"] == json.loads((run / "summary.json").read_text())["adapter_sha256"]
+    assert len(facts["digests"]["training prompts"]) == 64 and {"python", "torch"} <= facts["versions"].keys() and facts["machine"]["cpus"]
+    assert any(line == f"python -m learner.main --config {run}/config.yaml --run_dir NEW" for _, line in content["provenance"]["commands"])
+
+
+def test_the_page_holds_its_content_and_lets_nothing_else_run_or_load(content):
+    text = page({"runs": [content], "across": None}).decode()
+    packed = re.search(r'id="content">([A-Za-z0-9+/=]+)</script>', text)[1]
+    assert json.loads(gzip.decompress(base64.b64decode(packed)))["runs"][0]["name"] == content["name"]
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert "default-src 'none'" in policy and "connect-src 'none'" in policy and "unsafe-eval" not in policy
+    assert "'unsafe-inline'" not in re.search(r"script-src [^;]+", policy)[0]
+    ours = text[: text.index('id="content"')]
+    assert not re.search(r"(src|href)=\"?(https?:)?//", ours)
+
+
+def test_the_command_writes_the_page_and_a_trace(run, tmp_path, capsys):
+    assert main([str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'page.html'} (")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "trace.json"]
+    assert main([str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["nowhere"], "nowhere: not found, expected a run folder"),
+        (["{run}/config.yaml"], "config.yaml: found a file, expected a run folder"),
+        (["{tmp}"], "found none of config.yaml, metrics.jsonl, summary.json, log.txt, expected a run folder"),
+        (["{run}", "{run}"], "--out: not given, expected a file for the page of 2 runs"),
+        (["{run}", "--out", "{tmp}/no/such/page.html"], "--out: cannot write {tmp}/no/such/page.html (No such file or directory)"),
+        (["{run}", "--oot", "x"], "unknown flag --oot (did you mean --out?)"),
+    ],
+)
+def test_bad_input_is_one_line(run, tmp_path, capsys, words, message):
+    assert main([word.format(run=run, tmp=tmp_path) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("error: ") and message.format(tmp=tmp_path) in error
+    assert list(tmp_path.iterdir()) == []
+
+
+VOTE = {"prompt": "a person walks", "group": 0, "sample": 1, "left": 0, "right": 60, "chosen": "right", "seconds": 2.5}
+
+
+def test_votes_are_preferences(tmp_path):
+    votes = [VOTE, VOTE | {"chosen": "neither"}, VOTE | {"chosen": "left"}]
+    (tmp_path / "votes.json").write_text(json.dumps({"format": 1, "run": "r", "adapter": None, "votes": votes}))
+    assert read_votes(tmp_path / "votes.json") == [Preference("a person walks", 0, 1, 60, 0), Preference("a person walks", 0, 1, 0, 60)]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ([], "expected the votes that the report's blind comparison downloads"),
+        ({"format": 2, "votes": []}, "format 1"),
+        ({"format": 1, "votes": [3]}, "vote 1: expected a prompt"),
+        ({"format": 1, "votes": [VOTE, VOTE | {"left": "0"}]}, "vote 2: expected a prompt"),
+        ({"format": 1, "votes": [VOTE | {"chosen": "A"}]}, "vote 1: chosen is 'A', expected left, right or neither"),
+    ],
+)
+def test_votes_of_another_form_are_refused(tmp_path, content, message):
+    (tmp_path / "votes.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_votes(tmp_path / "votes.json")
