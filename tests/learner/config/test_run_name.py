@@ -46,7 +46,8 @@ def test_one_that_has_begun_goes_on(begun):
 def test_a_copied_working_directory_is_no_stranger(begun, tmp_path_factory, monkeypatch):
     """Where a job submitted again works. What the run's settings would import, the command itself asks for."""
     monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
-    (file := tmp_path_factory.mktemp("config") / "own.yaml").write_text("reward: {components: {mine: {path: 'rewards.motion.physics:Jerk'}}}\n")
+    file = tmp_path_factory.mktemp("config") / "own.yaml"
+    file.write_text("reward: {components: {mine: {path: 'rewards.motion.physics:Jerk'}}}\n")
     own = ["--config", str(file), "--run_name", "mine", "--run_dir", str(begun)]
     write_config(parse_config([*own[:2], "--run_dir", str(begun)]), begun / "config.yaml")
     assert parse_config(own).resume == str(begun)
@@ -90,7 +91,10 @@ def test_the_settings_that_a_run_keeps_name_no_run(begun):
     assert parse_config(["--config", str(begun / "config.yaml")]).run_name is None
 
 
-@pytest.mark.parametrize("status, code, words", [("finished", 0, "mine has finished already"), ("stopped", 3, "mine has stopped already; --resume goes on")])
+@pytest.mark.parametrize(
+    "status, code, words",
+    [("finished", 0, "mine has finished already"), ("stopped", 3, "mine has stopped already; --resume goes on")],
+)
 def test_one_that_has_ended_is_left_as_it_is(begun, capsys, status, code, words):
     (begun / "summary.json").write_text(json.dumps({"status": status, "iterations": 20}))
     before = sorted((path, path.stat().st_mtime_ns) for path in begun.rglob("*"))
