@@ -42,6 +42,9 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600
 export RAY_gcs_rpc_server_reconnect_timeout_s=20  # how soon the others leave once the head has
 export MINE=$mine RAY_HEAD=$address
 
+told=
+trap 'told=yes; kill -TERM "$(cat "$mine/driver")" || true' TERM
+
 # Without --cpus-per-task a step may get one CPU, whatever the job has.
 # shellcheck disable=SC2016  # what is in single quotes is for the shell that becomes the driver
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" \\
@@ -51,8 +54,6 @@ srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-t
     {entrypoint} &
 step=$!
 
-told=
-trap 'told=yes; kill -TERM "$(cat "$mine/driver")" || true' TERM
 status=0
 while kill -0 "$step" 2> /dev/null; do  # a signal ends a wait, and not the step
     status=0

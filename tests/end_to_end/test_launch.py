@@ -5,7 +5,6 @@ mounted there nobody else sees. Its faults are real ones: none is told to what l
 """
 
 import re
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -48,65 +47,22 @@ def second_node(head, environment, ray_folder):
 
 
 @pytest.fixture(scope="module")
-def submit(head, environment, config_file, runs):
+def own(config_file, runs):
+    """Arguments of every run here, but its name."""
+    return ["--config", config_file, "--iterations", ITERATIONS, "--seed", 3, "--run_dir", runs / "x"]
+
+
+@pytest.fixture(scope="module")
+def submit(head, environment, own):
     """`ray job submit` of a run, begun."""
 
     def submit(*flags, nodes: int, options=()) -> subprocess.Popen:
-        own = ["--config", config_file, "--iterations", ITERATIONS, "--seed", 3, "--run_dir", runs / "x", *flags]
         words = ["ray", "job", "submit", "--working-dir", ".", *options, "--", "python", "-m", "cluster.launch"]
-        words += ["--nodes", nodes, "--", *own]
+        words += ["--nodes", nodes, "--", *own, *flags]
         full = {**environment, **head.environment}
         return subprocess.Popen(list(map(str, words)), cwd=ROOT, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return submit
-
-
-@pytest.fixture(scope="module")
-def killed(submit, second_node, runs):
-    """A run whose name is `mine` and which had a second node that came late; a run whose driver's node was killed under it, submitted
-    again; and submitted once more."""
-    job = submit("--run_name", "undisturbed", nodes=2)
-    said = []
-    for line in job.stdout:
-        said.append(line)
-        if line.startswith("waiting: 1 of 2 nodes answer"):
-            break
-    with second_node("--num-cpus=1", '--resources={"driver": 1}') as node:
-        said.append(job.communicate(timeout=DEADLINE_S)[0])
-        undisturbed = Run(runs / "undisturbed", subprocess.CompletedProcess([], job.returncode, "".join(said)))
-        first = submit("--run_name", "mine", nodes=2, options=["--entrypoint-resources", '{"driver": 1}'])
-        metrics = runs / "mine" / "metrics.jsonl"
-        wait_for(lambda: first.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2))
-        node.send_signal(signal.SIGKILL)
-        lost = first.communicate(timeout=DEADLINE_S)[0]
-    done = []
-    for _ in range(2):
-        again = submit("--run_name", "mine", nodes=1)
-        text = again.communicate(timeout=DEADLINE_S)[0]
-        done.append(subprocess.CompletedProcess([], again.returncode, text))
-    return undisturbed, lost, Run(runs / "mine", done[0]), done[1]
-
-
-def test_a_job_waits_for_a_node_that_comes_late(killed):
-    undisturbed, *_ = killed
-    assert undisturbed.done.returncode == 0, undisturbed.done.stdout
-    assert undisturbed.done.stdout.count("waiting: 1 of 2 nodes answer (") == 1
-    assert undisturbed.summary["status"] == "finished"
-
-
-def test_a_job_whose_drivers_node_was_killed_goes_on_when_it_is_submitted_again(killed):
-    undisturbed, lost, resumed, _ = killed
-    assert "run finished" not in lost
-    assert resumed.done.returncode == 0, resumed.done.stdout
-    assert 1 <= resumed.summary["resumed_at"] < ITERATIONS and undisturbed.summary["resumed_at"] is None
-    for name in ("status", "iterations", "adapter_sha256", "heldout"):
-        assert resumed.summary[name] == undisturbed.summary[name]
-
-
-def test_one_that_has_finished_does_nothing(killed):
-    *_, resumed, once_more = killed
-    assert once_more.returncode == 0 and f"run_name: {resumed.folder} has finished already" in once_more.stdout
-    assert "starting Ray" not in once_more.stdout and "waiting: " not in once_more.stdout
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +72,58 @@ def launch(head, environment):
         return subprocess.run(words, cwd=ROOT, env=head.joined(environment), capture_output=True, text=True, timeout=DEADLINE_S)
 
     return launch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(submit, second_node, runs):
+    """A run that found one node, and waited for the second."""
+    job = submit("--run_name", "undisturbed", nodes=2)
+    said = []
+    for line in job.stdout:
+        said.append(line)
+        if line.startswith("waiting: 1 of 2 nodes answer"):
+            break
+    with second_node("--num-cpus=1"):
+        said.append(job.communicate(timeout=DEADLINE_S)[0])
+    return Run(runs / "undisturbed", subprocess.CompletedProcess([], job.returncode, "".join(said)))
+
+
+@pytest.fixture(scope="module")
+def lost(submit, second_node, runs):
+    """What a job said whose driver ran on the second node, which was killed when the run had done two iterations or so."""
+    with second_node("--num-cpus=1", '--resources={"driver": 1}') as node:
+        job = submit("--run_name", "mine", nodes=2, options=["--entrypoint-resources", '{"driver": 1}'])
+        metrics = runs / "mine" / "metrics.jsonl"
+        wait_for(lambda: job.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2))
+        node.kill()
+        return job.communicate(timeout=DEADLINE_S)[0]
+
+
+@pytest.fixture(scope="module")
+def resumed(submit, lost, runs):
+    """The same job, submitted again."""
+    job = submit("--run_name", "mine", nodes=1)
+    text = job.communicate(timeout=DEADLINE_S)[0]
+    return Run(runs / "mine", subprocess.CompletedProcess([], job.returncode, text))
+
+
+def test_a_job_waits_for_a_node_that_comes_late(undisturbed):
+    assert undisturbed.done.returncode == 0, undisturbed.done.stdout
+    assert undisturbed.done.stdout.count("waiting: 1 of 2 nodes answer (") == 1
+    assert undisturbed.summary["status"] == "finished"
+
+
+def test_a_job_whose_drivers_node_was_killed_goes_on_when_it_is_submitted_again(undisturbed, lost, resumed):
+    assert "run finished" not in lost
+    assert resumed.done.returncode == 0, resumed.done.stdout
+    assert 1 <= resumed.summary["resumed_at"] < ITERATIONS and undisturbed.summary["resumed_at"] is None
+    for name in ("status", "iterations", "adapter_sha256", "heldout"):
+        assert resumed.summary[name] == undisturbed.summary[name]
+
+
+def test_one_that_has_finished_does_nothing(launch, resumed, own):
+    done = launch("--nodes", 9, "--", *own, "--run_name", "mine")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"run_name: {resumed.folder} has finished already\n", "")
 
 
 def test_a_cluster_that_never_gets_big_enough_is_one_line(launch, runs):
@@ -141,8 +149,8 @@ def test_the_check_finds_ten_faults_of_a_real_node_and_no_others(launch, second_
         "mount -t tmpfs -o size=16m tmpfs /dev/shm",
     ]
     with second_node("--num-cpus=64", "--num-gpus=1", before="; ".join(faults), PYTHONPATH=str(tmp_path / "path")):
-        own = ["--config", config, "--run_dir", place / "first", "--cluster.samplers", 500]
-        done = launch("--check", "--nodes", 3, "--wait_s", 5, "--", *own)
+        words = ["--config", config, "--run_dir", place / "first", "--cluster.samplers", 500]
+        done = launch("--check", "--nodes", 3, "--wait_s", 5, "--", *words)
     assert (done.returncode, done.stderr) == (1, "")
     lines = [line for line in done.stdout.splitlines() if not line.startswith("waiting: ")]
     on_second = [line.removeprefix(f"{SECOND}: ") for line in lines if line.startswith(SECOND)]

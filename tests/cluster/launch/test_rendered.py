@@ -2,6 +2,7 @@
 manifests of the fields that KubeRay has."""
 
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from cluster.launch.__main__ import main
+from learner.config.parse import parse_config
 
 GOLDEN = Path(__file__).parent / "golden"
 ARGS = ["--run_name", "first", "--run_dir", "/shared/runs/first", "--cluster.samplers", "12", "--cluster.gpus_per_actor", "0.5"]
@@ -59,6 +61,17 @@ def test_what_cannot_be_rendered_or_begun_is_one_line(capsys, monkeypatch, words
     assert main(words) == 2
     said = capsys.readouterr()
     assert said.out == "" and message in said.err and said.err.count("\n") == 1
+
+
+def test_the_commands_of_the_documentation_are_understood(capsys):
+    text = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text()
+    commands = [shlex.split(line.partition(" > ")[0])[3:] for line in text.splitlines() if line.startswith("python -m cluster.launch --")]
+    rendering = [words for words in commands if {"--slurm", "--kuberay"} & {*words}]
+    assert len(rendering) == 2 and len(commands) == 4
+    for words in rendering:
+        rendered(capsys, words)
+    for words in commands:
+        assert parse_config(words[words.index("--") + 1 :]).run_name == "first"
 
 
 # The script --------------------------------------------------------------------------------------------------------------
