@@ -12,7 +12,6 @@ from learner.config.parse import parse_config
 from learner.config.resume import ended
 from learner.config.settings import Config
 from rollout.io.command import Parser, exit_code, stop_on_signals
-from rollout.io.errors import InputError
 
 DESCRIPTION = """\
 Runs `python -m learner.main ARGS` in the Ray of RAY_ADDRESS once that has N nodes, or in a Ray of its own where RAY_ADDRESS is not
@@ -51,16 +50,13 @@ def _over(config: Config) -> bool:
 
 
 def _await(nodes: int, wait_s: float) -> None:
-    if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
-        if nodes > 1:
-            raise InputError(f"--nodes: found {nodes} and no RAY_ADDRESS, expected the address of a cluster, or one node: this machine")
-        return
     from cluster.connect import connected
-    from cluster.launch.nodes import await_nodes
+    from cluster.launch.nodes import await_nodes, given_cluster
 
-    with connected():
-        stop_on_signals()
-        await_nodes(nodes, wait_s, lambda line: print(line, flush=True))
+    if given_cluster(nodes):
+        with connected():
+            stop_on_signals()
+            await_nodes(nodes, wait_s, lambda line: print(line, flush=True))
 
 
 def main(argv: list[str]) -> int:

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.calls import get
 from cluster.connect import connected
 from cluster.launch.checks import CHECKS, Seen
-from cluster.launch.nodes import await_nodes
+from cluster.launch.nodes import await_nodes, given_cluster
 from cluster.launch.probe import ROOT, Facts, Probe
 from learner.config.settings import Config
 from rollout.family import family
@@ -27,6 +27,7 @@ ANSWER_S = 120  # for a node to say all of itself: torch is imported, weights ar
 def check(config: Config, nodes: int, wait_s: float) -> str:
     """Prints a line of each finding and what helps, or that there is none; returns the command's status."""
     try:
+        given_cluster(nodes)
         with connected():
             findings = []
             try:
@@ -36,7 +37,7 @@ def check(config: Config, nodes: int, wait_s: float) -> str:
             seen = look(config)
             findings += [line for find in CHECKS for line in find(seen, config)]
     except InputError as error:  # RAY_ADDRESS
-        seen, findings = [], [str(error)]
+        seen, findings = [], [f"{error}; see `ray status` on the head, and what it listens on"]
     for line in findings:
         print(line)
     if not findings:

@@ -1,5 +1,6 @@
 """Waiting until the cluster has as many nodes as were asked for."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -8,9 +9,18 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rollout.io.command import stop_if_asked
-from rollout.io.errors import RunFailed
+from rollout.io.errors import InputError, RunFailed
 
 POLL_S = 0.2
+
+
+def given_cluster(nodes: int) -> bool:
+    """Whether RAY_ADDRESS says which cluster. Raises InputError where it does not and this machine is not enough."""
+    if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
+        return True
+    if nodes > 1:
+        raise InputError(f"--nodes: found {nodes} and no RAY_ADDRESS, expected the address of a cluster, or one node: this machine")
+    return False
 
 
 def await_nodes(wanted: int, wait_s: float, tell: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.launch.__main__ import main
 from cluster.launch.checks import CHECKS, Seen
 from cluster.launch.probe import MISSING, Facts, digest_of
 from learner.config.parse import parse_config
@@ -89,6 +90,23 @@ def test_a_system_without_shared_memory_has_no_fault():
 def test_a_run_without_a_folder_works_in_a_copy():
     (line,) = found(node("head"), node("two"), config=CONFIG.replace(run_dir=None))
     assert line.startswith("--run_dir: not given")
+
+
+@pytest.mark.parametrize(
+    "address, words",
+    [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1 "), ("http://head:8265", "found http://head:8265, expected HOST:PORT")],
+)
+def test_an_address_of_no_cluster_is_a_finding(monkeypatch, capsys, address, words):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert main(["--check", "--nodes", "2", "--"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"RAY_ADDRESS: {words}") and "ray status" in line
+
+
+def test_several_nodes_without_an_address_are_a_finding_at_once(monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert main(["--check", "--nodes", "2", "--"]) == 1
+    assert capsys.readouterr().out.startswith("--nodes: found 2 and no RAY_ADDRESS, expected the address of a cluster")
 
 
 def test_weights_of_one_name_and_size_differ_by_their_content(tmp_path: Path):
