@@ -31,6 +31,7 @@ mine=$runs/.{name}.$SLURM_JOB_ID  # on storage that every node sees
 head=$(hostname -I | cut -d' ' -f1)  # this script runs on the first node; its name may stand for the loopback there
 address=$head:$((20000 + SLURM_JOB_ID % 10000))
 mkdir -p "$runs"
+rm -rf "$mine"
 umask 077
 mkdir -p "$mine"
 trap 'rm -rf "$mine"' EXIT
@@ -39,26 +40,26 @@ umask 022
 
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$mine/token
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600
-export RAY_gcs_rpc_server_reconnect_timeout_s=20  # how soon the others leave once the head has
 export MINE=$mine RAY_HEAD=$address
 
 told=
 trap 'told=yes; kill -TERM "$(cat "$mine/driver")" || true' TERM
 
-# Without --cpus-per-task a step may get one CPU, whatever the job has.
-# shellcheck disable=SC2016  # what is in single quotes is for the shell that becomes the driver
-srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" \\
+# Without --cpus-per-task a step may get one CPU, whatever the job has. --wait: the other nodes do not notice that the head has left.
+# shellcheck disable=SC2016  # what is in single quotes is for the shell around the driver
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" --wait=10 \\
     ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
-    --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${{SLURM_GPUS_ON_NODE:-0}}" --include-dashboard=false --disable-usage-stats -- \\
-    bash -c 'echo $$ > "$MINE/driver"; RAY_ADDRESS=$RAY_HEAD exec "$@"' driver \\
+    --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${{SLURM_GPUS_ON_NODE:-0}}" --disable-usage-stats -- \\
+    bash -c 'RAY_ADDRESS=$RAY_HEAD "$@" & echo $! > "$MINE/driver"; wait $!; echo $? > "$MINE/status"' driver \\
     {entrypoint} &
 step=$!
-
-status=0
+ended=0
 while kill -0 "$step" 2> /dev/null; do  # a signal ends a wait, and not the step
-    status=0
-    wait "$step" || status=$?
+    ended=0
+    wait "$step" || ended=$?
 done
+# Of the step it is the worst of all tasks', of which those that --wait ended have one too.
+status=$(cat "$mine/status" 2> /dev/null || echo "$ended")
 if [ -n "$told" ] && [ "$status" = 75 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

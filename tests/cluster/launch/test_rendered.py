@@ -94,7 +94,8 @@ echo "srun $*" >> "$HERE/called"
 while [ "$1" != ray ]; do shift; done
 while [ "$1" != -- ]; do shift; done
 shift
-exec "$@"
+"$@"
+exit 137  # of a node that --wait ended
 """
 DRIVER = """\
 #!/bin/bash
@@ -131,7 +132,7 @@ def batch(tmp_path, capsys):
 def test_the_script_gives_ray_what_slurm_gave_and_a_token_that_nobody_else_reads(batch, tmp_path):
     assert batch("0").wait(60) == 0
     step, driver, token = (tmp_path / "called").read_text().splitlines()
-    assert "--nodes=1 --ntasks=1 --cpus-per-task=3 ray symmetric-run --address" in step and "--num-cpus=3 --num-gpus=0" in step
+    assert "--nodes=1 --ntasks=1 --cpus-per-task=3 --wait=10 ray symmetric-run --address" in step and "--num-cpus=3 --num-gpus=0" in step
     address = driver.rpartition(" at ")[2]
     assert f"--address {address} " in step and address.endswith(":20123")
     assert driver.startswith("python -m cluster.launch --nodes 1 --wait_s 300 -- --run_name mine --run_dir ")
