@@ -11,9 +11,11 @@ import functools
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learner.config.parse import parse_config
+from learner.config.resume import ended
 from learner.config.settings import Config
 from learner.run.folder import RunFolder
 from learner.run.platforms import require_platform
@@ -110,6 +112,9 @@ def run(config: Config) -> str:
     from cluster.gpu import use_gpu
     from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
 
+    if config.run_name and config.resume and (status := ended(Path(config.resume), config.iterations)):
+        print(f"run_name: {config.resume} has {status} already{'; --resume goes on with it' if status == 'stopped' else ''}")
+        return status
     require_platform(config.tracking.platform)
     use_gpu(config.cluster.device)
     plan = Plan.make(config)
@@ -139,7 +144,7 @@ def run(config: Config) -> str:
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note)
                 keeper.require_device(pool.learner.state.facts["device"])
-                open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if config.resume else Tracker.start
+                open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if keeper.found else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)
                 report = Report(plan, folder, progress, tracker, write_report)
                 return supervise(plan, pool, report, keeper)

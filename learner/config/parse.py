@@ -13,7 +13,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from learner.config.files import Values, find, read_yaml, values_of
-from learner.config.resume import refuse_changes, run_to_resume
+from learner.config.resume import UNTOLD, begun, refuse_changes, run_to_resume
 from learner.config.settings import DEFAULT_FAMILY, Config, kinds, settings
 from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, merged, take_component_flags
 from rewards.family import shorthands as shorthands_of
@@ -86,7 +86,24 @@ def parse_config(
     components = components or short.read(shorthands)
     if run:
         return _resumed(run, *values_of(of_run, known, trusted), {**values, **given}, components)
-    return _build(kind, {**values, **given}, components)
+    config = _build(kind, {**values, **given}, components)
+    return _named(config) if getattr(config, "run_name", None) else config
+
+
+def _named(config: Config) -> Config:
+    """The settings of the run of that name, which goes on where it has begun.
+
+    Unlike with --resume the command says all: nothing that it leaves out is taken from what the run began with.
+    """
+    folder = Path(config.run_dir or "runs/NAME").resolve().with_name(config.run_name)
+    config = config.replace(run_dir=str(folder))
+    if not begun(folder):
+        return config
+    if (file := folder / "config.yaml").exists():  # else it was killed before it trained
+        content = read_yaml(file)
+        before = values_of({file: content}, settings(Config, str(content.get("family", DEFAULT_FAMILY))), None)
+        refuse_changes(folder, flatten(_build(Config, *before)), flatten(config))
+    return config.replace(resume=str(folder))
 
 
 def _resumed(run: Path, of_run: Values, components_of_run: Components, values: Values, components: Components) -> Config:
@@ -94,11 +111,13 @@ def _resumed(run: Path, of_run: Values, components_of_run: Components, values: V
 
     Raises InputError when that would change a result, or names another run_dir.
     """
-    of_run = {key: value for key, value in of_run.items() if key not in ("resume", "run_dir", "dry_run")}
+    of_run = {key: value for key, value in of_run.items() if key not in UNTOLD}
     before = _build(Config, of_run, components_of_run)
     now = _build(Config, {**of_run, **values}, merged(components_of_run, components))
     if now.run_dir and Path(now.run_dir).resolve() != run:
         raise InputError(f"run_dir: found {now.run_dir}, expected none beside --resume {run}: a run goes on where it was")
+    if now.run_name:
+        raise InputError(f"run_name: found {now.run_name}, expected none beside --resume {run}: one or the other says which run")
     refuse_changes(run, flatten(before), flatten(now))
     return now.replace(run_dir=str(run), resume=str(run))
 
@@ -127,9 +146,7 @@ def flatten(config: Section) -> dict[str, Any]:
 
 def write_config(config: Section, path: Path) -> None:
     """Replace `path` by every setting as YAML; `--config path` gives the same settings back, except that it resumes nothing."""
-    written = config.to_dict()
-    if "resume" in written:
-        written["resume"] = None
+    written = {key: None if key in ("resume", "run_name") else value for key, value in config.to_dict().items()}
     replace_file(path, yaml.safe_dump(written, sort_keys=False, allow_unicode=True).encode())
 
 

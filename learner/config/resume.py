@@ -18,7 +18,7 @@ MAY_CHANGE = (
 MAY_CHANGE_IN_WORDS = (
     "iterations, checkpoint.*, rollout.keep and cluster.{samplers,min_samplers,reward_actors,gpus_per_actor,device,wait_s,*_deadline}"
 )
-UNTOLD = ("run_dir", "resume", "dry_run")  # of the command, not of what it computes
+UNTOLD = ("run_dir", "resume", "run_name", "dry_run")  # of the command, not of what it computes
 
 
 def run_to_resume(path: str) -> Path:
@@ -28,6 +28,16 @@ def run_to_resume(path: str) -> Path:
         raise InputError(f"resume: {run} is no run folder (it has no config.yaml)")
     require_format(run)
     return run
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run of that folder's name has begun. Raises InputError when what lies there is no run of this version."""
+    if not any(path.is_file() for path in folder.rglob("*")) and not folder.is_file():
+        return False
+    if not (folder / RUN).is_file():
+        raise InputError(f"run_name: {folder} is no run folder (it has no {RUN}), expected a name that nothing else has")
+    require_format(folder)
+    return True
 
 
 def require_format(path: Path) -> None:
@@ -63,16 +73,19 @@ def require_work_left(run: Path, done: int | None, iterations: int) -> None:
         raise InputError(f"resume: {run} has no checkpoint, so there is nothing to go on from")
     if done > iterations:
         raise InputError(f"iterations: found {iterations}, expected at least the {done} that {run} has done")
-    if _finished(run / "summary.json", iterations):
+    if ended(run, iterations) == "finished":
         raise InputError(f"resume: {run} has finished its {iterations} iterations; nothing to do unless --iterations is above that")
 
 
-def _finished(summary: Path, iterations: int) -> bool:
-    """Whether a run ended well after as many iterations. One that was killed left no summary, or that of an earlier end."""
+def ended(run: Path, iterations: int) -> str | None:
+    """How the run in folder `run` ended, if it did after as many iterations or of what it found: finished or stopped. One that was
+    killed left no summary, or that of an earlier end."""
+    summary = run / "summary.json"
     try:
         content = json.loads(summary.read_text(encoding="utf-8"))
-        return content["status"] == "finished" and content["iterations"] >= iterations
+        status, done = content["status"], content["iterations"]
+        return status if status == "stopped" or (status == "finished" and done >= iterations) else None
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{summary}: expected the summary of a run, with its status and iterations") from None

@@ -186,6 +186,9 @@ class Config(Section, validate_default=True):
     resume: FilePath | None = option(
         None, "run folder to go on with: its settings are read from it, and flags may change only what changes no result"
     )
+    run_name: str | None = option(
+        None, "name of a run that the same command, given again, goes on with: its folder is NAME beside run_dir; nothing is done once it has finished"
+    )
     dry_run: bool = option(False, "check everything, predict memory and time, start nothing")
     model: Own = {}
     lora: Own = {}
@@ -210,6 +213,8 @@ class Config(Section, validate_default=True):
         return given
 
     def check(self) -> None:
+        if self.run_name and (self.run_name in (".", "..") or "/" in self.run_name):
+            refuse("run_name", self.run_name, "the name of a folder, without /")
         for _, section in self:
             if isinstance(section, Section):
                 section.check_beside(self)

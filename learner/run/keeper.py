@@ -14,7 +14,8 @@ class Keeper:
     """The checkpoints of one run. Only the driver writes them, so no storage is shared but the one they lie in."""
 
     def __init__(self, plan: Plan, folder: RunFolder):
-        """Raises InputError for a run that is to go on and cannot, or for a place that has checkpoints of another run."""
+        """Raises InputError for a run that is to go on and cannot, or for a place that has checkpoints of another run. One that is
+        gone on with by its name, and was killed before its first checkpoint, begins anew."""
         config = plan.config
         self.plan, self.folder = plan, folder
         self.checkpoints = Checkpoints(config.checkpoint.path or folder.checkpoints, config.checkpoint.keep)
@@ -26,6 +27,9 @@ class Keeper:
             self.checkpoints.require_none()
             return
         self.found = self.checkpoints.latest()
+        if config.run_name and not self.found:
+            folder.rewind(0)
+            return
         require_work_left(folder.path, self.found and self.found.iterations, config.iterations)
         require_same(self.found.facts["standing"], self._standing)
         self._good = self.found.facts["good"]

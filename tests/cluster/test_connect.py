@@ -91,7 +91,7 @@ def test_there_is_no_dashboard():
 def test_what_the_documentation_starts_listens_on_loopback():
     from tests.test_architecture import ROOT
 
-    text = "".join((ROOT / name).read_text() for name in ("README.md", "cluster/README.md")).replace("\\\n", " ")
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "cluster/README.md", "docs/cluster.md")).replace("\\\n", " ")
     heads = [line for line in text.splitlines() if line.lstrip().startswith("ray start --head")]
     assert heads and all("--dashboard-host=127.0.0.1" in line for line in heads)
     assert "0.0.0.0" not in text and text.count("export RAY_AUTH_MODE=token") >= len(heads)

@@ -1,4 +1,4 @@
-"""`ray job submit -- python -m learner.main` on a real head: what the cluster's README shows."""
+"""`ray job submit -- python -m learner.main` on a real head: what docs/cluster.md shows."""
 
 import json
 import subprocess
