@@ -7,7 +7,7 @@ from typing import NamedTuple
 KEPT = 100_000  # of those that nobody takes; the oldest go
 
 
-class Span(NamedTuple):
+class Timing(NamedTuple):
     """Seconds since 1970."""
 
     actor: str
@@ -20,14 +20,14 @@ class Spans:
     """Those since they were last taken."""
 
     def __init__(self):
-        self._found: deque[Span] = deque(maxlen=KEPT)
+        self._found: deque[Timing] = deque(maxlen=KEPT)
 
     def add(self, actor: str, what: str, since: float) -> None:
         """`actor` has just answered what it was asked at `since`, of `time.monotonic`."""
         now = time.time()
-        self._found.append(Span(actor, what, now - (time.monotonic() - since), now))
+        self._found.append(Timing(actor, what, now - (time.monotonic() - since), now))
 
-    def take(self) -> list[Span]:
+    def take(self) -> list[Timing]:
         found = list(self._found)
         self._found.clear()
         return found

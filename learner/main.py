@@ -47,12 +47,13 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
 
     def judge(iterations: int) -> dict[str, float]:
         """Of the weights that the end is judged by: with a moving average, not those that train."""
-        own, judged = pool.adapter(), pool.evaluation_adapter()
+        own, judged, began = pool.adapter(), pool.evaluation_adapter(), time.monotonic()
         if judged.sha256 != own.sha256:
             pool.publish(judged)
         metrics = report.judged(iterations, pool.examine(heldout).results)
         if judged.sha256 != own.sha256:
             pool.publish(own)
+        pool.spans.add("driver", "evaluate", began)
         return metrics
 
     pool.publish(pool.adapter())
@@ -89,10 +90,12 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         if config.evaluate.every and (iteration + 1) % config.evaluate.every == 0:
             metrics |= judge(iteration + 1)
         metrics["seconds_evaluate"] = time.perf_counter() - published
-        report.iteration(iteration, rollout.groups, rollout.results, update, metrics)
+        recording = time.monotonic()
+        report.iteration(iteration, rollout.groups, rollout.results, update, metrics, pool.spans.take())
         if watcher.change:
             pool.adapt(watcher.change)
         keeper.finished(iteration + 1, pool.state, report)
+        pool.spans.add("driver", "record", recording)
         if watcher.ending:
             break
     if watcher.ending is Action.ROLL_BACK:

@@ -4,7 +4,6 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import ray

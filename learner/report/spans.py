@@ -1,7 +1,7 @@
 """Where the time went: what every actor did from when to when.
 
-`spans.jsonl` of a run folder has a line for each: {"actor": "sampler 0", "what": "sample", "iteration": 3, "start": 12.5, "end": 14.0},
-seconds since the run began. A run without one has at least what its driver waited for, one stage after the other.
+`spans.jsonl` of a run folder has a line for each: {"iteration": 3, "actor": "sampler 0", "what": "sample", "start": 1e9, "end": 1e9 + 2},
+in seconds since 1970. A run without one has at least what its driver waited for, one stage after the other.
 """
 
 import json
@@ -17,7 +17,7 @@ MOST = 20_000  # spans on a page; of a longer run the last
 
 
 class Span(NamedTuple):
-    """Seconds since the run began."""
+    """Seconds since the first of them began."""
 
     actor: str
     what: str
@@ -38,6 +38,8 @@ def spans_of(folder: Path, rows: list[dict[str, float]]) -> tuple[list[Span], bo
                 continue
             if math.isfinite(span.start) and span.start <= span.end < math.inf:
                 measured.append(span)
+    first = min((span.start for span in measured), default=0.0)
+    measured = [span._replace(start=span.start - first, end=span.end - first) for span in measured]
     return (measured[-MOST:], True) if measured else (_of_metrics(rows)[-MOST:], False)
 
 

@@ -1,16 +1,18 @@
 """The folder that one run leaves behind. It belongs to that run alone.
 
-    run.json  config.yaml  metrics.jsonl  log.txt  summary.json  report.html  adapter/  rollouts/  evaluations/  checkpoints/  (pictures)  .lock
+    run.json  config.yaml  metrics.jsonl  spans.jsonl  log.txt  summary.json  report.html  adapter/  rollouts/  evaluations/  checkpoints/  (pictures)  .lock
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,6 +26,7 @@ from rollout.io.machine import machine, versions
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
+SPAN = re.compile(r'\{"iteration": (\d+), .*\}')  # a line of spans.jsonl that is whole
 NOT_FINITE = ("nan", "inf", "-inf")
 
 
@@ -126,6 +129,10 @@ class RunFolder(Folder):
         return self.path / "report.html"
 
     @property
+    def spans(self) -> Path:
+        return self.path / "spans.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -143,6 +150,12 @@ class RunFolder(Folder):
             file.write(json.dumps({"iteration": iteration, **strict(metrics)}, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def append_spans(self, iteration: int, spans: Sequence[Any]) -> None:
+        """One line each to spans.jsonl: actor, what it did, from when to when, in seconds since 1970. No run ends for want of them."""
+        lines = [json.dumps({"iteration": iteration, **span._asdict()}) + "\n" for span in spans]
+        with contextlib.suppress(OSError), open(self.spans, "a", encoding="utf-8") as file:
+            file.writelines(lines)
 
     def rewind(self, iterations: int) -> list[dict[str, Any]]:
         """Leave what the first `iterations` iterations wrote: later metrics, rollouts and evaluations go, and half-written files.
@@ -162,6 +175,10 @@ class RunFolder(Folder):
         later = [path for path in self.rollouts.glob("[0-9]*.parquet") if int(path.stem) >= iterations]
         for path in later + [path for path in self.evaluations.glob("[0-9]*.parquet") if int(path.stem) > iterations]:
             path.unlink()
+        if self.spans.exists():
+            lines = self.spans.read_text(encoding="utf-8", errors="replace").splitlines()
+            earlier = [line for line in lines if (found := SPAN.match(line)) and int(found[1]) < iterations]
+            replace_file(self.spans, "".join(f"{line}\n" for line in earlier).encode())
         for path in self.path.rglob(f"*{ASIDE}"):
             path.unlink()
         return [row for _, row in kept]

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,17 @@ class Report:
         self.progress.note(f"warning: {text}")
         self.tracker.warn("\n".join(self.watcher.warnings))
 
-    def iteration(self, iteration: int, groups: list[Group], scores: list[Scores], update: Update, metrics: dict[str, float]) -> None:
+    def iteration(
+        self, iteration: int, groups: list[Group], scores: list[Scores], update: Update, metrics: dict[str, float], spans: Sequence[Any] = ()
+    ) -> None:
+        """spans: what every actor did since the iteration before; see `RunFolder.append_spans`."""
         self.max_gap = max(self.max_gap, update.metrics["log_prob_gap"])
         metrics = update.metrics | component_metrics(scores) | metrics
         self._tell_failures(iteration, scores)
         rows = self._rows(iteration, groups, scores, update)
         write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", rows, self.plan.family.columns())
         self.folder.append_metrics(iteration, metrics)
+        self.folder.append_spans(iteration, spans)
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
         self.progress.iteration(iteration + 1, metrics)

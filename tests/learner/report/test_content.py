@@ -243,7 +243,12 @@ def test_idle_share_and_critical_path_of_spans():
 def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copied):
     (copied / "spans.jsonl").write_text("".join(json.dumps(span._asdict()) + "\n" for span in SPANS) + '{"actor": "cut o')
     assert spans_of(copied, []) == (SPANS, True)
-    spans, measured = spans_of(run, [{"iteration": 0.0, "seconds_rollout": 2.0, "seconds_update": 1.0, "seconds_reward": math.nan}])
+    own, measured = spans_of(run, [])
+    assert measured and own[0].start >= 0 == min(span.start for span in own) and {span.iteration for span in own} == {0, 1}
+    done = {(span.actor, span.what) for span in own}
+    assert done >= {("sampler 0", "sample"), ("reward 0", "score"), ("sampler 0", "gradient"), ("learner", "step"), ("driver", "evaluate"), ("driver", "record")}
+    (copied / "spans.jsonl").unlink()
+    spans, measured = spans_of(copied, [{"iteration": 0.0, "seconds_rollout": 2.0, "seconds_update": 1.0, "seconds_reward": math.nan}])
     assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("learner", "update", 0, 2.0, 3.0)], False)
 
 

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from cluster.spans import Timing
 from learner.run.folder import RunFolder
 from rollout.io.errors import InputError
 
@@ -104,6 +105,7 @@ def begun(tmp_path, iterations):
     folder = RunFolder.create(tmp_path / "run")
     for iteration in range(iterations):
         folder.append_metrics(iteration, {"mean_reward": iteration / 3, "loss": float("nan"), "gap": float("-inf"), "version": iteration})
+        folder.append_spans(iteration, [Timing("sampler 0", "sample", 5.0, 7.0), Timing("learner", "step", 7.0, 8.0)])
         (folder.rollouts / f"{iteration:06d}.parquet").write_bytes(b"rows")
     return folder
 
@@ -115,7 +117,12 @@ def test_rewound_it_holds_the_first_iterations_and_gives_their_metrics_back(tmp_
         (folder.evaluations / f"{iterations:06d}.parquet").write_bytes(b"")
     (folder.path / "summary.json.writing").write_text("{")
     (folder.adapter / "adapter_config.json.writing").write_text("{")
+    with open(folder.spans, "a") as file:
+        file.write('{"iteration": 1, "actor": "sam')  # cut off
     rows = folder.rewind(3)
+    spans = [json.loads(line) for line in folder.spans.read_text().splitlines()]
+    assert [span["iteration"] for span in spans] == [0, 0, 1, 1, 2, 2]
+    assert spans[1] == {"iteration": 0, "actor": "learner", "what": "step", "start": 7.0, "end": 8.0}
     assert [(row["iteration"], row["mean_reward"], row["version"]) for row in rows] == [(0, 0.0, 0), (1, 1 / 3, 1), (2, 2 / 3, 2)]
     assert all(math.isnan(row["loss"]) and row["gap"] == -math.inf for row in rows)
     assert sorted(path.name for path in folder.rollouts.iterdir()) == [f"{i:06d}.parquet" for i in range(3)]
