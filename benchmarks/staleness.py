@@ -1,4 +1,4 @@
-"""What one rollout ahead is worth: `python -m benchmarks.staleness --out DIR [--rounds 3] [flags of learner.main]`.
+"""What one rollout ahead is worth where rewards are slow: `python -m benchmarks.staleness --out DIR [--rounds 3] [flags of learner.main]`.
 
 Runs of the same settings in turns, `cluster.max_staleness` 0 and 1, each with as many samplers; seconds an iteration are
 read from the stages that every run records. Writes DIR/table.md.
