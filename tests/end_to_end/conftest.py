@@ -164,8 +164,9 @@ def head(ray_folder, environment):
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
         f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--disable-usage-stats",
     ]  # fmt: skip
+    soon = {"RAY_health_check_period_ms": "1000"}  # it notices sooner that a node was killed, and forgives a slow one as long as ever
     log = (ray_folder / "head.log").open("w+")
-    process = subprocess.Popen(words, cwd=ray_folder, env={**environment, **secret}, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(words, cwd=ray_folder, env={**environment, **secret, **soon}, stdout=log, stderr=subprocess.STDOUT)
     api = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
     try:
         wait_for(lambda: process.poll() is not None or "Ray runtime started" in (ray_folder / "head.log").read_text())

@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import DEADLINE_S, ROOT, Run, free_ports, wait_fo
 
 APART = ["unshare", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 SECOND = "127.0.0.2"
-ITERATIONS = 10
+ITERATIONS = 20
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,15 @@ def lost(submit, second_node, runs):
 
 
 @pytest.fixture(scope="module")
-def resumed(submit, lost, runs):
-    """The same job, submitted again."""
-    job = submit("--run_name", "mine", nodes=1)
-    text = job.communicate(timeout=DEADLINE_S)[0]
+def resumed(submit, second_node, lost, runs):
+    """The same job, submitted again, with so many samplers that one is on a second node, which is killed as the first was."""
+    metrics = runs / "mine" / "metrics.jsonl"
+    with second_node("--num-cpus=1") as node:
+        job = submit("--run_name", "mine", "--cluster.samplers", 4, nodes=2)
+        before = metrics.read_text().count("\n") + 2
+        wait_for(lambda: job.poll() is not None or metrics.read_text().count("\n") >= before)
+        node.kill()
+        text = job.communicate(timeout=DEADLINE_S)[0]
     return Run(runs / "mine", subprocess.CompletedProcess([], job.returncode, text))
 
 
@@ -113,8 +118,8 @@ def test_a_job_waits_for_a_node_that_comes_late(undisturbed):
     assert undisturbed.summary["status"] == "finished"
 
 
-def test_a_job_whose_drivers_node_was_killed_goes_on_when_it_is_submitted_again(undisturbed, lost, resumed):
-    assert "run finished" not in lost
+def test_a_job_that_lost_its_drivers_node_and_then_another_ends_as_one_that_nothing_disturbed(undisturbed, lost, resumed):
+    assert "run finished" not in lost and "died with its node" in resumed.done.stdout
     assert resumed.done.returncode == 0, resumed.done.stdout
     assert 1 <= resumed.summary["resumed_at"] < ITERATIONS and undisturbed.summary["resumed_at"] is None
     for name in ("status", "iterations", "adapter_sha256", "heldout"):
