@@ -38,6 +38,8 @@ class ShownAnswer:
     def prompts(self, config: Any) -> "PromptPictures | None":
         """None where the items can no longer be read."""
         own = family("language")
+        if config is None:
+            return None
         try:
             files = (config.rollout.prompts or own.shipped("training", config), config.evaluate.heldout or own.shipped("heldout", config))
             return PromptPictures(config, *(read_items(path, tell=lambda line: None) for path in files))

@@ -227,6 +227,14 @@ def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):
     assert "picture" not in group and "truth" not in group
 
 
+def test_a_run_of_other_settings_than_there_are_now_still_shows_what_it_made(copied, answers):
+    for family in ("motion", "language"):
+        (copied / "config.yaml").write_text(f"family: {family}\nno_longer_a_setting: 3\n")
+        found = content_of([copied])["runs"][0]
+        assert found["shown"]["kind"] == {"motion": "motion", "language": "text"}[family] and found["provenance"]["settings"] == []
+        assert any("no_longer_a_setting" in line for line in found["verdict"]["defects"])
+
+
 SPANS = [
     Span("sampler 0", "sample", 0, 0.0, 4.0), Span("sampler 1", "sample", 0, 0.0, 2.0), Span("reward", "score", 0, 2.0, 3.0),
     Span("reward", "score", 0, 4.0, 5.0), Span("learner", "gradient", 0, 5.0, 9.0), Span("sampler 0", "publish", 0, 9.0, 10.0),
@@ -249,7 +257,7 @@ def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copi
     assert done >= {("sampler 0", "sample"), ("reward 0", "score"), ("sampler 0", "gradient"), ("learner", "step"), ("driver", "evaluate"), ("driver", "record")}
     (copied / "spans.jsonl").unlink()
     spans, measured = spans_of(copied, [{"iteration": 0.0, "seconds_rollout": 2.0, "seconds_update": 1.0, "seconds_reward": math.nan}])
-    assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("learner", "update", 0, 2.0, 3.0)], False)
+    assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("samplers, learner", "update", 0, 2.0, 3.0)], False)
 
 
 def test_the_trace_is_chromes_format():
