@@ -52,6 +52,24 @@ def test_every_part_is_there_in_both_themes_and_on_a_phone(chromium, run, theme,
     assert (np.abs(drawn - ink).sum(axis=-1) < 60).sum() > 200  # a line in the theme's colour
 
 
+ROLES = {"button", "slider", "combobox", "checkbox", "searchbox", "image", "link", "region"}
+
+
+def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
+    page.run("document.querySelector('.group').click()")
+    page.wait("document.querySelectorAll('#opened canvas').length")
+    nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if node["role"]["value"] in ROLES]
+    assert {role for role, _ in named} == ROLES and [role for role, name in named if not name.strip()] == []
+    assert [node["name"]["value"] for node in nodes if node["role"]["value"] == "heading"][0] == page.text("h1")
+    ids = page.run("[...document.querySelectorAll('[id]')].map((element) => element.id)")
+    assert len(ids) == len(set(ids))
+    page.run("document.querySelector('#watch canvas').focus()")
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", text=" " if kind == "keyDown" else "", windowsVirtualKeyCode=32)
+    assert page.text("#watch .play").endswith("Pause")
+
+
 def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     still = page.pixels("#watch canvas")
     assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
