@@ -12,7 +12,7 @@ from learner.diagnose.read import Record, read_record
 from learner.report.family import shown_of
 from learner.report.live import require_run
 from learner.report.meanings import meaning_of
-from learner.report.provenance import provenance
+from learner.report.provenance import provenance, standing
 from learner.report.samples import Samples
 from learner.report.spans import by_iteration, spans_of
 from learner.report.verdict import verdict
@@ -39,7 +39,7 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
         record.summary = dict(summary)
     family = record.config.family if record.config else _family(record.path)
     shown = shown_of(family)
-    samples = Samples(shown, shown.prompts(record.config) if shown else None, room)
+    samples = Samples(shown, shown.prompts(record.config, standing(record)) if shown else None, room)
     evaluations, iterations = samples.evaluations(record.path / "evaluations"), samples.iterations(record.path / "rollouts")
     spans, measured = spans_of(record.path, record.rows)
     record.defects += samples.defects

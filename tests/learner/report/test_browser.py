@@ -66,7 +66,7 @@ def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
     assert len(ids) == len(set(ids))
     page.run("document.querySelector('#watch canvas').focus()")
     for kind in ("keyDown", "keyUp"):
-        page.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", text=" " if kind == "keyDown" else "", windowsVirtualKeyCode=32)
+        page.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32)
     assert page.text("#watch .play").endswith("Pause")
 
 
@@ -140,6 +140,22 @@ def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
     assert rows[0]["prompt"] in page.text("#opened h3")
     page.wait(f"document.querySelectorAll('#opened canvas').length === {len(rows)}")
     assert page.pixels("#opened canvas").std() > 5
+
+
+@pytest.mark.parametrize(
+    "answer, places",
+    [
+        ({"negative_points": [[150, 250], [2000, 0], ["x", None], [1]]}, ["left:15%;top:25%"]),  # in the image alone
+        ({"negative_points": []}, []),
+        ({"negative_points": 5}, None),
+        ("B", None),
+    ],
+)
+def test_where_an_answer_points_is_shown_in_the_image(page, answer, places):
+    text = f"<think>there</think><answer>{json.dumps(answer)}</answer>"
+    dots = f"pointed('data:,', {json.dumps(text)}, 1000)?.querySelectorAll('i')"
+    assert page.run(f"{dots} ? [...{dots}].map((dot) => dot.getAttribute('style')) : null") == places
+    page.errors.clear()  # of an image that is none
 
 
 def test_prompts_are_found_by_their_words(page, run):
