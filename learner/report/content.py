@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from learner.config.files import read_yaml
 from learner.diagnose.read import Record, read_record
 from learner.report.family import shown_of
 from learner.report.live import require_run
 from learner.report.meanings import meaning_of
-from learner.report.provenance import provenance
+from learner.report.provenance import provenance, standing
 from learner.report.samples import Samples
 from learner.report.spans import by_iteration, spans_of
 from learner.report.verdict import verdict
+from rollout.io.errors import InputError
 
 ROOM = 5_000_000  # characters that samples may take on a page, of all its runs together
 
@@ -35,9 +37,9 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
     record, going_on = read_record(path.resolve()), summary == {}
     if summary is not None:
         record.summary = dict(summary)
-    family = record.config.family if record.config else ""
+    family = record.config.family if record.config else _family(record.path)
     shown = shown_of(family)
-    samples = Samples(shown, shown.prompts(record.config) if shown else None, room)
+    samples = Samples(shown, shown.prompts(record.config, standing(record)) if shown else None, room)
     evaluations, iterations = samples.evaluations(record.path / "evaluations"), samples.iterations(record.path / "rollouts")
     spans, measured = spans_of(record.path, record.rows)
     record.defects += samples.defects
@@ -51,6 +53,14 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
         "outputs": samples.outputs, "log_probs": samples.log_probs, "pictures": samples.pictures, "provenance": provenance(record),
         "spans": {"measured": measured, "list": [list(span) for span in spans], "iterations": by_iteration(spans)},
     }  # fmt: skip
+
+
+def _family(path: Path) -> str:
+    """That of a run whose settings this version cannot read, "" where it is not known."""
+    try:
+        return str(read_yaml(path / "config.yaml").get("family", ""))
+    except InputError:
+        return ""
 
 
 def _before(record: Record) -> dict[str, float]:

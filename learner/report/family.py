@@ -20,10 +20,11 @@ class Shown(Protocol):
         """A sample as page/outputs.js reads it, before compression. ValueError for what the record's column cannot hold."""
 
     def facts(self, config: Any) -> dict[str, Any]:
-        """What the page knows beside the samples, such as a band of real data."""
+        """`config`: a run's settings, None where they cannot be read. What the page knows beside the samples, such as a band of real data."""
 
-    def prompts(self, config: Any) -> Prompts | None:
-        """What was shown with the prompts; None where they are words alone."""
+    def prompts(self, config: Any, standing: Mapping[str, str]) -> Prompts | None:
+        """What was shown with the prompts; None where they are words alone, or are no longer those of the run. standing: the
+        digest of everything it stood on, by name, as its checkpoint has it."""
 
 
 class Prompts(Protocol):

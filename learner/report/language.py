@@ -15,11 +15,13 @@ from rollout.io.errors import InputError
 from rollout.language.items import Item, read_items
 from rollout.language.marked import Marked
 from rollout.language.media import read_frames, read_image, read_mask
+from rollout.policy import arrays_digest
 from rollout.seeds import Purpose
 
 TALL, WIDE = 120, 960  # pixels of a picture beside a prompt
 MARKED = 240  # pixels of the longer side of an image in which something is marked
 QUALITY = 60  # of WebP
+SPACES = {"0-1": 1, "0-1000": 1000}  # those of points that the size of an image is not needed for
 TAGS = re.compile(r"</?\w+>")
 
 
@@ -33,16 +35,22 @@ class ShownAnswer:
         return value.encode()
 
     def facts(self, config: Any) -> dict[str, Any]:
-        return {"tags": ["context", "think", "answer"]}
+        """The tags of an answer, and by what its points are to be divided to be shares of the image; None where it has none."""
+        parts = config.reward.parsed().values() if config else ()
+        spaces = [part.options.get("space", "0-1") for part in parts if part.path == "negative_points"]
+        return {"tags": ["context", "think", "answer"], "points": SPACES.get(spaces[0]) if spaces else None}
 
-    def prompts(self, config: Any) -> "PromptPictures | None":
-        """None where the items can no longer be read."""
+    def prompts(self, config: Any, standing: Mapping[str, str]) -> "PromptPictures | None":
+        """None where the items can no longer be read, or are others by now: a group would stand beside a picture that is not its own."""
         own = family("language")
+        if config is None:
+            return None
         try:
             files = (config.rollout.prompts or own.shipped("training", config), config.evaluate.heldout or own.shipped("heldout", config))
-            return PromptPictures(config, *(read_items(path, tell=lambda line: None) for path in files))
+            training, heldout = (read_items(path, tell=lambda line: None) for path in files)
         except (InputError, OSError):
             return None
+        return PromptPictures(config, training, heldout) if standing.get("training prompts") == arrays_digest({}, repr(training)) else None
 
 
 class PromptPictures:

@@ -33,7 +33,7 @@ class ShownMotion:
         }  # fmt: skip
         return {"fps": FPS, "step": STEP, "names": JOINT_NAMES, "parents": PARENTS, "chains": CHAINS, "real": band}
 
-    def prompts(self, config: Any) -> None:
+    def prompts(self, config: Any, standing: Mapping[str, str]) -> None:
         return None
 
 

@@ -41,11 +41,11 @@ def _facts(record: Record) -> dict[str, dict[str, str]]:
         facts |= {part: {str(name): str(value) for name, value in begun[part].items()} for part in ("machine", "versions") if part in begun}
     if digest := record.summary.get("adapter_sha256"):
         facts["digests"] = {"adapter": str(digest)}
-    facts["digests"] = facts.get("digests", {}) | _standing(record)
+    facts["digests"] = facts.get("digests", {}) | standing(record)
     return {part: of for part, of in facts.items() if of}
 
 
-def _standing(record: Record) -> dict[str, str]:
+def standing(record: Record) -> dict[str, str]:
     """By name the sha256 of everything the run stood on, as its newest checkpoint has it."""
     if record.checkpoint is None:
         return {}

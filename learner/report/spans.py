@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 SPANS = "spans.jsonl"
 # By stage of the driver, who is waited for.
-STAGES = {"rollout": "samplers", "reward": "reward actor", "update": "learner", "publish": "driver", "evaluate": "evaluation"}
+STAGES = {"rollout": "samplers", "reward": "reward actor", "update": "samplers, learner", "publish": "driver", "evaluate": "evaluation"}
 MOST = 20_000  # spans on a page; of a longer run the last
 
 

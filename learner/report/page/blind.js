@@ -45,7 +45,7 @@ function blindSection(run) {
     prompt.textContent = run.shown.kind === "text" ? "" : first.groups[now.g].prompt;
     picture.replaceChildren(...pictureOf(run, first.groups[now.g]));
     player.time = 0;
-    player.show(sides.map((output, i) => ({ title: "AB"[i], output })));
+    player.show(sides.map((output, i) => ({ title: "AB"[i], output, picture: first.groups[now.g].picture })));
   }
   function vote(chosen) {
     if (!now) return;

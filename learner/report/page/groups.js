@@ -166,6 +166,7 @@ function openedGroup(run, group, iteration, g) {
       title: `#${order.indexOf(i) + 1}`,
       note: `reward ${number(group.rewards[i], 3)}, advantage ${signed(group.advantages[i] ?? 0, 2)}`,
       output: group.outputs[i],
+      picture: group.picture,
       tone: group.advantages[i] > 0 ? "best" : "worst",
       file: `${run.name}-iteration${iteration + 1}-group${g}-sample${i}`,
     })),

@@ -41,6 +41,22 @@ function answer(text, tags) {
   return box;
 }
 
+// The image that was asked about, left half of the picture, and where an answer points in it.
+function pointed(picture, text, scale) {
+  let points = [];
+  try {
+    points = JSON.parse(/<answer>([^]*)<\/answer>/.exec(text)[1]).negative_points.map(([x, y]) => [x / scale, y / scale]);
+  } catch {
+    return null; // no points, or none that can be read
+  }
+  const within = points.filter((point) => point.every((share) => share >= 0 && share <= 1));
+  const dots = within.map(([x, y]) => make("i", { style: `left:${x * 100}%;top:${y * 100}%` }));
+  const image = make("img", { src: picture, alt: "" });
+  const box = make("div", { class: "pointed", role: "img", "aria-label": `${plural(within.length, "point")} of the answer` }, image, dots);
+  image.addEventListener("load", () => box.style.setProperty("aspect-ratio", `${image.naturalWidth / 2} / ${image.naturalHeight}`));
+  return box;
+}
+
 // A NumPy file of float32 [T, 22, 3].
 function npy({ frames, joints }, count) {
   const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${frames}, ${count}, 3), }`;

@@ -13,7 +13,7 @@ function redrawPlayers() {
 }
 
 class Player {
-  // cells: [{title, note, output, file}], output: a place among run.outputs, or null for what was not kept.
+  // cells: [{title, note, output, picture, file}]; output: a place among run.outputs, or null for what was not kept.
   constructor(run, label, large = true) {
     Object.assign(this, { run, large, time: 0, playing: false, speed: 1, cells: [], camera: { ...HOME } });
     this.motion = run.shown?.kind === "motion";
@@ -122,7 +122,11 @@ class Player {
     const note = cell.note ? make("span", { class: "note" }, cell.note) : null;
     const caption = make("figcaption", {}, make("strong", { class: cell.tone || null }, cell.title), note);
     if (!cell.output) return make("figure", { class: "cell" }, caption, empty("not kept on this page"));
-    if (!this.motion) return make("figure", { class: "cell" }, caption, answer(cell.output, this.run.shown.tags));
+    if (!this.motion) {
+      const { points, tags } = this.run.shown;
+      const picture = points && cell.picture != null ? pointed(this.run.pictures[cell.picture], cell.output, points) : null;
+      return make("figure", { class: "cell" }, caption, picture, answer(cell.output, tags));
+    }
     cell.canvas = make("canvas", {
       role: "img",
       tabindex: "0",

@@ -54,6 +54,7 @@ function viewerSection(run) {
       title: stopName(run, stops[stop].iterations),
       note: `reward ${number(group.rewards[i], 3)}${parts}`,
       output: group.outputs[i],
+      picture: group.picture,
       tone: stop === 0 ? "base" : "tuned",
       file: `${run.name}-prompt${prompt.value}-noise${i + 1}-iteration${stops[stop].iterations}`,
     };

@@ -52,6 +52,24 @@ def test_every_part_is_there_in_both_themes_and_on_a_phone(chromium, run, theme,
     assert (np.abs(drawn - ink).sum(axis=-1) < 60).sum() > 200  # a line in the theme's colour
 
 
+ROLES = {"button", "slider", "combobox", "checkbox", "searchbox", "image", "link", "region"}
+
+
+def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
+    page.run("document.querySelector('.group').click()")
+    page.wait("document.querySelectorAll('#opened canvas').length")
+    nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if node["role"]["value"] in ROLES]
+    assert {role for role, _ in named} == ROLES and [role for role, name in named if not name.strip()] == []
+    assert [node["name"]["value"] for node in nodes if node["role"]["value"] == "heading"][0] == page.text("h1")
+    ids = page.run("[...document.querySelectorAll('[id]')].map((element) => element.id)")
+    assert len(ids) == len(set(ids))
+    page.run("document.querySelector('#watch canvas').focus()")
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32)
+    assert page.text("#watch .play").endswith("Pause")
+
+
 def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     still = page.pixels("#watch canvas")
     assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
@@ -122,6 +140,22 @@ def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
     assert rows[0]["prompt"] in page.text("#opened h3")
     page.wait(f"document.querySelectorAll('#opened canvas').length === {len(rows)}")
     assert page.pixels("#opened canvas").std() > 5
+
+
+@pytest.mark.parametrize(
+    "answer, places",
+    [
+        ({"negative_points": [[150, 250], [2000, 0], ["x", None], [1]]}, ["left:15%;top:25%"]),  # in the image alone
+        ({"negative_points": []}, []),
+        ({"negative_points": 5}, None),
+        ("B", None),
+    ],
+)
+def test_where_an_answer_points_is_shown_in_the_image(page, answer, places):
+    text = f"<think>there</think><answer>{json.dumps(answer)}</answer>"
+    dots = f"pointed('data:,', {json.dumps(text)}, 1000)?.querySelectorAll('i')"
+    assert page.run(f"{dots} ? [...{dots}].map((dot) => dot.getAttribute('style')) : null") == places
+    page.errors.clear()  # of an image that is none
 
 
 def test_prompts_are_found_by_their_words(page, run):

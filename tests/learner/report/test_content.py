@@ -184,10 +184,12 @@ def test_a_family_without_samples_to_show_has_all_numbers(copied):
 def answers(copied):
     """A run of the language family: what it was asked is what ships with its model."""
     from learner.config.parse import parse_config, write_config
+    from learner.run.checkpoint import Checkpoints
     from learner.run.plan import deal
     from rollout.language.items import read_items
     from rollout.language.record import COLUMNS as ANSWERS
     from rollout.language.settings import SHIPPED
+    from rollout.policy import arrays_digest
 
     write_config(parse_config(["--config", "people"]), copied / "config.yaml")
     items = read_items(SHIPPED["people"] / "train.jsonl")
@@ -203,6 +205,10 @@ def answers(copied):
         write_rollout(copied / "rollouts" / f"{iteration:06d}.parquet", rows, ANSWERS)
         (copied / "evaluations" / f"{iteration:06d}.parquet").unlink(missing_ok=True)
     (copied / "evaluations" / "000002.parquet").unlink(missing_ok=True)
+    place = Checkpoints(copied / "checkpoints", 2)
+    last = place.latest()
+    last.facts["standing"]["training prompts"] = ["those that ship", arrays_digest({}, repr(items))]
+    place.save(last)
     return copied, items[deal(0, 8, len(items))]
 
 
@@ -227,6 +233,31 @@ def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):
     assert "picture" not in group and "truth" not in group
 
 
+def test_items_that_are_no_longer_those_of_the_run_are_shown_beside_none_of_its_groups(answers):
+    folder, _ = answers
+    for checkpoint in (folder / "checkpoints").iterdir():
+        checkpoint.unlink()
+    (group,) = content_of([folder])["runs"][0]["rollouts"][1]["groups"]
+    assert "picture" not in group and "truth" not in group
+
+
+def test_points_of_an_answer_are_shares_of_its_image(answers):
+    from learner.config.parse import parse_config, write_config
+
+    folder, _ = answers
+    assert content_of([folder])["runs"][0]["shown"]["points"] is None
+    write_config(parse_config(["--config", "points"]), folder / "config.yaml")
+    assert content_of([folder])["runs"][0]["shown"]["points"] == 1000
+
+
+def test_a_run_of_other_settings_than_there_are_now_still_shows_what_it_made(copied, answers):
+    for family in ("motion", "language"):
+        (copied / "config.yaml").write_text(f"family: {family}\nno_longer_a_setting: 3\n")
+        found = content_of([copied])["runs"][0]
+        assert found["shown"]["kind"] == {"motion": "motion", "language": "text"}[family] and found["provenance"]["settings"] == []
+        assert any("no_longer_a_setting" in line for line in found["verdict"]["defects"])
+
+
 SPANS = [
     Span("sampler 0", "sample", 0, 0.0, 4.0), Span("sampler 1", "sample", 0, 0.0, 2.0), Span("reward", "score", 0, 2.0, 3.0),
     Span("reward", "score", 0, 4.0, 5.0), Span("learner", "gradient", 0, 5.0, 9.0), Span("sampler 0", "publish", 0, 9.0, 10.0),
@@ -249,7 +280,7 @@ def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copi
     assert done >= {("sampler 0", "sample"), ("reward 0", "score"), ("sampler 0", "gradient"), ("learner", "step"), ("driver", "evaluate"), ("driver", "record")}
     (copied / "spans.jsonl").unlink()
     spans, measured = spans_of(copied, [{"iteration": 0.0, "seconds_rollout": 2.0, "seconds_update": 1.0, "seconds_reward": math.nan}])
-    assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("learner", "update", 0, 2.0, 3.0)], False)
+    assert (spans, measured) == ([Span("samplers", "rollout", 0, 0.0, 2.0), Span("samplers, learner", "update", 0, 2.0, 3.0)], False)
 
 
 def test_the_trace_is_chromes_format():
