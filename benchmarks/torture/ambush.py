@@ -55,14 +55,18 @@ def sampling(actor, struck) -> None:
     actor.policy._denoise = interrupted
 
 
-def returning(actor, struck) -> None:
-    reduce = Group.__reduce_ex__
+def returning(actor, struck, what: type = Group) -> None:
+    reduce = what.__reduce_ex__
 
-    def serialised(group, protocol):
+    def serialised(made, protocol):
         struck()
-        return reduce(group, protocol)
+        return reduce(made, protocol)
 
-    Group.__reduce_ex__ = serialised
+    what.__reduce_ex__ = serialised
+
+
+def returning_a_gradient(actor, struck) -> None:
+    returning(actor, struck, Partial)
 
 
 def scoring(actor, struck) -> None:
@@ -84,16 +88,6 @@ def recompute(actor, struck, step: int = 3) -> None:
 
 def witness(actor, struck) -> None:
     recompute(actor, struck, 1)
-
-
-def returning_a_gradient(actor, struck) -> None:
-    reduce = Partial.__reduce_ex__
-
-    def serialised(partial, protocol):
-        struck()
-        return reduce(partial, protocol)
-
-    Partial.__reduce_ex__ = serialised
 
 
 def optimizer_step(actor, struck) -> None:
