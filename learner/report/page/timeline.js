@@ -1,7 +1,7 @@
 "use strict";
 // Where the time went.
 
-const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet"];
+const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet", "slides", "teal", "olive"];
 
 function timelineSection(run) {
   const { measured, list, iterations } = run.spans;
@@ -58,9 +58,7 @@ function timelineSection(run) {
           ),
         ),
     );
-    words.textContent = measured
-      ? `Critical path: ${critical.map((step) => `${step.what} (${step.actor}) ${step.seconds.toFixed(1)} s`).join(" → ")}.`
-      : "";
+    words.textContent = measured ? `Critical path: ${runsOf(critical).join(" → ")}.` : "";
   }
   show();
   const legend = make(
@@ -104,4 +102,17 @@ function timelineSection(run) {
       words,
     ),
   );
+}
+
+// Steps in words; those that one actor does after each other, such as a gradient a group, are one.
+function runsOf(steps) {
+  const runs = [];
+  for (const { actor, what, seconds } of steps) {
+    const last = runs.at(-1);
+    if (last?.actor === actor && last.what === what) {
+      last.times++;
+      last.seconds += seconds;
+    } else runs.push({ actor, what, seconds, times: 1 });
+  }
+  return runs.map(({ actor, what, seconds, times }) => `${times > 1 ? `${times} × ` : ""}${what} (${actor}) ${seconds.toFixed(1)} s`);
 }

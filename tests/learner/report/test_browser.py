@@ -158,6 +158,13 @@ def test_where_an_answer_points_is_shown_in_the_image(page, answer, places):
     page.errors.clear()  # of an image that is none
 
 
+def test_the_critical_path_of_an_iteration_is_told_without_repeating_itself(page):
+    steps = [{"actor": "sampler 0", "what": "gradient", "seconds": 0.5}] * 3 + [{"actor": "learner", "what": "step", "seconds": 0.1}]
+    assert page.run(f"runsOf({json.dumps(steps)})") == ["3 × gradient (sampler 0) 1.5 s", "step (learner) 0.1 s"]
+    page.set("#timeline-iteration", 0)
+    assert page.text("#timeline .clock").startswith("iteration 1: ")
+
+
 def test_prompts_are_found_by_their_words(page, run):
     page.set("#groups-search", "JUMPS")
     found = page.run("[...document.querySelectorAll('.group .prompt')].map((prompt) => prompt.innerText)")
