@@ -48,7 +48,8 @@ def test_every_result_is_there(first):
     names = {str(path.relative_to(first.folder)) for path in first.folder.rglob("*") if path.is_file()}
     assert names == {
         "run.json", "config.yaml", "metrics.jsonl", "summary.json", "log.txt", "reward.png", "heldout.png", "before_after.png",
-        "before_after.gif", "report.html", "trace.json", "evaluations/000000.parquet", "evaluations/000002.parquet", "rollouts/000000.parquet", "rollouts/000001.parquet",
+        "before_after.gif", "report.html", "trace.json", "spans.jsonl", "evaluations/000000.parquet", "evaluations/000002.parquet",
+        "rollouts/000000.parquet", "rollouts/000001.parquet",
         "checkpoints/000001.safetensors", "checkpoints/000002.safetensors",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", ".lock",
     }  # fmt: skip
