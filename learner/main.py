@@ -50,7 +50,8 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         own, judged, began = pool.adapter(), pool.evaluation_adapter(), time.monotonic()
         if judged.sha256 != own.sha256:
             pool.publish(judged)
-        metrics = report.judged(iterations, pool.examine(heldout).results)
+        rollout = pool.examine(heldout)
+        metrics = report.judged(iterations, rollout.groups, rollout.results)
         if judged.sha256 != own.sha256:
             pool.publish(own)
         pool.spans.add("driver", "evaluate", began)

@@ -55,9 +55,10 @@ class Report:
             self.watcher.judged(0, examined["heldout"][1])
         self._keep(0, *examined["heldout"])
 
-    def judged(self, iterations: int, results: list[Examination]) -> dict[str, float]:
+    def judged(self, iterations: int, groups: list[Group], results: list[Examination]) -> dict[str, float]:
         """Held-out prompts examined after so many iterations: their metrics, and a curve."""
         metrics = self.watcher.judged(iterations, results)
+        self._keep(iterations, groups, results)
         heldout_curves_png(self.folder.path / "heldout.png", self.watcher.heldout.entries)
         return metrics
 
