@@ -48,19 +48,18 @@ class Tally:
 
     def add(self, part: LossPart, groups: int) -> None:
         """groups: of how many the loss is averaged."""
-        found = dict.fromkeys(AVERAGED, [])
-        found |= {"mean_ratio": [part.ratio], "clip_fraction": [part.clipped], "mean_log_ratio": [part.log_ratio]}
+        found = {name: [] for name in AVERAGED} | {"mean_ratio": [part.ratio], "clip_fraction": [part.clipped], "mean_log_ratio": [part.log_ratio]}
         for score in part.scores:
             counted = torch.tensor(self._group.counted[score.rows, score.columns], device=score.log_prob.device)
             current = score.log_prob.detach()[counted]
             old = torch.tensor(self._group.log_probs[score.rows, score.columns], device=score.log_prob.device)[counted]
-            for name, value in (("mean_log_prob_current", current), ("mean_log_prob_old", old)):
-                found[name] = [*found[name], value]
+            found["mean_log_prob_current"].append(current)
+            found["mean_log_prob_old"].append(old)
             if score.kl is not None:
-                found["kl"] = [*found["kl"], score.kl.detach()[counted]]
-                found["reference_lead"] = [*found["reference_lead"], score.log_prob_ref[counted] - current]
+                found["kl"].append(score.kl.detach()[counted])
+                found["reference_lead"].append(score.log_prob_ref[counted] - current)
             if score.prediction_norm is not None:
-                found["prediction_norm"] = [*found["prediction_norm"], score.prediction_norm[counted]]
+                found["prediction_norm"].append(score.prediction_norm[counted])
         losses = [getattr(part, name).detach().double() / groups for name in LOSSES]
         sums = [sum((value.double().sum() for value in found[name]), losses[0].new_zeros(())) for name in AVERAGED]
         sizes = torch.nan_to_num(part.log_ratio.abs().double(), nan=torch.inf)
@@ -79,12 +78,12 @@ class Tally:
 
 
 def update_metrics(tallies: Sequence[Tally]) -> dict[str, float]:
-    """Of one optimizer step; the reference's log-prob is that of the current policy plus its watched lead. `prediction_norm` is
-    there only for policies that say it."""
+    """Of one optimizer step; the reference's log-prob is that of the current policy plus its watched lead, 0 where none of what was
+    watched counts. `prediction_norm` is there only for policies that say it."""
     sums = {name: sum(tally.sums[name] for tally in tallies) for name in (*LOSSES, *AVERAGED)}
     counts = {name: sum(tally.counts[name] for tally in tallies) for name in AVERAGED}
     means = {name: sums[name] / counts[name] for name in AVERAGED if counts[name]}
-    means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead")
+    means["mean_log_prob_ref"] = means["mean_log_prob_current"] + means.pop("reference_lead", 0.0)
     return {name: sums[name] for name in LOSSES} | means | {"max_abs_log_ratio": max(tally.max_log_ratio for tally in tallies)}
 
 

@@ -127,6 +127,18 @@ def test_a_sample_that_is_not_finite_fails_alone(mdm_folder, objective):
     assert np.corrcoef(whole - start, tuned - start)[0, 1] > 0.9
 
 
+def test_where_nothing_that_is_watched_counts_the_other_metrics_stand(run):
+    """As where all answers of a watched part were cut off."""
+    scored = run.rollout()
+    for i, entry in enumerate(scored):
+        mask = np.ones_like(entry.group.log_probs, bool)
+        mask[:, i] = False  # the column whose reference is recomputed
+        scored[i] = dataclasses.replace(entry, group=dataclasses.replace(entry.group, mask=mask))
+    metrics = run.learner.update(scored).metrics
+    assert all(np.isfinite(value) for value in metrics.values()) and metrics["kl"] == 0 and metrics["grad_norm"] > 0
+    assert metrics["mean_log_prob_ref"] == metrics["mean_log_prob_current"] != 0
+
+
 def test_a_group_whose_samples_are_all_broken_teaches_nothing(run):
     first, second = run.rollout()
     group = second.group
