@@ -77,7 +77,7 @@ def launch(head, environment):
 @pytest.fixture(scope="module")
 def undisturbed(submit, second_node, runs):
     """A run that found one node, and waited for the second."""
-    job = submit("--run_name", "undisturbed", nodes=2)
+    job = submit("--run_name", "two_nodes", nodes=2)
     said = []
     for line in job.stdout:
         said.append(line)
@@ -85,7 +85,7 @@ def undisturbed(submit, second_node, runs):
             break
     with second_node("--num-cpus=1"):
         said.append(job.communicate(timeout=DEADLINE_S)[0])
-    return Run(runs / "undisturbed", subprocess.CompletedProcess([], job.returncode, "".join(said)))
+    return Run(runs / "two_nodes", subprocess.CompletedProcess([], job.returncode, "".join(said)))
 
 
 @pytest.fixture(scope="module")
