@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -34,6 +35,12 @@ def ran(command: str, *flags: str) -> tuple[int, str, list[str]]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy(command):
     assert ran(command, "--help") == (0, "", [])
+
+
+@pytest.mark.parametrize("command", ["learner.main", "cluster.launch"])
+def test_every_command_says_its_version(command):
+    done = subprocess.run([sys.executable, "-m", command, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"motion-grpo {metadata.version('motion-grpo')}\n", "")
 
 
 @pytest.mark.parametrize("command", ["learner.main", "learner.evaluate"])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from rollout.io.errors import InputError, RunFailed
+from rollout.io.machine import versions
 from rollout.io.streams import enduring
 
 # saved: stopped by a signal, and --resume goes on from where it was (EX_TEMPFAIL of sysexits.h); killed: there is nothing to go on from.
@@ -20,7 +21,13 @@ _asked_to_stop = False
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises our one line instead of printing its usage."""
+    """argparse that raises our one line instead of printing its usage. Every command has --version."""
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        own = versions(("motion-grpo",)).get("motion-grpo", "that is not installed")
+        if "--version" not in self._option_string_actions:  # of a parent
+            self.add_argument("--version", action="version", version=f"motion-grpo {own}", help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message.removeprefix("argument "))

@@ -5,6 +5,7 @@ import platform
 import re
 import resource
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def machine() -> dict[str, str]:
     return {"system": platform.platform(), "processor": platform.machine(), "cpus": str(os.cpu_count())}
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers may depend on, as far as they are installed."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Of Python and of packages, those that numbers may depend on, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
