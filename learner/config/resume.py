@@ -8,7 +8,7 @@ from typing import Any
 from rewards.trust import RUN
 from rollout.io.errors import InputError
 
-FORMAT = 2  # of run folders: raised whenever an older one cannot be gone on with exactly
+FORMAT = 3  # of run folders: raised whenever an older one cannot be gone on with exactly
 # Threads are not among them: they set the order of sums, and so the last bits.
 MAY_CHANGE = (
     "iterations", "checkpoint.every", "checkpoint.keep", "checkpoint.path", "rollout.keep",
