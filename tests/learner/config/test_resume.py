@@ -106,9 +106,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "said, message",
     [
-        (None, "has run folder format none, expected 2: only an earlier version of this project can go on with it"),
-        ({"format": FORMAT + 1}, "has run folder format 3, expected 2: only a later version of this project can go on with it"),
-        ({"format": "old"}, "has run folder format old, expected 2: only an earlier version of this project can go on with it"),
+        (None, "has run folder format none, expected 3: only an earlier version of this project can go on with it"),
+        ({"format": FORMAT + 1}, "has run folder format 4, expected 3: only a later version of this project can go on with it"),
+        ({"format": "old"}, "has run folder format old, expected 3: only an earlier version of this project can go on with it"),
         ([], "/run.json: expected the format of the run folder, and who began it"),
         ({}, "/run.json: expected the format of the run folder, and who began it"),
     ],
