@@ -12,10 +12,12 @@ from rollout.io.files import replace_file, write_json
 REPORT, TRACE = "report.html", "trace.json"
 
 
-def write_report(paths: list[Path], out: Path, summary: Mapping[str, Any] | None = None) -> None:
-    """summary: see `content_of`. Raises InputError for what is no run folder, OSError for a place that cannot be written."""
+def write_report(paths: list[Path], out: Path, summary: Mapping[str, Any] | None = None) -> str:
+    """The verdict on the first run, in Markdown. summary: see `content_of`. Raises InputError for what is no run folder, OSError for a place that cannot be written."""
     content = content_of(paths, summary)
     spans = [Span(*span) for span in content["runs"][0]["spans"]["list"]]
     replace_file(out, page(content))
     if len(paths) == 1:
         write_json(out.with_name(TRACE), trace(spans))
+    verdict = content["runs"][0]["verdict"]
+    return f"**{verdict['headline']}**\n\n{' '.join(verdict['sentences'])}\n\nAll of it: the artifact {REPORT}."

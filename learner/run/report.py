@@ -29,7 +29,7 @@ UNTRACKED = ("rollouts", "evaluations", "checkpoints", LOCK, "summary.json")  # 
 PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
 WATCHED = 8  # held-out prompts of which every evaluation keeps what the model makes of them
 Examined = tuple[list[Group], list[Examination]]
-Page = Callable[[list[Path], Path, Mapping[str, Any]], None]  # writes that of run folders, from a summary that is {} while a run trains
+Page = Callable[[list[Path], Path, Mapping[str, Any]], str]  # writes that of run folders, from a summary that is {} while a run trains: its verdict
 
 
 class Report:
@@ -137,14 +137,13 @@ class Report:
         self.plan.family.draw(self.folder.path, _changes(self._before["heldout"], examined["heldout"]))
         reward_curve_png(self.folder.path / "reward.png", self.history)
 
-    def _show(self, summary: dict[str, Any]) -> bool:
-        """Writes the page, and says whether it could: no run ends for that."""
+    def _show(self, summary: dict[str, Any]) -> str | None:
+        """Writes the page, and gives its verdict; None when it could not, for which no run ends."""
         try:
-            self.page([self.folder.path], self.folder.page, summary)
+            return self.page([self.folder.path], self.folder.page, summary)
         except Exception as error:
             self.progress.note(f"warning: {self.folder.page} could not be written ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
-            return False
-        return True
+            return None
 
     def close(self, status: str, reason: str | None = None) -> None:
         """Writes the summary, sends everything to MLflow and shows the table. `status`: finished, stopped, failed or killed;
@@ -155,16 +154,16 @@ class Report:
             "samplers": config.cluster.samplers, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
             "max_log_prob_gap": self.max_gap, "warnings": self.watcher.warnings, **self.results,
         }  # fmt: skip
-        shown = self._show(summary)
+        verdict = self._show(summary)
         try:
             with tempfile.TemporaryDirectory() as aside:
                 write_json(Path(aside) / self.folder.summary.name, summary)
                 kept = [path for path in sorted(self.folder.path.iterdir()) if path.name not in UNTRACKED]
-                self.tracker.finish({"stopped": "finished"}.get(status, status), [Path(aside) / self.folder.summary.name, *kept])
+                self.tracker.finish({"stopped": "finished"}.get(status, status), [Path(aside) / self.folder.summary.name, *kept], verdict)
         finally:  # last: once a summary says that the run has finished, there is nothing that could go on
             self.folder.write_summary(summary)
         self.progress.summary(summary, self.folder.path)
-        if shown:
+        if verdict is not None:
             self.progress.note(f"all of it on one page: {self.folder.page}")
 
 

@@ -33,6 +33,7 @@ _ENVIRONMENT = {
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 TAG_LIMIT = 5000  # characters of a tag that every store takes
+DESCRIPTION = "mlflow.note.content"  # what `mlflow ui` shows as the description of a run
 BATCH = 500  # numbers that every store takes at once
 PATIENCE = 20  # times as long as a store took to fail, it is not asked again: one that hangs costs a run a twentieth of its time
 
@@ -125,8 +126,9 @@ class Tracker:
         self._warning = text[-TAG_LIMIT:]
         self._send()
 
-    def finish(self, status: str, paths: Sequence[Path] = ()) -> None:
-        """Store files, and folders under their own names, and close the run as FINISHED, FAILED or KILLED (in any case)."""
+    def finish(self, status: str, paths: Sequence[Path] = (), description: str | None = None) -> None:
+        """Store files, folders under their own names, and a description in Markdown, and close the run as FINISHED, FAILED or KILLED
+        (in any case)."""
         if status.upper() not in ("FINISHED", "FAILED", "KILLED"):
             raise ValueError(f"status {status!r}, expected FINISHED, FAILED or KILLED")
         if self._platform:
@@ -134,6 +136,8 @@ class Tracker:
         self._again, unstored = 0.0, list(paths)
 
         def store() -> None:
+            if description:
+                self._client.set_tag(self.run_id, DESCRIPTION, description[:TAG_LIMIT])
             while unstored:
                 self._client.log_artifact(self.run_id, str(unstored[0]))
                 del unstored[0]

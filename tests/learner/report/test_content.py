@@ -19,6 +19,7 @@ from learner.report.motion import MOTION
 from learner.report.samples import Samples, _farthest_first
 from learner.report.spans import Span, by_iteration, spans_of, trace
 from learner.report.votes import Preference, read_votes
+from learner.report.write import write_report
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.record import COLUMNS, read_rollout
@@ -269,6 +270,12 @@ def test_idle_share_and_critical_path_of_spans():
     assert found["seconds"] == 10 and found["idle"] == {"sampler 0": 0.5, "sampler 1": 0.8, "reward": 0.8, "learner": 0.6}
     assert [step["what"] for step in found["critical"]] == ["sample", "score", "gradient", "publish"]
     assert sum(step["seconds"] for step in found["critical"]) == 10
+
+
+def test_the_verdict_is_given_in_markdown(copied, tmp_path):
+    """As MLflow shows it beside a run."""
+    said = write_report([copied], tmp_path / "page.html").split("\n\n")
+    assert said[0].startswith("**") and "held-out reward" in said[0] and said[-1] == "All of it: the artifact report.html."
 
 
 def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copied):

@@ -76,8 +76,9 @@ def test_artifacts_are_files_and_folders_in_the_runs_folder(runs, tmp_path, monk
     (tmp_path / "adapter" / "weights.bin").write_bytes(b"123")
     (tmp_path / "reward.png").write_bytes(b"png")
     tracker = Tracker.start(parse_config([]), runs / "artifacts")
-    tracker.finish("FINISHED", [tmp_path / "reward.png", tmp_path / "adapter"])
+    tracker.finish("FINISHED", [tmp_path / "reward.png", tmp_path / "adapter"], "**It learned**")
     client, run = read(tracker)
+    assert run.data.tags["mlflow.note.content"] == "**It learned**"
     assert {item.path for item in client.list_artifacts(tracker.run_id)} == {"adapter", "reward.png"}
     assert [item.path for item in client.list_artifacts(tracker.run_id, "adapter")] == ["adapter/weights.bin"]
     assert run.info.artifact_uri.startswith((runs / "mlartifacts").as_uri())
