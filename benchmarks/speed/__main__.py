@@ -76,6 +76,21 @@ def shown(details: dict) -> str:
     return "; ".join(f"{name}: {shown(value) if isinstance(value, dict) else f'{value:.3g}'}" for name, value in details.items())
 
 
+def write(out: Path, found: dict[str, dict], argv: list[str]) -> None:
+    """What there is so far."""
+    lines = [
+        f"`python -m benchmarks.speed {' '.join(argv)}` ({time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {platform.machine()})", "",
+        "| | what | figure | target | met | details |", "|---|---|---|---|---|---|",
+        *(
+            f"| {letter} | {row['what']} | {row['figure']:.3g} | {row['target']} | {'yes' if row['met'] else 'no'} | {shown(row['details'])} |"
+            for letter, row in found.items()
+        ),
+    ]  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text("\n".join(lines) + "\n")
+    (out / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path)
@@ -90,17 +105,7 @@ def main(argv: list[str]) -> None:
         command = f"python -m benchmarks.speed --out DIR --letters {letter} --rounds {args.rounds}"
         found[letter] = LETTERS[letter](args.rounds) | {"command": command}
         print(f"{letter} {found[letter]['what']}: {found[letter]['figure']:.3g} ({found[letter]['target']}), {time.perf_counter() - started:.0f} s", flush=True)
-    lines = [
-        f"`python -m benchmarks.speed {' '.join(argv)}` ({time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {platform.machine()})", "",
-        "| | what | figure | target | met | details |", "|---|---|---|---|---|---|",
-        *(
-            f"| {letter} | {row['what']} | {row['figure']:.3g} | {row['target']} | {'yes' if row['met'] else 'no'} | {shown(row['details'])} |"
-            for letter, row in found.items()
-        ),
-    ]  # fmt: skip
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "table.md").write_text("\n".join(lines) + "\n")
-    (args.out / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+        write(args.out, found, argv)
 
 
 if __name__ == "__main__":
