@@ -11,6 +11,7 @@ from rich.console import Console
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
 from learner.main import supervise
+from learner.report.write import write_report
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
 from learner.run.plan import Plan
@@ -64,6 +65,6 @@ def trained(plan: Plan, pool: TrainingPool, path: Path, watch: Callable[[Watched
     keeper.watch = lambda iterations: watch(keeper, iterations)
     with open(os.devnull, "w") as nowhere, Progress(plan.config.iterations, Console(file=nowhere)) as progress:
         progress.log_to(folder.log)
-        if supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path)), keeper) == "saved":
+        if supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path), write_report), keeper) == "saved":
             raise KeyboardInterrupt
     return path
