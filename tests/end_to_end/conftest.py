@@ -9,7 +9,6 @@ import gc
 import json
 import logging
 import os
-import pickle
 import shutil
 import signal
 import socket
@@ -146,12 +145,14 @@ def first(train, tmp_path_factory):
     """Seed 7 with one sampler, on a Ray of its own, evaluated in between too. Of several workers of pytest-xdist the first to ask makes
     it for all; its MLflow store lies beside its folder."""
     place = tmp_path_factory.getbasetemp()
-    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "first.pickle"
+    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "first.json"
     with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)))
-    return pickle.loads(kept.read_bytes())
+            run = train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
+            kept.write_text(json.dumps([str(run.folder), vars(run.done)]))
+    folder, done = json.loads(kept.read_text())
+    return Run(Path(folder), subprocess.CompletedProcess(**done))
 
 
 @pytest.fixture(scope="session")
