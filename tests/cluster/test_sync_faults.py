@@ -274,6 +274,15 @@ def test_two_adapters_that_arrive_in_the_wrong_order_are_noticed(pool, plan, upd
         pool.launch(plan.rollout_requests(1)).result()
 
 
+def test_a_gradient_is_taken_under_no_other_adapter_than_the_one_asked_for(pool, plan, update):
+    pool.publish(update.adapter)
+    rollout = pool.launch(plan.rollout_requests(1)).result()
+    get(pool.samplers.all[0].actor.load_adapter.remote(first_state(pool, plan).adapter()))
+    with pytest.raises(SyncError, match="a sampler with adapter .* was asked for a gradient under"):
+        pool.update(rollout)
+    assert pool.adapter().sha256 == update.adapter.sha256
+
+
 def test_an_acknowledgement_that_never_comes_costs_the_sampler_and_nothing_else(pool, plan, update, lines):
     """Last in the file: the sampler is another one afterwards."""
 
