@@ -8,7 +8,7 @@ from ray.actor import ActorHandle
 
 from cluster.actors import Build, EvaluatorActor
 from cluster.calls import LOST, cause_of, get
-from cluster.pool import Pool, started
+from cluster.pool import Begun, Pool, started
 from cluster.samplers import Job
 from learner.config.settings import Cluster
 from rollout.io.errors import RunFailed
@@ -21,11 +21,16 @@ class EvaluationPool(Pool):
 
     def __init__(self, cluster: Cluster, build: Build, reader: Callable[[str], Callable], tell: Callable[[str], None] = lambda line: None):
         super().__init__(cluster, 1, tell)
-        self.evaluator = self.new(EvaluatorActor, 0, cluster.sampler_cpus)
-        begun = self.evaluator.start.remote(reader, cluster.sampler_cpus)
+        self._reader = reader
+        begun = self._new_evaluator()
         self.start_samplers(build)
-        started(self.evaluator, begun)
+        self.evaluator = started(self._new_evaluator, begun)
         self.samplers.await_all()
+
+    def _new_evaluator(self) -> Begun:
+        threads = self.cluster.sampler_cpus
+        actor = self.new(EvaluatorActor, 0, threads)
+        return actor, actor.start.remote(self._reader, threads)
 
     def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Any]:
         """What is read of every batch (conditionings, seeds, what the reader is told of it), in order; `batches` builds each when

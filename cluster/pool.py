@@ -12,7 +12,7 @@ from cluster.actors import Build, SamplerActor
 from cluster.calls import LOST, cause_of, get
 from cluster.device import environment
 from cluster.placement import place
-from cluster.samplers import START_DEADLINE_S, Samplers
+from cluster.samplers import ATTEMPTS, START_DEADLINE_S, Samplers
 from cluster.spans import Spans
 from learner.config.settings import Cluster
 from learner.gradient import SyncError
@@ -67,13 +67,20 @@ class Pool:
         self._adapter = adapter
 
 
-def started(actor: ActorHandle, start: ray.ObjectRef) -> ActorHandle:
-    """`actor`, once its `start` has answered."""
-    try:
-        get(start, START_DEADLINE_S)
-    except GetTimeoutError:
-        offer = ray.cluster_resources()
-        raise RunFailed(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
-    except LOST as death:
-        raise RunFailed(f"an actor {cause_of(death, None)} while it started") from None
-    return actor
+Begun = tuple[ActorHandle, ray.ObjectRef]  # a new actor, and what its `start` will answer
+
+
+def started(begin: Callable[[], Begun], begun: Begun | None = None) -> ActorHandle:
+    """The actor that was `begun`, once its `start` has answered. One that dies first, as on a node that is dead and not known to
+    be yet, is begun again. RunFailed when that has become hopeless."""
+    for attempt in range(ATTEMPTS):
+        actor, start = begun if begun and not attempt else begin()
+        try:
+            get(start, START_DEADLINE_S)
+            return actor
+        except GetTimeoutError:
+            offer = ray.cluster_resources()
+            raise RunFailed(f"the actors did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}") from None
+        except LOST as death:
+            cause = cause_of(death, None)
+    raise RunFailed(f"actors keep dying while they start, {ATTEMPTS} times in a row: the last one {cause}")

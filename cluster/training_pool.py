@@ -17,7 +17,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.actors import Build, LearnerActor, Made, RewardActor
-from cluster.pool import Pool, started
+from cluster.pool import Begun, Pool, started
 from cluster.remote_learner import RemoteLearner
 from cluster.samplers import Job, Samplers
 from cluster.scorers import Scorers, Scoring
@@ -98,17 +98,17 @@ class TrainingPool(Pool):
         self._shared = rewards, ray.put(shared), os.getcwd()
         scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         self.start_samplers(build)
-        actors = [started(*scorer) for scorer in scorers]
-        self.scorers = Scorers(actors, lambda: started(*self._new_scorer()), cluster.reward_batch, cluster.reward_deadline, tell, self.spans)
+        actors = [started(self._new_scorer, scorer) for scorer in scorers]
+        self.scorers = Scorers(actors, lambda: started(self._new_scorer), cluster.reward_batch, cluster.reward_deadline, tell, self.spans)
         self.learner.await_start()
         self.samplers.await_all()
 
-    def _new_learner(self) -> tuple[ActorHandle, ray.ObjectRef]:
+    def _new_learner(self) -> Begun:
         threads = self.cluster.sampler_cpus
         actor = self.new(LearnerActor, 0, threads)
         return actor, actor.start.remote(self.config, self._learner_build, threads)
 
-    def _new_scorer(self) -> tuple[ActorHandle, ray.ObjectRef]:
+    def _new_scorer(self) -> Begun:
         threads = self.cluster.sampler_cpus
         actor = self.new(RewardActor, 0, threads)
         return actor, actor.start.remote(self.config, *self._shared, threads)

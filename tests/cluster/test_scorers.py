@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from cluster.actors import RewardActor
-from cluster.calls import get
+from cluster.pool import started
 from cluster.scorers import Scorers
 from learner.config.parse import parse_config
 from rewards.motion.family import MOTION
@@ -24,6 +24,13 @@ MOOD = Path(__file__).with_name("mood")
 
 class Moody:
     """The height of the root; what else it does, a file says."""
+
+    def __init__(self):
+        mood = MOOD.read_text().split() if MOOD.exists() else [""]
+        if mood == ["stillborn", "once"]:
+            MOOD.unlink()
+        if mood[0] == "stillborn":
+            os._exit(1)
 
     def __call__(self, motions):
         mood = MOOD.read_text().split() if MOOD.exists() else [""]
@@ -55,16 +62,20 @@ def mood(folder):
 
 
 @pytest.fixture(scope="module")
-def another(folder, tmp_path_factory):
+def begin(folder, tmp_path_factory):
     parts = {"tmr": {"path": "tmr.cosine"}, "feet": {"path": "foot_skate"}, "mine": {"path": "users_moody:Moody"}}
     config = parse_config(["--config", str(write_run_config(tmp_path_factory.mktemp("run"), reward={"components": parts}))])
 
-    def another():
+    def begin():
         actor = RewardActor.options(num_cpus=0, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}).remote()
-        get(actor.start.remote(config, MOTION, {}, str(folder), 1))
-        return actor
+        return actor, actor.start.remote(config, MOTION, {}, str(folder), 1)
 
-    return another
+    return begin
+
+
+@pytest.fixture(scope="module")
+def another(begin):
+    return lambda: started(begin)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +147,16 @@ def test_an_actor_that_sleeps_is_caught_by_the_deadline(scorers, groups, mood):
     started = time.monotonic()
     assert_same(scored(impatient, groups), expected)
     assert time.monotonic() - started < 60 and sum(now is not then for now, then in zip(scorers.actors, before)) == 1
+
+
+def test_an_actor_that_dies_while_it_starts_is_begun_again(scorers, begin, groups, mood):
+    """As one does that is sent to a node which is dead, before anybody knows."""
+    expected = scored(scorers, groups)
+    mood("stillborn once")
+    assert_same(scored(Scorers([started(begin)], None, 1, 60, print), groups), expected)
+    mood("stillborn")
+    with pytest.raises(RunFailed, match="^actors keep dying while they start, 3 times in a row: the last one died"):
+        started(begin)
 
 
 def test_actors_that_always_die_end_the_run_in_one_line(scorers, groups, mood):
