@@ -151,7 +151,7 @@ class TrainingPool(Pool):
     def update(self, rollout: ScoredRollout) -> Update:
         """Trains on the rollout: rewards and advantages here, gradients where the groups lie, the step at the learner."""
         rewards = self.composer.total(rollout.results)
-        return update([ScoredGroup(*pair) for pair in zip(rollout.groups, rewards, strict=True)], Updating(self, rollout))
+        return update([ScoredGroup(*pair) for pair in zip(rollout.groups, rewards, strict=True)], Updating(self, rollout), self.config.rollout.trained_samples)
 
     @property
     def objective(self) -> Objective:

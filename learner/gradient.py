@@ -29,7 +29,7 @@ class SyncError(RunFailed):
 class Lesson:
     """What a group is to teach in one optimizer step.
 
-    advantage: fp32 [G]. share, groups: what its loss is divided by, and that of how many groups is averaged. watched: the columns
+    rows: int [g], the samples it is taught by, None for all G. advantage: fp32 [g], of these. share, groups: what its loss is divided by, and that of how many groups is averaged. watched: the columns
     whose reference is recomputed. behind: by how many adapter versions its sampler was. first: whether no step was taken on it
     yet. adapter_sha256: of the weights that the gradient is of. own: see `action_loss`; what the first step left, None before it.
     """
@@ -42,6 +42,7 @@ class Lesson:
     behind: int
     first: bool
     adapter_sha256: str
+    rows: np.ndarray | None = None
     own: dict[str, np.ndarray] | None = None
 
     @property
@@ -75,7 +76,7 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
     """
     if policy.loaded[1] != lesson.adapter_sha256:
         raise SyncError(f"a sampler with adapter {policy.loaded[1][:14]} was asked for a gradient under {lesson.adapter_sha256[:14]}")
-    group, own = checked(group), _on_device(policy, lesson, lesson.own)
+    group, own = checked(group, lesson), _on_device(policy, lesson, lesson.own)
     tally, gaps, sketches, total = Tally(group), [torch.zeros((), device=policy.device)], [], None
     for part in _parts(policy, group, lesson, own):
         flat = _flat_gradient(policy, part, lesson)
@@ -92,7 +93,7 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
 def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
     """Recomputes one part of a partial that another policy took: what was sampled, and its gradient. Returns the gap between sampled
     and recomputed log-probs; raises SyncError for what is not the same."""
-    group = checked(group).without(policy.shortcuts)
+    group = checked(group, lesson).without(policy.shortcuts)
     (found,) = _parts(policy, group, lesson, _on_device(policy, lesson, partial.own), only=part)
     gap = _allowed(group, max(_gap(group, score).item() for score in found.scores), policy) if lesson.on_policy else 0.0
     theirs, ours = partial.sketches[part], _sketch(_flat_gradient(policy, found, lesson)).cpu().numpy()
@@ -104,19 +105,19 @@ def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partia
     return gap
 
 
-def recompute(policy: Policy, group: Trajectories, part: int) -> float:
+def recompute(policy: Policy, group: Trajectories, lesson: Lesson, part: int) -> float:
     """The gap between sampled and recomputed log-probs of one part, by a policy with the weights that sampled. SyncError as `gradient`."""
-    group = checked(group).without(policy.shortcuts)
+    group = checked(group, lesson).without(policy.shortcuts)
     with torch.no_grad():
         (score,) = policy.score(group, only=part)
     return _allowed(group, _gap(group, score).item(), policy)
 
 
-def checked(group: Trajectories) -> Trajectories:
-    """Fit to be recomputed. SyncError for one whose conditioning is not the one that it was made from."""
+def checked(group: Trajectories, lesson: Lesson) -> Trajectories:
+    """What of it the lesson is taught by, fit to be recomputed. SyncError for one whose conditioning is not the one that it was made from."""
     if group.conditioning.recomputed_digest() != group.conditioning_sha256:
         raise SyncError(f"prompt {group.prompt.text!r}: the conditioning that came with its group is not what it was sampled from")
-    return group.without_broken()
+    return (group if lesson.rows is None else group.only(lesson.rows)).without_broken()
 
 
 def digest(buffer: np.ndarray) -> str:

@@ -63,9 +63,9 @@ class Learner:
     def adapter(self) -> Adapter:
         return self.recent[-1]
 
-    def update(self, scored: list[ScoredGroup]) -> Update:
+    def update(self, scored: list[ScoredGroup], trained_samples: int | None = None) -> Update:
         """`learner.update.update` with all of it in this process: the groups are whole."""
-        return update(scored, InOneProcess(self, [entry.group for entry in scored]))
+        return update(scored, InOneProcess(self, [entry.group for entry in scored]), trained_samples)
 
     def step(self, gradients: Sequence[np.ndarray], first: bool) -> float:
         """One optimizer step on the sum of flat gradients, in the order given; none where there are none. The weights become the
@@ -96,7 +96,7 @@ class Learner:
         (old,) = (adapter for adapter in self.recent if adapter.version == group.adapter_version)
         self.policy.load_adapter(old)
         try:
-            return recompute(self.policy, group, part)
+            return recompute(self.policy, group, lesson, part)
         finally:
             self.policy.load_adapter(self.adapter)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from learner.advantage import group_advantages
+from learner.advantage import extremes, group_advantages
 from learner.config.settings import Objective
 from learner.gradient import Lesson, Partial, SyncError
 from learner.objective import shares
@@ -48,8 +48,10 @@ class Taught(Protocol):
         next one. first: of its update. Returns grad_norm, and log_prob_gap where groups of older versions were recomputed."""
 
 
-def update(scored: Sequence[ScoredGroup], taught: Taught) -> Update:
+def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int | None = None) -> Update:
     """Advantages, objective, `updates_per_rollout` optimizer steps.
+
+    trained_samples: of a group, its best and its worst, half of each; None = all. What they are compared with is the mean of all.
 
     Samples that are not finite fail alone. Raises SyncError, before any weight changes, for a group sampled under weights that are
     none of `taught.recent`, and when the log-probs recomputed are not the sampled ones.
@@ -58,7 +60,7 @@ def update(scored: Sequence[ScoredGroup], taught: Taught) -> Update:
     scored = [entry.settled() for entry in scored]
     behind = [staleness(entry.group, taught) for entry in scored]
     advantages = [group_advantages(entry.rewards, objective.advantage_eps, objective.advantage_clip) for entry in scored]
-    lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256)
+    lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256, trained_samples)
     metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": before.version, "staleness": max(behind)}
     gap = 0.0
     for step in range(objective.updates_per_rollout if lessons else 1):
@@ -72,15 +74,20 @@ def update(scored: Sequence[ScoredGroup], taught: Taught) -> Update:
     return Update({name: float(value) for name, value in metrics.items()}, [entry.rewards for entry in scored], filled, taught.adapter)
 
 
-def _lessons(groups: list[Group], advantages: list, behind: list[int], objective: Objective, adapter_sha256: str) -> dict[int, Lesson]:
+def _lessons(
+    groups: list[Group], advantages: list, behind: list[int], objective: Objective, adapter_sha256: str, trained_samples: int | None
+) -> dict[int, Lesson]:
     """Of the groups that can teach, by their index. With no KL in the loss the reference is only watched, on one action of a sample."""
-    teaching = [i for i, group in enumerate(groups) if advantages[i] is not None and group.counted.any()]
-    parts = shares([groups[i].counted for i in teaching], objective) if teaching else []
+    rows = [None if advantage is None or trained_samples is None else extremes(advantage, trained_samples) for advantage in advantages]
+    counted = [group.counted if own is None else group.counted[own] for group, own in zip(groups, rows)]
+    teaching = [i for i in range(len(groups)) if advantages[i] is not None and counted[i].any()]
+    parts = shares([counted[i] for i in teaching], objective) if teaching else []
     lessons = {}
     for i, share in zip(teaching, parts):
         actions = groups[i].log_probs.shape[1]
         watched = frozenset(range(actions) if objective.kl_penalty > 0 else [i % actions])
-        lessons[i] = Lesson(advantages[i], objective, share, len(teaching), watched, behind[i], True, adapter_sha256)
+        advantage = advantages[i] if rows[i] is None else advantages[i][rows[i]]
+        lessons[i] = Lesson(advantage, objective, share, len(teaching), watched, behind[i], True, adapter_sha256, rows[i])
     return lessons
 
 

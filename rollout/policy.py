@@ -147,6 +147,13 @@ class Trajectories(Group):
     def digest(self) -> str:
         return arrays_digest(self.actions, f"{super().digest}|{self.conditioning.digest}")
 
+    def only(self, rows: np.ndarray) -> "Trajectories":
+        """The samples `rows` [g] alone."""
+        mask = None if self.mask is None else self.mask[rows]
+        columns, actions = ({name: value[rows] for name, value in arrays.items()} for arrays in (self.columns, self.actions))
+        own = {name: getattr(self, name)[rows] for name in ("outputs", "lengths", "log_probs")}
+        return dataclasses.replace(self, **own, mask=mask, columns=columns, actions=actions)
+
     def without(self, names: Sequence[str]) -> "Trajectories":
         """The same without some of its actions."""
         return dataclasses.replace(self, actions={name: value for name, value in self.actions.items() if name not in names})

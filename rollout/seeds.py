@@ -23,6 +23,7 @@ class Stream(IntEnum):
 
     SHARED_NOISE = 0  # x_T, when the samples of a group start from the same; sample 0's own stream
     TRAINED_STEPS = 1
+    STOCHASTIC_STEPS = 3  # which steps of its chain add noise, where not all do
     NOISE_LEVELS = 2  # at which a forward objective looks at clean outputs, and the noise there
 
 

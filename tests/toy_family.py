@@ -14,6 +14,7 @@ from rewards.compose import raw_total
 from rewards.family import Examination
 from rewards.registry import Kinds
 from rewards.scoring import Scorer
+from rollout.group_settings import GroupSettings
 from rollout.io.settings import FilePath, Section, option
 from rollout.policy import Conditioning, Prompt
 from tests.learner.toy import TARGETS, LinearPolicy
@@ -25,7 +26,7 @@ class Empty(Section):
     """A family need not have settings of its own."""
 
 
-class Rollout(Section):
+class Rollout(GroupSettings):
     """What is sampled in one iteration."""
 
     prompts: FilePath | None = option(None, "file of prompts")

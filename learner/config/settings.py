@@ -18,7 +18,7 @@ FORWARD = ("awm", "nft")
 # The kinds of objective that read a setting; under any other it stays at its default.
 READ_BY = {
     "ratio": ("grpo",), "step_weight": ("grpo",), "clip_epsilon": ("grpo", "trajectory", "awm"), "clip_epsilon_high": ("grpo", "awm"),
-    "normalise": ("grpo", *FORWARD), "constant": ("grpo", *FORWARD), "nft_beta": ("nft",),
+    "normalise": ("grpo", *FORWARD), "constant": ("grpo", *FORWARD), "nft_beta": ("nft",), "guidance_gradient": ("grpo", "trajectory"),
 }  # fmt: skip
 
 
@@ -42,6 +42,10 @@ class Objective(Section):
         "each sample's, then over samples; constant = each sample's sum by objective.constant, then the mean over samples",
     )  # fmt: skip
     constant: float = option(256.0, "what a sample's sum is divided by under normalise: constant", above=0)
+    guidance_gradient: Literal["conditional", "both"] = option(
+        "conditional", "of the guided prediction u + s(c - u), what carries the gradient: conditional = c alone, and u is not predicted again; "
+        "both = u too, which moves with the adapter"
+    )  # fmt: skip
     nft_beta: float = option(1.0, "under nft, how far its two predictions lie from that of the policy that sampled", above=0)
     kl_penalty: float = option(0.0, "weight of the KL to the base model", minimum=0, flags=("--kl_penalty",))
     advantage_eps: float = option(1e-4, "added to a group's reward standard deviation before it divides", above=0, flags=("--advantage_eps",))
@@ -56,6 +60,8 @@ class Objective(Section):
     def check_beside(self, config) -> None:
         if self.forward and not getattr(family(config.family), "forward", False):
             refuse("objective.kind", self.kind, f"grpo or trajectory: the family {config.family} has no policy that predicts clean outputs")
+        if self.guidance_gradient == "both" and getattr(config.model, "guidance", 1) == 1:
+            refuse("objective.guidance_gradient", "both", "conditional: without guidance (model.guidance other than 1) there is one prediction")
         known = settings(Config, config.family)
         for name, readers in READ_BY.items():
             found, usual = getattr(self, name), known[f"objective.{name}"].default

@@ -28,7 +28,7 @@ def predict(plan: Plan, policy: Policy) -> str:
         sampling = time.perf_counter() - started
         (rewards,) = Composer(config.reward.parsed()).total([scorer(plan.rewards.subjects(group))])
         started = time.perf_counter()
-        learner.update([ScoredGroup(group, rewards)])
+        learner.update([ScoredGroup(group, rewards)], config.rollout.trained_samples)
         updating = time.perf_counter() - started
     groups, samplers = config.rollout.prompts_per_iteration, config.cluster.samplers
     iteration = (sampling + updating) * -(-groups // samplers)

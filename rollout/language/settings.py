@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from rollout.io.settings import FilePath, Section, absolute, option, refuse
+from rollout.group_settings import GroupSettings
+from rollout.io.settings import FilePath, Section, absolute, option
 from rollout.lora_settings import AdapterSettings
 
 SHIPPED = {name: Path(__file__).parent.parent / "assets" / "language" / name for name in ("people", "points")}  # each with its items
@@ -55,7 +56,7 @@ class Lora(AdapterSettings):
     targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
 
 
-class Rollout(Section):
+class Rollout(GroupSettings):
     """What is sampled in one iteration: prompts_per_iteration groups of group_size answers."""
 
     prompts: FilePath | None = option(None, "training items, .json, .jsonl, or .yaml of a mix; null = those that ship with the model")
@@ -72,7 +73,3 @@ class Rollout(Section):
     def trained_steps(self) -> int:
         """Every token of an answer is trained on."""
         return self.max_new_tokens
-
-    def check(self) -> None:
-        if self.group_size < 2:
-            refuse("group_size", self.group_size, "at least 2 (a group of one has no baseline)")

@@ -36,6 +36,8 @@ class MotionPolicySettings:
     lora_targets: tuple[str, ...] = LORA_TARGETS
     adapter_seed: int = 0
     activation_checkpointing: bool = False
+    stochastic_steps: int | None = None
+    unconditional_gradient: bool = False
 
 
 def check_model(model: Model, shape: MDMShape, options: dict) -> int:
@@ -54,7 +56,6 @@ class MotionDiffusionPolicy(Trainable):
     """Samples groups and recomputes them with gradient; see `rollout.policy.Policy`."""
 
     whole_file = "denoiser.safetensors"
-    shortcuts = ("unconditional",)
 
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
         model = settings.model
@@ -64,7 +65,7 @@ class MotionDiffusionPolicy(Trainable):
         self.tolerance = 0.0 if self.device.type == "cpu" else 1e-5
         self.shape, self.options = checkpoint.shape, checkpoint.options
         self.frames = check_model(model, self.shape, self.options)
-        self.schedule = checkpoint.schedule(model.steps, model.ddim_eta)
+        self.schedule, still = checkpoint.schedule(model.steps, model.ddim_eta), checkpoint.schedule(model.steps, 0.0)
         self.mean, self.std = checkpoint.mean, checkpoint.std
         denoiser = checkpoint.denoiser().to(self.device)
         denoiser.activation_checkpointing = settings.activation_checkpointing
@@ -74,11 +75,15 @@ class MotionDiffusionPolicy(Trainable):
         sigma_over_c1[1:] = self.schedule.sigma[1:] / self.schedule.c1[1:]
         trainable = sigma_over_c1[self.schedule.trainable_steps]
         weight = sigma_over_c1 / (trainable.mean() if trainable.any() else 1)  # all 0 at eta 0, none in a chain of 2
-        self._c1, self._c2, self._sigma, self._x0_weight = (
+        self._c1, self._c2, self._sigma, self._x0_weight, *self._still = (
             torch.tensor(values, dtype=torch.float32, device=self.device)
-            for values in (self.schedule.c1, self.schedule.c2, self.schedule.sigma, weight)
+            for values in (self.schedule.c1, self.schedule.c2, self.schedule.sigma, weight, still.c1, still.c2)
         )
         self._model_t = torch.tensor(self.schedule.timestep_map, device=self.device)
+
+    @property
+    def shortcuts(self) -> tuple[str, ...]:
+        return () if self.settings.unconditional_gradient else ("unconditional",)
 
     # --- sampling ------------------------------------------------------------------------------------------------
 
@@ -92,12 +97,13 @@ class MotionDiffusionPolicy(Trainable):
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
         batch = self._batch([conditioning] * group_size, self._window(conditioning))
-        noise_SGTF = self._group_noise(seed, group_size, batch.frames)
+        noise_SGTF, noisy = self._group_noise(seed, group_size, batch.frames), self._noisy_steps(seed)
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
+        start = self._shared_start(conditioning, noise_SGTF, noisy)
         shape = (group_size, trained_steps, *noise_SGTF.shape[2:])
         actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ()))}
         log_probs = np.empty(shape[:2], np.float32)
-        for t, x, mean, x_prev, unconditional in self._denoise(noise_SGTF, batch):
+        for t, x, mean, x_prev, unconditional in self._denoise(noise_SGTF, batch, noisy, *start):
             if (recorded_GK == t).any():
                 log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
             for g, k in np.argwhere(recorded_GK == t):
@@ -119,17 +125,44 @@ class MotionDiffusionPolicy(Trainable):
             pass
         return x_prev.cpu().numpy() * self.std + self.mean
 
-    def _denoise(self, noise_SBTF: Tensor, batch: DenoiserInputs) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor | None]]:
-        """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, x_{t-1}, and the unconditional prediction."""
+    def _denoise(
+        self, noise_SBTF: Tensor, batch: DenoiserInputs, noisy: range | None = None, steps: range | None = None, x: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor | None]]:
+        """The chain from noise to data: for t = S-1 .. 0 the step, x_t, the mean of x_{t-1}, x_{t-1}, and the unconditional prediction.
+
+        noisy: the steps that add noise, None for all. steps, x: of the chain, those that are left, and where it has got to.
+        """
         self.require_eval()
-        x = noise_SBTF[0]
-        for t in reversed(range(len(self.schedule))):
+        x = noise_SBTF[0] if x is None else x
+        for t in reversed(steps or range(len(self.schedule))):
             t_B = torch.full((len(x),), t, device=self.device)
             x0, unconditional = self._guided_x0(x, t_B, batch)
-            mean = self._posterior_mean(x, t_B, x0)
-            x_prev = mean + self._at(self._sigma, t_B) * noise_SBTF[len(self.schedule) - t]
+            if noisy is None or t in noisy:
+                mean = self._posterior_mean(x, t_B, x0)
+                x_prev = mean + self._at(self._sigma, t_B) * noise_SBTF[len(self.schedule) - t]
+            else:
+                c1, c2 = self._still
+                mean = x_prev = self._at(c1, t_B) * x0 + self._at(c2, t_B) * x
             yield t, x, mean, x_prev, unconditional
             x = x_prev
+
+    def _noisy_steps(self, seed: tuple[int, ...]) -> range | None:
+        """Those in a row that add noise in this group, of the trainable ones (MixGRPO, arXiv 2507.21802); None: every step."""
+        if self.settings.stochastic_steps is None:
+            return None
+        trainable, count = self.schedule.trainable_steps, self.settings.stochastic_steps
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(Stream.STOCHASTIC_STEPS,)))
+        first = int(trainable[rng.integers(len(trainable) - count + 1)])
+        return range(first, first + count)
+
+    def _shared_start(self, conditioning: Conditioning, noise_SGTF: Tensor, noisy: range | None) -> tuple[range, Tensor] | tuple[()]:
+        """The steps that are left of the chain, and x there for each sample, once those that are the same for all were made for one."""
+        if noisy is None or not self.settings.shared_initial_noise or noisy.stop == len(self.schedule):
+            return ()
+        one = self._batch([conditioning], noise_SGTF.shape[2])
+        for *_, x, _ in self._denoise(noise_SGTF[:, :1], one, noisy, range(noisy.stop, len(self.schedule))):
+            pass
+        return range(noisy.stop), x.expand(noise_SGTF.shape[1:]).contiguous()
 
     def _made(self, request: Request, x0: Tensor, log_probs: np.ndarray, actions: dict[str, np.ndarray]) -> Trajectories:
         conditioning, lengths = request.conditioning, np.full(request.group_size, request.conditioning.prompt.length)
@@ -163,8 +196,9 @@ class MotionDiffusionPolicy(Trainable):
         return torch.stack(noise_GSTF, dim=1).to(self.device)
 
     def _recorded_steps(self, seed: tuple[int, ...], group_size: int, count: int) -> np.ndarray:
-        """[G,K] steps to train on: one at random from each of K equal strata of the trainable steps, per sample."""
-        trainable = self.schedule.trainable_steps
+        """[G,K] steps to train on: one at random from each of K equal strata of the trainable steps that add noise, per sample."""
+        noisy = self._noisy_steps(seed)
+        trainable = self.schedule.trainable_steps if noisy is None else np.array(noisy)
         if count and not self.schedule.ddim_eta:
             raise InputError("ddim_eta: found 0, expected a number above 0: steps without noise have no likelihood to train")
         if count > len(trainable):
@@ -212,7 +246,7 @@ class MotionDiffusionPolicy(Trainable):
     # --- the one computation both sides share --------------------------------------------------------------------
 
     def _guided_x0(self, x_t: Tensor, t_B: Tensor, batch: DenoiserInputs, unconditional: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """u + s (c - u) [B,T,F], and u, which never carries a gradient: as given, else predicted.
+        """u + s (c - u) [B,T,F], and u: as given, else predicted. It carries a gradient only under `unconditional_gradient`.
 
         In two passes: one of twice the batch takes as long on a CPU, and at 2 or 3 samples gives other bits.
         """
@@ -221,7 +255,7 @@ class MotionDiffusionPolicy(Trainable):
         if not self._guided:
             return conditional, None
         if unconditional is None:
-            with torch.no_grad():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.unconditional_gradient):
                 unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
         return unconditional + self.settings.model.guidance * (conditional - unconditional), unconditional
 

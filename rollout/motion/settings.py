@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from rollout.group_settings import GroupSettings
 from rollout.io.settings import FilePath, HubName, Section, option, refuse
 from rollout.lora_settings import AdapterSettings
 
@@ -57,19 +58,19 @@ class Lora(AdapterSettings):
     targets: tuple[str, ...] = option(LORA_TARGETS, f"linears of every layer that get an adapter, of {', '.join(LORA_TARGETS)}")
 
 
-class Rollout(Section):
+class Rollout(GroupSettings):
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
     prompts: FilePath | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on; of awm and nft: noise levels", minimum=1)
+    stochastic_steps: int | None = option(
+        None, "denoising steps in a row that add noise and may be trained on, at a place of the chain drawn for each group; the others add none, "
+        "and those before are one motion's where all start alike; null = every step", minimum=1,
+    )  # fmt: skip
     shared_initial_noise: bool = option(True, "the motions of a group start from the same noise x_T")
     keep: Literal["all", "best_worst", "none"] = option("all", "motions that rollouts/ keeps: all, the best and worst of a group, or none")
-
-    def check(self) -> None:
-        if self.group_size < 2:
-            refuse("group_size", self.group_size, "at least 2 (a group of one has no baseline)")
 
     def check_beside(self, config) -> None:
         if self.shared_initial_noise and not config.model.ddim_eta:
@@ -77,5 +78,11 @@ class Rollout(Section):
         steps = config.model.steps
         # Step 0 adds no noise, and the outermost steps on both sides are never trained: t in 2 .. S-2.
         available = max(0, int(steps.removeprefix("ddim")) - 3) if steps else self.trained_steps
-        if self.trained_steps > available and not config.objective.forward:  # which trains at noise levels, whatever the chain
+        window = self.stochastic_steps
+        if config.objective.forward:  # which trains at noise levels, whatever the chain
+            if window is not None:
+                refuse("rollout.stochastic_steps", window, f"null: objective.kind {config.objective.kind} reads no chain; see model.ddim_eta")
+        elif self.trained_steps > available:
             refuse("rollout.trained_steps", self.trained_steps, f"at most {available} (of {steps} steps, 2 .. S-2 can be trained)")
+        elif window is not None and not self.trained_steps <= window <= max(available, self.trained_steps):
+            refuse("rollout.stochastic_steps", window, f"from rollout.trained_steps, {self.trained_steps}, to {available}, those that can be trained")

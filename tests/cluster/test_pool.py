@@ -300,16 +300,20 @@ def test_a_gradient_is_the_same_whoever_takes_it(published, requests):
 
 
 def test_several_steps_on_one_rollout_are_those_of_one_process(config, policy, requests):
-    """Each inner step is published to the samplers, and the next gradient is of its weights."""
-    several = config.replace(objective=config.objective.replace(updates_per_rollout=3, clip_epsilon=0.1), cluster=config.cluster.replace(samplers=1))
+    """Each inner step is published to the samplers, and the next gradient is of its weights, and of the trained samples alone."""
+    several = config.replace(
+        objective=config.objective.replace(updates_per_rollout=3, clip_epsilon=0.1), cluster=config.cluster.replace(samplers=1),
+        rollout=config.rollout.replace(group_size=6, trained_samples=4),
+    )  # fmt: skip
     pool = TrainingPool(several, build(several), REWARDS, {})
     alone = Learner(policy, several.objective, several.optimizer)
     pool.publish(pool.adapter())
-    rollout = pool.launch(requests[1:3]).result()
+    own = [requests[0], requests[4]]  # of more samples than are trained on
+    rollout = pool.launch(own).result()
     assert alone.adapter.sha256 == pool.adapter().sha256
-    whole = [Trajectories.of(group, request.conditioning, get(made.actions)) for group, request, made in zip(rollout.groups, requests[1:3], rollout.made)]
+    whole = [Trajectories.of(group, request.conditioning, get(made.actions)) for group, request, made in zip(rollout.groups, own, rollout.made)]
     totals = Composer(several.reward.parsed()).total(rollout.results)
-    expected = alone.update([ScoredGroup(*pair) for pair in zip(whole, totals)])
+    expected = alone.update([ScoredGroup(*pair) for pair in zip(whole, totals)], trained_samples=4)
     update = pool.update(rollout)
     assert update.adapter.sha256 == expected.adapter.sha256 and update.adapter.version == 1
     assert update.metrics == expected.metrics and update.metrics["mean_ratio"] != 1

@@ -123,6 +123,15 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--objective.nft_beta 0.3", "--objective.nft_beta: found 0.3, expected its default 1.0: objective.kind grpo does not"),
         ("--model.ddim_eta 0", "--model.ddim_eta: found 0, expected a number above 0: steps without noise have no"),
         ("--objective awm --model.ddim_eta 0", "rollout.shared_initial_noise: found True, expected false: at model.ddim_eta 0 all motions"),
+        ("--rollout.trained_samples 6 --group_size 6", "--rollout.trained_samples: found 6, expected an even number from 4 to less than"),
+        ("--rollout.trained_samples 5", "--rollout.trained_samples: found 5, expected an even number from 4"),
+        ("--rollout.trained_samples 2", "--rollout.trained_samples: found 2, expected an even number from 4"),
+        ("--rollout.stochastic_steps 4", "--rollout.stochastic_steps: found 4, expected from rollout.trained_steps, 5, to 7, those that can be"),
+        ("--rollout.stochastic_steps 8", "--rollout.stochastic_steps: found 8, expected from rollout.trained_steps, 5, to 7"),
+        ("--objective awm --rollout.stochastic_steps 5", "--rollout.stochastic_steps: found 5, expected null: objective.kind awm reads no chain"),
+        ("--objective.guidance_gradient both --objective awm", "--objective.guidance_gradient: found 'both', expected its default conditional"),
+        ("--objective.guidance_gradient both --model.guidance 1", "--objective.guidance_gradient: found 'both', expected conditional: without"),
+        ("--objective.guidance_gradient both --family language", "--objective.guidance_gradient: found 'both', expected conditional: without"),
         ("--family language --objective nft", "--objective: found 'nft', expected grpo or trajectory: the family language has no policy"),
         ("--dataset kit", "--dataset: found 'kit', expected cmu or humanml (KIT"),
         ("--cluster.max_staleness 2", "--cluster.max_staleness: found 2, expected a number below 2"),
@@ -192,7 +201,8 @@ def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path):
     [
         "--objective awm --rollout.trained_steps 20 --objective.clip_epsilon 0.01 --cluster.max_staleness 1",
         "--objective nft --objective.nft_beta 0.5 --model.ddim_eta 0 --rollout.shared_initial_noise false --model.steps 2",
-        "--family language --objective trajectory",
+        "--family language --objective trajectory --rollout.trained_samples 4",
+        "--objective grpo --rollout.trained_samples 8 --rollout.stochastic_steps 5 --objective.guidance_gradient both",
     ],
 )
 def test_settings_that_go_together_are_taken(flags):

@@ -233,9 +233,9 @@ def test_x0_weight_is_sigma_over_c1_with_mean_one(policy):
     np.testing.assert_allclose(found, [weights / weights.mean()] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guidance):
-    policy = make_policy(mdm_folder, guidance=guidance)
+@pytest.mark.parametrize("guidance, both", [(1.0, False), (2.5, False), (2.5, True)])
+def test_invariant_09_the_unconditional_branch_gets_a_gradient_only_when_asked(mdm_folder, guidance, both):
+    policy = make_policy(mdm_folder, guidance=guidance, unconditional_gradient=both)
     policy.load_adapter(noisy_adapter(policy))
     group = sample_group(policy, trained_steps=1)
     found = torch.autograd.grad(policy.score_step(group, 0, False).log_prob.sum(), policy.parameters())
@@ -254,12 +254,20 @@ def test_invariant_09_the_unconditional_branch_gets_no_gradient(mdm_folder, guid
         log_prob = -(((x_prev - mean) / sigma) ** 2 / 2).mean(dim=(1, 2))
         return torch.autograd.grad(log_prob.sum(), policy.parameters(), allow_unused=True)
 
-    for one, two in zip(found, gradient(detach=True)):
+    for one, two in zip(found, gradient(detach=not both)):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
     if guidance != 1:
         assert any(
-            not torch.allclose(one, two, rtol=1e-2, atol=1e-4) for one, two in zip(found, gradient(detach=False))
+            not torch.allclose(one, two, rtol=1e-2, atol=1e-4) for one, two in zip(found, gradient(detach=both))
         )
+
+
+def test_with_a_gradient_in_both_branches_the_recompute_is_exact_and_nothing_of_it_travels(mdm_folder):
+    policy = make_policy(mdm_folder, unconditional_gradient=True)
+    policy.load_adapter(noisy_adapter(policy))
+    group = sample_group(policy)
+    assert policy.shortcuts == () and "unconditional" not in group.actions
+    assert all(not score.log_ratio.any() for score in policy.score(group))
 
 
 def test_invariant_09_guidance_one_is_the_conditional_model(mdm_folder):

@@ -97,9 +97,9 @@ def test_noise_belongs_to_seed_and_sample(mdm_folder):
 
 def test_a_group_starts_from_one_noise_when_it_is_shared(mdm_folder):
     class Watched(MotionDiffusionPolicy):
-        def _denoise(self, noise_SBTF, batch):
+        def _denoise(self, noise_SBTF, *rest):
             self.noise = noise_SBTF
-            return super()._denoise(noise_SBTF, batch)
+            return super()._denoise(noise_SBTF, *rest)
 
     def noise(shared: bool, seed=(1, 2, 3, 4)):
         settings = MotionPolicySettings(Model(path=str(mdm_folder), frames=FRAMES), lora_rank=4, shared_initial_noise=shared)
