@@ -58,3 +58,10 @@ def tmr_folder(tiny, tmp_path):
 @pytest.fixture
 def t2m_folder(tiny, tmp_path):
     return tiny.write_t2m(tmp_path / "t2m")
+
+
+@pytest.fixture
+def cache_home(tmp_path, monkeypatch):
+    """Where this project keeps what it made of texts, for one test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "motion-grpo"

@@ -105,13 +105,12 @@ def _never_trained_on(
     file = config.evaluate.heldout or own.shipped("heldout", config)
     asked = {prompt.asked for prompt in prompts}
     told = {arrays_digest(conditioning.arrays, conditioning.prompt.apart) for conditioning in training.values()}
-    heldout, shared = [], []
-    for prompt in preparer.read(file):
-        if len(heldout) == config.evaluate.prompts:
-            break
-        (conditioning,) = preparer.prepare([prompt])
-        known = prompt.asked in asked or arrays_digest(conditioning.arrays, conditioning.prompt.apart) in told
-        (shared if known else heldout).append(conditioning)
+    heldout, shared, left = [], [], preparer.read(file)
+    while left and (missing := config.evaluate.prompts - len(heldout)):
+        some, left = left[:missing], left[missing:]
+        for conditioning in preparer.prepare(some):
+            known = conditioning.prompt.asked in asked or arrays_digest(conditioning.arrays, conditioning.prompt.apart) in told
+            (shared if known else heldout).append(conditioning)
     if not heldout:
         raise InputError(f"evaluate.heldout: every prompt of {file} is a training prompt, such as {shared[0].prompt.text!r}")
     if shared:

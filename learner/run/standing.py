@@ -1,11 +1,11 @@
 """What a run stands on, by content: on anything else it would go on in other bits, and so it does not go on."""
 
-import hashlib
 from pathlib import Path
 
 from learner.run.plan import Plan
 from rewards.own_class import module_of, sources_of
 from rollout.io.errors import InputError
+from rollout.io.files import file_sha256
 from rollout.policy import arrays_digest
 
 Standing = dict[str, list[str]]  # by name: what it is, such as a path, and the sha256 of its content
@@ -20,7 +20,7 @@ def standing_of(plan: Plan) -> Standing:
         files |= {f"reward.components.{name}.{key}": path for key, path in paths.items() if path.is_file()}
     encoded = [*plan.heldout, *(plan.training[place] for place in plan.examined)]
     return {
-        **{name: [str(path), _file_sha256(path)] for name, path in files.items()},
+        **{name: [str(path), file_sha256(path)] for name, path in files.items()},
         "training prompts": [str(config.rollout.prompts or "those that ship"), plan.prompts_sha256],
         "held-out prompts": [str(config.evaluate.heldout or "those that ship"), arrays_digest({}, repr([c.prompt for c in plan.heldout]))],
         "encoder of prompts": ["by what it makes of them", arrays_digest({}, repr([c.digest for c in encoded]))],
@@ -40,10 +40,3 @@ def _words(entry: list[str]) -> str:
     what, sha256 = entry
     return f"{what} (sha256 {sha256[:8]})" if sha256 else what
 
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()

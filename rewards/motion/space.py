@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rewards.motion.motions import Motions
-from rewards.motion.texts import TextEmbeddings
+from rewards.motion.texts import Caption, TextEmbeddings
 from rollout.io.errors import InputError
 from rollout.policy import arrays_digest
 
@@ -43,7 +43,7 @@ class Evaluator(OfEmbeddings):
         self.mean, self.std = mean.to(self.device), std.to(self.device)
         for name, network in networks.items():
             setattr(self, name, network.to(self.device).eval())
-        self.texts = TextEmbeddings(self._embed_caption)
+        self.texts = TextEmbeddings(self._embed_captions)
 
     def embed_text(self, prompts: list[str], tokens: list[tuple[str, ...]] | None = None) -> np.ndarray:
         """float32 [N, D]; tokens: the `word/POS` strings of each prompt, () for none. InputError when one cannot be read."""
@@ -58,6 +58,10 @@ class Evaluator(OfEmbeddings):
         networks = {name: part.state_dict() for name, part in vars(self).items() if isinstance(part, nn.Module)}
         arrays = {f"{name}.{key}": tensor.cpu().numpy() for name, state in networks.items() for key, tensor in state.items()}
         return arrays_digest(arrays | {"mean": self.mean.cpu().numpy(), "std": self.std.cpu().numpy()})
+
+    def _embed_captions(self, captions: list[Caption]) -> list[np.ndarray]:
+        """float32 [D] each, one at a time: an embedding then cannot depend on its neighbours, to the last bit."""
+        return [self._embed_caption(*caption) for caption in captions]
 
     def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:
         """float32 [D]."""

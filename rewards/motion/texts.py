@@ -9,20 +9,18 @@ Embedded = dict[str, dict[Caption, np.ndarray]]  # by evaluator, then by caption
 
 
 class TextEmbeddings:
-    """Embeddings float32 [D] by caption. `encode(text, tokens)` makes one that is not in `known` yet.
+    """Embeddings float32 [D] by caption. `encode(captions)` makes those that are not in `known` yet.
 
     Filled with another object's `known`, it never encodes those captions, so their text model is never loaded.
     """
 
-    def __init__(self, encode: Callable[[str, tuple[str, ...]], np.ndarray]):
+    def __init__(self, encode: Callable[[list[Caption]], list[np.ndarray]]):
         self.encode = encode
         self.known: dict[Caption, np.ndarray] = {}
 
     def __call__(self, prompts: Sequence[str], tokens: Sequence[tuple[str, ...]] | None = None) -> np.ndarray:
         """float32 [N, D], in the order of the prompts; tokens: N tuples, or None for prompts without."""
         captions = list(zip(prompts, tokens or [()] * len(prompts), strict=True))
-        for caption in dict.fromkeys(captions):
-            if caption not in self.known:
-                # One at a time: an embedding then cannot depend on its neighbours, to the last bit.
-                self.known[caption] = self.encode(*caption)
+        if new := [caption for caption in dict.fromkeys(captions) if caption not in self.known]:
+            self.known.update(zip(new, self.encode(new)))
         return np.stack([self.known[caption] for caption in captions])

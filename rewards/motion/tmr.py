@@ -3,6 +3,7 @@
 Names and computations are those of the official state dicts; every width is read from the tensors.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from rewards.motion.space import Evaluator, cosine
 from rewards.motion.t2m import MovementEncoder
+from rewards.motion.texts import Caption
 from rewards.motion.tmr_files import (
     DECODER,
     MOTION,
@@ -27,8 +29,10 @@ from rewards.motion.tmr_files import (
     read_word_table,
 )  # fmt: skip
 from rollout.io.errors import InputError
+from rollout.io.kept import Kept
+from rollout.io.machine import device_kind
 from rollout.io.weights import load_strict, read_json_object, size_of
-from rollout.motion.huggingface import text_encoder
+from rollout.motion.huggingface import HuggingFaceText, text_encoder
 from rollout.motion.mdm import sinusoidal_table
 
 MAX_LENGTH = 5000
@@ -135,10 +139,12 @@ class TMRReward(Evaluator):
         std: Tensor,
         read_text: Callable[[str], np.ndarray],
         device: str = "cpu",
+        language_model: Callable[[], HuggingFaceText] | None = None,
     ):
-        """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]."""
+        """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]; language_model: what
+        `read_text` reads by when that is slow enough to keep what becomes of captions for later runs."""
         super().__init__(device, mean, std, text_encoder=text_encoder, motion_encoder=motion_encoder)
-        self.read_text = read_text
+        self.read_text, self.language_model = read_text, language_model
 
     @classmethod
     def load(
@@ -186,9 +192,11 @@ class TMRReward(Evaluator):
         table = read_word_table(folders, encoders[TEXT].projection.in_features)
         if table and text_source:
             raise InputError(f"reward.text_encoder: found {text_source!r}, but this evaluator reads text by its vocabulary.json")
+        if table:
+            return cls(encoders[TEXT], encoders[MOTION], mean, std, table.encode, device)
         # Looked up for the first unknown caption only: whoever is given the embeddings needs no language model.
-        read_text = table.encode if table else lambda text: text_encoder("bert", text_source).encode(text)
-        return cls(encoders[TEXT], encoders[MOTION], mean, std, read_text, device)
+        language_model = functools.partial(text_encoder, "bert", text_source)
+        return cls(encoders[TEXT], encoders[MOTION], mean, std, lambda text: language_model().encode(text), device, language_model)
 
     @torch.no_grad()
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -200,6 +208,15 @@ class TMRReward(Evaluator):
         # Zeroed, not only masked: an attention weight of 0 times NaN would still be NaN.
         x_ntf = ((x_ntf - self.mean) / (self.std + 1e-12)).masked_fill(~mask_nt[..., None], 0)
         return self.motion_encoder(x_ntf, mask_nt)[0].cpu().numpy()
+
+    @functools.cached_property
+    def _kept(self) -> Kept:
+        heads = self.text_encoder.seqTransEncoder.layers[0].self_attn.num_heads  # of which no weight tells
+        standing = {"networks": self.weights_sha256(), "heads": str(heads), "computed on": device_kind(str(self.device))}
+        return Kept(lambda text: self._embed_caption(text, ()), self.language_model().standing | standing)
+
+    def _embed_captions(self, captions: list[Caption]) -> list[np.ndarray]:
+        return self._kept([text for text, _ in captions]) if self.language_model else super()._embed_captions(captions)
 
     @torch.no_grad()
     def _embed_caption(self, text: str, tokens: tuple[str, ...]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Files that are whole at any moment, files that only stand for others, and numbers as JSON can hold them."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -53,6 +54,15 @@ def reading(path: Path, told: Callable[[Exception], str], missing: str = "file n
         raise
     except Exception as error:
         raise InputError(f"{path}: {told(error)}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Of its content, which may be larger than memory. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def refuse_stand_in(path: Path) -> None:

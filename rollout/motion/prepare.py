@@ -2,9 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from rollout.io.errors import InputError
+from rollout.io.kept import Kept
 from rollout.motion.checkpoint import Opened, open_checkpoint
 from rollout.motion.diffusion_policy import check_model
 from rollout.motion.huggingface import SOURCES, text_encoder
@@ -33,10 +37,10 @@ class MotionPreparer:
         return read_prompts(path, self.model.frames)
 
     @functools.cached_property
-    def text_encoder(self):
-        """What turns captions into tokens [L,E]; looked up for the first caption."""
-        if self.checkpoint.text_encoder is not None:
-            return self.checkpoint.text_encoder
+    def encode(self) -> Callable[[list[str]], list[np.ndarray]]:
+        """Captions to tokens [L,E] each, by what the checkpoint was trained on; looked up for the first caption."""
+        if (own := self.checkpoint.text_encoder) is not None:
+            return lambda texts: [own.encode(text) for text in texts]
         kind = self.checkpoint.options["text_encoder_type"]
         if kind not in SOURCES:
             raise InputError(f"{self.model.checkpoint}: text_encoder_type {kind!r} without a text_encoder.pt; expected clip or bert")
@@ -44,7 +48,7 @@ class MotionPreparer:
         if encoder.width != self.checkpoint.shape.text:
             takes = f"{self.model.checkpoint} takes {self.checkpoint.shape.text}"
             raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {takes}")
-        return encoder
+        return Kept(encoder.encode, encoder.standing)
 
     def prepare(self, prompts: list[MotionPrompt]) -> list[Conditioning]:
         """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at what the model makes.
@@ -52,7 +56,7 @@ class MotionPreparer:
         Raises InputError for a prompt the text encoder cannot read.
         """
         cut = [dataclasses.replace(prompt, length=min(prompt.length, self.frames)) for prompt in prompts]
-        return [Conditioning(prompt, {"text": self.text_encoder.encode(prompt.text)}) for prompt in cut]
+        return [Conditioning(prompt, {"text": tokens}) for prompt, tokens in zip(cut, self.encode([prompt.text for prompt in cut]))]
 
 
 def require_whole_motions(path: Path, checkpoint: Opened, purpose: str) -> None:

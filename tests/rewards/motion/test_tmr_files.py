@@ -13,6 +13,7 @@ from rewards.motion.settings import Evaluators
 from rewards.motion.t2m import MovementEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward
 from rollout.io.errors import InputError
+from rollout.motion.huggingface import text_encoder
 from tests.parity import parameters
 
 TEXT, MOTION, MOVEMENT = (f"tmr_{part}_encoder_path" for part in ("text", "motion", "movement"))
@@ -188,30 +189,54 @@ def test_motions_of_another_width_are_refused(tmr_folder):
 
 
 @pytest.fixture
-def official_folder(tmr_folder):
+def official_folder(tmr_folder, cache_home):
     """Without a vocabulary, as TMR's own run folders are: text is read by DistilBERT."""
     for name in ("vocabulary.json", "word_embeddings.pt"):
         (tmr_folder / name).unlink()
     return tmr_folder
 
 
+def reads_distilbert(folder, width, heads=4):
+    """The text encoder of a run folder, made anew for token features of `width` numbers."""
+    torch.manual_seed(0)
+    encoder = ActorEncoder(width, 16, 24, 2, heads).eval()
+    torch.save(encoder.state_dict(), folder / "last_weights" / "text_encoder.pt")
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["text_encoder"] |= {"nfeats": width, "num_heads": heads}
+    (folder / "config.json").write_text(json.dumps(config))
+    return encoder
+
+
 @pytest.mark.parametrize("bert", parameters("model.safetensors"))
 def test_parity_text_is_read_by_distilbert_token_by_token(official_folder, bert):
     recorded = np.load(bert / "fixtures.npz")
     prompts, width = [str(prompt) for prompt in recorded["prompts"]], recorded["last_hidden_state"].shape[2]
-    path = official_folder / "last_weights" / "text_encoder.pt"
-    torch.manual_seed(0)
-    encoder = ActorEncoder(width, 16, 24, 2, 4).eval()
-    torch.save(encoder.state_dict(), path)
-    config = json.loads((official_folder / "config.json").read_text())
-    config["model"]["text_encoder"]["nfeats"] = width
-    (official_folder / "config.json").write_text(json.dumps(config))
+    encoder = reads_distilbert(official_folder, width)
     embedded = load(tmr_path=official_folder, text_encoder=bert).embed_text(prompts)
     hidden, mask = (torch.from_numpy(recorded[key]) for key in ("last_hidden_state", "attention_mask"))
     with torch.no_grad():
         expected = encoder(hidden, mask.bool())[0].numpy()
     np.testing.assert_allclose(embedded, expected, atol=5e-6)
     assert np.abs(embedded[0] - embedded[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("bert", parameters("model.safetensors"))
+def test_parity_a_caption_that_an_earlier_run_embedded_needs_no_distilbert(official_folder, bert, tmp_path):
+    width, prompts = np.load(bert / "fixtures.npz")["last_hidden_state"].shape[2], ["a person walks", "a person jumps"]
+
+    def embedded(name):
+        """By a process that has seen neither; and whether that loaded DistilBERT."""
+        shutil.copytree(bert, tmp_path / name)
+        found = load(tmr_path=official_folder, text_encoder=tmp_path / name).embed_text(prompts)
+        return found, "_loaded" in vars(text_encoder("bert", str(tmp_path / name)))
+
+    reads_distilbert(official_folder, width)
+    (first, loaded), (again, loaded_again) = embedded("first"), embedded("again")
+    np.testing.assert_array_equal(first, again)
+    assert (loaded, loaded_again) == (True, False)
+    reads_distilbert(official_folder, width, heads=2)  # the same weights
+    other, loaded = embedded("other")
+    assert loaded and np.abs(other - first).max() > 1e-4
 
 
 @pytest.mark.parametrize("bert", parameters("model.safetensors"))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DistilBertConfig, DistilBertModel
 
 from rollout.io.errors import InputError
+from rollout.io.kept import Kept
 from rollout.motion.huggingface import CLIP_TOKENS, SOURCES, ClipText, DistilBertText, text_encoder
 from tests.hostile import trapped
 from tests.parity import parameters
@@ -42,12 +43,7 @@ def test_parity_clip_text_tower(folder, tmp_path):
     encoder = ClipText(str(tmp_path))
     model = encoder._load(encoder.model_class).eval()
     for ids, expected in zip(recorded["token_ids"], recorded["text_embed_fp32"][0]):
-        ids = ids[: ids.argmax() + 1].tolist()  # up to the end token, the largest id
-
-        class Tokenizer:
-            input_ids = ids
-
-        features = encoder._features(lambda text, **options: Tokenizer, model, "")
+        features = encoder._features(model, ids[: ids.argmax() + 1].tolist())  # up to the end token, the largest id
         assert features.shape == (1, encoder.width)
         np.testing.assert_allclose(features[0], expected, atol=FORWARD)
 
@@ -120,12 +116,34 @@ def test_clip_reads_twenty_tokens_between_start_and_end(clip_folder):
     np.testing.assert_array_equal(encoder.encode("a &amp;amp; b"), encoder.encode("a & b"))
 
 
-def test_a_caption_is_encoded_once_and_one_source_is_one_encoder(clip_folder):
+CAPTIONS = ["a walk", "a b c d e", "turn left and wave", "z", "a walk", *(f"{letter} runs" for letter in "abcdefgh")]
+
+
+def test_a_caption_has_the_bits_of_itself_alone_whatever_it_is_encoded_beside(clip_folder, cache_home):
     encoder = text_encoder("clip", str(clip_folder))
-    first = encoder.encode("a walk")
-    for file in clip_folder.iterdir():
-        file.unlink()
-    assert text_encoder("clip", str(clip_folder)) is encoder and encoder.encode("a walk") is first
+    assert text_encoder("clip", str(clip_folder)) is encoder
+    beside, alone = Kept(encoder.encode, encoder.standing)(CAPTIONS), [encoder.encode(text) for text in CAPTIONS]
+    for ours, own in zip(beside, alone, strict=True):
+        np.testing.assert_array_equal(ours, own)
+
+
+def test_what_was_encoded_before_needs_no_weights(clip_folder, cache_home):
+    first = ClipText(str(clip_folder))
+    made = Kept(first.encode, first.standing)(CAPTIONS)
+    again = ClipText(str(clip_folder))
+    found = Kept(again.encode, again.standing)(CAPTIONS)
+    assert "_loaded" not in vars(again)
+    for ours, own in zip(found, made, strict=True):
+        np.testing.assert_array_equal(ours, own)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocab.json", "config.json"])
+def test_another_file_of_the_encoder_is_another_standing(clip_folder, name):
+    before = ClipText(str(clip_folder)).standing
+    with (clip_folder / name).open("ab") as file:
+        file.write(b" ")
+    after = ClipText(str(clip_folder)).standing
+    assert {key for key in before if before[key] != after[key]} == {name}
 
 
 def test_what_is_not_on_this_machine_is_named_and_not_fetched(tmp_path):
