@@ -32,25 +32,37 @@ class EvaluationPool(Pool):
         actor = self.new(EvaluatorActor, 0, threads)
         return actor, actor.start.remote(self._reader, threads)
 
-    def generate(self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None) -> list[Any]:
+    def generate(
+        self, batches: Sequence[tuple], arrived: Callable[[int], None] = lambda done: None,
+        measured: Callable[[int, Any], None] = lambda index, found: None,
+    ) -> list[Any]:  # fmt: skip
         """What is read of every batch (conditionings, seeds, what the reader is told of it), in order; `batches` builds each when
         it is asked for it.
 
-        `arrived(n)` is called when n batches are generated.
+        `arrived(n)` is called when n batches are generated, `measured(i, what)` with what is read of batch i as soon as it is.
         """
-        measuring, told = [None] * len(batches), {}
+        found, measuring, told = [None] * len(batches), {}, {}
 
         def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
             conditionings, seeds, told[index] = batches[index]
             return sampler.generate.remote(conditionings, seeds, self._adapter.sha256)
 
         def take(index: int, ref: ray.ObjectRef, outputs: Any, done: int) -> None:
-            measuring[index] = self.evaluator.measure.remote(ref, *told.pop(index))
+            measuring[self.evaluator.measure.remote(ref, *told.pop(index))] = index
             arrived(done)
+            gather(len(measuring), timeout=0)
+
+        def gather(most: int, timeout: float | None = None) -> None:
+            for ref in ray.wait(list(measuring), num_returns=most, timeout=timeout)[0]:
+                index = measuring.pop(ref)
+                (found[index],) = self._measured([ref])
+                measured(index, found[index])
 
         self.samplers.begin(Job(len(batches), send, take, "generate"))
         self.samplers.finish()
-        return self._measured(measuring)
+        while measuring:
+            gather(1)
+        return found
 
     def measure(self, given: Iterable[tuple]) -> list[Any]:
         """What is read of everything in `given`, in order."""

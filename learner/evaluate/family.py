@@ -12,6 +12,7 @@ from rollout.family import find
 from rollout.io.settings import Section
 
 if TYPE_CHECKING:
+    from learner.evaluate.parts import Parts
     from learner.evaluate.report import SideBySide
     from learner.evaluate.rows import AnyRow
     from learner.run.progress import Progress
@@ -23,26 +24,28 @@ PROTOCOLS = {name: f"learner.evaluate.{name}.evaluation:PROTOCOL" for name in SE
 class EvaluationProtocol(Protocol):
     """Without state. `config` is an evaluation's settings, checked.
 
-    unit: what progress counts. report: what tells and keeps the rows.
+    unit: what progress counts. report: what tells and keeps the rows. read: gives back what was read of a batch, of its `arrays()`.
     """
 
     unit: str
     report: type[SideBySide]
+    read: Callable[[dict], Any]
 
     def units(self, config: Any) -> int:
         """How many of them there are."""
 
     def plan(self, config: Any, progress: Progress) -> Any:
         """All that is read and checked before anything starts; has `models`, of which samplers load the first at their start, `notes`, what
-        a reader of the table has to know, and `skipped`, what was left out, a line each.
+        a reader of the table has to know, `skipped`, what was left out, a line each, and `standing`, by name the digest of what it stands on.
 
         Raises InputError for the first thing that does not fit."""
 
     def reader(self, config: Any) -> Callable[[str], Callable]:
         """What builds, on a device, that which reads outputs in an actor of its own; can be pickled."""
 
-    def rows(self, plan: Any, pool: Any, progress: Progress) -> Iterator[AnyRow]:
-        """Each as soon as it is finished. pool: samplers and the reader, a `cluster.evaluation_pool.EvaluationPool`."""
+    def rows(self, plan: Any, pool: Any, parts: Parts, progress: Progress) -> Iterator[AnyRow]:
+        """Each as soon as it is finished. pool: samplers and the reader, a `cluster.evaluation_pool.EvaluationPool`; parts: what they
+        did before."""
 
 
 def settings_of(name: str) -> type[Section]:

@@ -5,9 +5,8 @@ from typing import Any
 from cluster.connect import connected
 from cluster.evaluation_pool import EvaluationPool
 from cluster.gpu import use_gpu
-from learner.config.parse import write_config
 from learner.evaluate.family import protocol_of
-from learner.run.folder import Folder
+from learner.evaluate.parts import Parts
 from learner.run.platforms import require_platform
 from learner.run.progress import Progress
 from learner.run.tracking import Tracker
@@ -17,29 +16,31 @@ from rollout.io.command import stop_on_signals
 def run(config: Any) -> str:
     """Validates everything, starts or joins Ray, evaluates; returns the status.
 
-    An evaluation that ends before it began leaves nothing behind.
+    An evaluation that ends before it began leaves nothing behind; one that is killed later goes on, by the same command, with what it has.
     """
     require_platform(config.tracking.platform)
     use_gpu(config.cluster.device)
     stop_on_signals()
     protocol = protocol_of(config.family)
-    report = folder = None
+    report = parts = None
     try:
         with Progress(protocol.units(config), unit=protocol.unit) as progress:
             plan = protocol.plan(config, progress)
-            folder = Folder.claim(config.out, "out", f"evaluation-seed{config.seed}")
-            write_config(config, folder.path / "config.yaml")
+            parts = Parts.begin(config, plan.standing, protocol.read)
+            if parts.begun:
+                progress.note(f"going on with what {parts.folder.path} has")
             progress.stage("starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
                 pool = EvaluationPool(config.cluster, plan.models[0].build, protocol.reader(config), progress.note)
-                tracker = Tracker.start(config, folder.path, progress.note)
-                report = protocol.report(config, folder.path, progress, tracker, plan.notes, plan.skipped)
+                tracker = Tracker.start(config, parts.folder.path, progress.note)
+                report = protocol.report(config, parts.folder.path, progress, tracker, plan.notes, plan.skipped)
                 status = "failed"
                 try:
-                    for row in protocol.rows(plan, pool, progress):
+                    for row in protocol.rows(plan, pool, parts, progress):
                         report.add(row)
                     status = "finished"
+                    parts.finish()
                 except KeyboardInterrupt:
                     status = "killed"
                 finally:
@@ -48,5 +49,5 @@ def run(config: Any) -> str:
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
         return "killed"
     finally:
-        if folder and report is None:
-            folder.discard()
+        if parts and report is None:
+            parts.discard()

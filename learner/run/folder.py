@@ -88,13 +88,13 @@ class RunFolder(Folder):
         except OSError as error:
             folder.discard()
             raise InputError(f"run_dir: cannot write in {folder.path} ({error.strerror})") from None
-        return dataclasses.replace(folder, lock=_locked(folder.path))
+        return dataclasses.replace(folder, lock=locked(folder.path, "run_dir"))
 
     @classmethod
     def reopen(cls, path: str | Path) -> "RunFolder":
         """The folder of a run that goes on. Raises InputError when another process works in it, or it cannot be written in."""
         path = Path(path).expanduser().resolve()
-        folder = cls(path, made=False, lock=_locked(path), begun=True)
+        folder = cls(path, made=False, lock=locked(path, "run_dir"), begun=True)
         for part in (folder.rollouts, folder.evaluations, folder.adapter):
             part.mkdir(exist_ok=True)
         return folder
@@ -200,19 +200,19 @@ class RunFolder(Folder):
         write_json(self.summary, summary)
 
 
-def _locked(path: Path) -> TextIO | None:
-    """The lock of folder `path`, taken. None on a file system that has no locks."""
+def locked(path: Path, key: str) -> TextIO | None:
+    """The lock of folder `path`, of setting `key`, taken. None on a file system that has no locks."""
     try:
         file = (path / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"run_dir: cannot write in {path} ({error.strerror})") from None
+        raise InputError(f"{key}: cannot write in {path} ({error.strerror})") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        raise InputError(f"run_dir: {path} is in use by {file.read() or 'another process'}") from None
+        raise InputError(f"{key}: {path} is in use by {file.read() or 'another process'}") from None
     except OSError as error:
-        log.warning("run_dir: %s cannot be locked (%s); see that no other process writes there", path, error.strerror)
+        log.warning("%s: %s cannot be locked (%s); see that no other process writes there", key, path, error.strerror)
         return None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import signal
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from learner.config.parse import parse_config
 from learner.evaluate.motion.measures import Measured, Reader, measure
 from learner.evaluate.motion.plan import EncodedPools, Evaluation
 from learner.evaluate.motion.settings import EvaluateConfig
+from learner.evaluate.parts import Parts
 from learner.gradient import SyncError
 from rewards.motion.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy
@@ -89,6 +91,44 @@ def test_samplers_take_the_next_rows_model(published, evaluation, pending, evalu
     found = published.generate(pending)
     assert_equal(found, alone(tuned, pending, evaluators))
     assert not np.array_equal(found[0].t2m, alone(evaluation.models[0], pending, evaluators)[0].t2m)
+
+
+class Recorded(Sequence):
+    """Batches that keep which of them were asked for."""
+
+    def __init__(self, batches):
+        self.batches, self.taken = batches, []
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        self.taken.append(index)
+        return self.batches[index]
+
+
+def test_what_was_measured_before_is_read_and_the_rest_alone_is_made(published, evaluation, pending, tmp_path):
+    config, made, arrivals = evaluation.config.replace(out=str(tmp_path / "out")), Recorded(pending), []
+
+    def generated(row="base"):
+        """By a process that begins or goes on, and does not come to its end."""
+        return Parts.begin(config, evaluation.standing, Measured.read).generate(published, row, made, arrivals.append)
+
+    first = generated()
+    assert made.taken == [0, 1, 2, 3, 4]
+    files = sorted((tmp_path / "out" / "parts").glob("*/*-*"))
+    assert len(files) == 5
+    files[1].unlink()
+    files[3].write_bytes(files[3].read_bytes()[:-1] + b"x")
+    made.taken, arrivals[:] = [], []
+    again = generated()
+    assert made.taken == [1, 3] and arrivals == [1, 2, 3, 4, 5]
+    assert_equal(again, first)
+    made.taken = []
+    assert_equal(generated(), first)
+    assert made.taken == []
+    generated("another")
+    assert sorted(made.taken) == [0, 1, 2, 3, 4]
 
 
 def test_a_sampler_that_was_given_no_weights_generates_nothing(published, evaluation, pending):

@@ -130,11 +130,12 @@ def test_on_what_ships_real_motion_is_better_than_generated_and_that_is_better_t
         assert real[metric]["mean"] < base[metric]["mean"]
 
 
-def test_a_stopped_evaluation_keeps_its_finished_rows(words, runs, environment, head):
-    command = [*COMMAND, *words("stopped_evaluation", ())]  # the row of the base model has MultiModality, and so takes its time
+def test_a_stopped_evaluation_keeps_its_finished_rows_and_goes_on(words, runs, environment, head, evaluated):
+    flags = words("stopped_evaluation", ())
+    command = [*COMMAND, *flags]  # the row of the base model has MultiModality, and so takes its time
     process = subprocess.Popen(command, cwd=ROOT, env=head.joined(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: (runs / "stopped_evaluation" / "evaluation.json").exists() or process.poll() is not None)
+        wait_for(lambda: len([*(runs / "stopped_evaluation" / "parts").glob("*/*-*")]) > 3 or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=DEADLINE_S)
     finally:
@@ -142,3 +143,8 @@ def test_a_stopped_evaluation_keeps_its_finished_rows(words, runs, environment, 
     assert (process.returncode, stderr) == (143, "")
     found = json.loads((runs / "stopped_evaluation" / "evaluation.json").read_text())
     assert found["status"] == "killed" and found["rows"][0]["name"] == "ground truth"
+    assert head.run(main, *flags, "--seed", "1").stderr.endswith("was begun otherwise: seed 0 -> 1; another --out begins anew\n")
+    done = head.run(main, *flags)
+    assert (done.returncode, done.stderr) == (0, "") and "going on with what" in done.stdout
+    assert rows(runs / "stopped_evaluation")["base"] == rows(evaluated["2"][0])["base"]
+    assert not (runs / "stopped_evaluation" / "parts").exists()

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from cluster.evaluation_pool import EvaluationPool
-from learner.evaluate.language.measures import Measured, Reader
+from learner.evaluate.language.measures import Measured, Read, Reader
 from learner.evaluate.language.plan import Batches, Evaluation
 from learner.evaluate.language.report import EvaluationReport, Row
 from learner.evaluate.language.settings import EvaluateConfig
 from learner.evaluate.models import published
+from learner.evaluate.parts import Parts
 from learner.run.progress import Progress
 
 
@@ -19,6 +20,7 @@ class LanguageProtocol:
 
     unit = "row"
     report = EvaluationReport
+    read = staticmethod(Read.read)
 
     def units(self, config: EvaluateConfig) -> int:
         return 1 + len(config.adapter)
@@ -30,7 +32,7 @@ class LanguageProtocol:
     def reader(self, config: EvaluateConfig) -> Callable[[str], Reader]:
         return functools.partial(Reader, config.reward, config.cluster.reward_deadline, os.getcwd())
 
-    def rows(self, plan: Evaluation, pool: EvaluationPool, progress: Progress) -> Iterator[Row]:
+    def rows(self, plan: Evaluation, pool: EvaluationPool, parts: Parts, progress: Progress) -> Iterator[Row]:
         """The base model, then each adapter."""
         config, base = plan.config, None
         batches = Batches(plan.questions, config.answers, config.batch, config.seed)
@@ -40,7 +42,7 @@ class LanguageProtocol:
             def arrived(done: int) -> None:
                 progress.stage(model.name, min(done * config.batch, len(batches.asked)), len(batches.asked), line=False, unit="answers")
 
-            found = Measured.of(pool.generate(batches, arrived), config.answers)
+            found = Measured.of(parts.generate(pool, model.name, batches, arrived), config.answers)
             row = Row(model.name, model.source, model.adapter.sha256, plan.questions, found, base)
             base = base or row
             if found.failures:

@@ -1,5 +1,6 @@
 """What is read of answers, and what rows say of them: means over items, with intervals, and differences to the base model."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ MEASURED = {"accuracy": "accuracy", "format": "format_rate", "people_focus": "pe
             "official.intentbench": "accuracy_intentbench", "negative_points": "mean_iou"}  # fmt: skip
 
 
+WORDS = "in words"  # what of a file is not numbers
+
+
 def word_components(reward: Reward) -> dict[str, Component]:
     """Those of a reward that score answers in words; accuracy is always among them."""
     found = {name: part for name, part in reward.parsed().items() if part.path != "negative_points"}
@@ -61,6 +65,16 @@ class Read:
     texts: list[str]
     values: dict[str, np.ndarray]
     failures: dict[int, str]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By name, for a file; `read` gives it back."""
+        words = json.dumps([self.texts, list(self.failures.items()), list(self.values)])  # a file has its arrays in an order of its own
+        return {**self.values, WORDS: np.frombuffer(words.encode(), np.uint8)}
+
+    @classmethod
+    def read(cls, arrays: dict[str, np.ndarray]) -> "Read":
+        texts, failures, names = json.loads(arrays[WORDS].tobytes())
+        return cls(texts, {name: arrays[name] for name in names}, dict(failures))
 
 
 class Reader:

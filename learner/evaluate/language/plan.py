@@ -14,12 +14,13 @@ from learner.evaluate.models import BASE, EvaluatedModel, named
 from rewards.language.family import make_scorer, probe
 from rewards.own_class import use_folder
 from rollout.io.errors import InputError
+from rollout.io.files import file_sha256
 from rollout.language.adapter_folder import adapter_of
 from rollout.language.chat_policy import LanguagePolicy, LanguageSettings
 from rollout.language.family import LANGUAGE
 from rollout.language.items import Item, read_items
 from rollout.language.prepare import LanguagePreparer
-from rollout.policy import Conditioning
+from rollout.policy import Conditioning, arrays_digest
 from rollout.seeds import Purpose, seed_of
 
 
@@ -63,6 +64,7 @@ class Evaluation:
     questions: list[Question]
     skipped: list[str]
     notes: list[str]
+    standing: dict[str, str]  # by name, the digest of what the answers stand on
 
     @classmethod
     def make(cls, config: EvaluateConfig, read_so_far: Callable[[int, int], None] = lambda done, total: None) -> "Evaluation":
@@ -94,7 +96,13 @@ class Evaluation:
             notes.append(_told_of(general, file, [question.item for question in kept]))
             notes += [f"skipped {len(left_out)} that cannot be shown to the model, the first: {left_out[0]}"] if left_out else []
             questions, skipped = questions + kept, skipped + left_out
-        return cls(config, models, questions, skipped, [*notes, *_probed(config, [question.item for question in questions])])
+        standing = {
+            **{name: file_sha256(file) for name, file in LANGUAGE.files(config).items()},
+            **{f"adapter {model.name}": model.adapter.sha256 for model in models},
+            "items": arrays_digest({}, repr([(question.conditioning.digest, question.item.solution) for question in questions])),
+        }  # fmt: skip
+        notes += _probed(config, [question.item for question in questions])
+        return cls(config, models, questions, skipped, notes, standing)
 
 
 def _files(config: EvaluateConfig) -> list[tuple[bool, Path, str | None]]:

@@ -15,6 +15,7 @@ from learner.evaluate.motion.plan import REAL_ROW, EncodedPools, Evaluation
 from learner.evaluate.motion.protocol import REPEATS, RealStored
 from learner.evaluate.motion.report import EvaluationReport, Row
 from learner.evaluate.motion.settings import POOL, EvaluateConfig
+from learner.evaluate.parts import Parts
 from learner.run.progress import Progress
 from rewards.motion.metrics import fid_to, statistics
 
@@ -24,6 +25,7 @@ class MotionProtocol:
 
     unit = "replication"
     report = EvaluationReport
+    read = staticmethod(Measured.read)
 
     def units(self, config: EvaluateConfig) -> int:
         return config.rounds * (2 + len(config.adapter))
@@ -35,12 +37,12 @@ class MotionProtocol:
     def reader(self, config: EvaluateConfig) -> Callable[[str], Reader]:
         return functools.partial(Reader, config.reward)
 
-    def rows(self, plan: Evaluation, pool: EvaluationPool, progress: Progress) -> Iterator[Row]:
+    def rows(self, plan: Evaluation, pool: EvaluationPool, parts: Parts, progress: Progress) -> Iterator[Row]:
         """Ground truth first, as proof of the pipeline, then the base model, then each adapter."""
         row, reference = real_row(plan, pool, progress)
         yield row
         for model in published(plan.models, pool):
-            yield model_row(plan, model, reference, pool, progress)
+            yield model_row(plan, model, reference, functools.partial(parts.generate, pool, model.name), progress)
 
 
 def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -> tuple[Row, list[tuple]]:
@@ -68,9 +70,9 @@ def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -
 
 
 def model_row(
-    evaluation: Evaluation, model: EvaluatedModel, reference: list[tuple], pool: EvaluationPool, progress: Progress
+    evaluation: Evaluation, model: EvaluatedModel, reference: list[tuple], generate: Callable[..., list[Measured]], progress: Progress
 ) -> Row:  # fmt: skip
-    """The row of one model; the pools of all replications are spread over the samplers together."""
+    """The row of one model; the pools of all replications are spread over the samplers together, by `generate`."""
     draws = evaluation.replications
     drawn = [draws.batches(replication) for replication in range(evaluation.config.rounds)]
     batches = [batch for each in drawn for batch in each]
@@ -85,7 +87,7 @@ def model_row(
             progress.step(model.name, now - started)
             started = now
 
-    results = iter(pool.generate(EncodedPools(batches, evaluation.encoded), arrived))
+    results = iter(generate(EncodedPools(batches, evaluation.encoded), arrived))
     found = []
     for replication, each in enumerate(drawn):
         own = list(zip(each, results))

@@ -50,6 +50,14 @@ class Measured:
     def __len__(self) -> int:
         return len(self.t2m)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By name, for a file; `read` gives it back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def read(cls, arrays: dict[str, np.ndarray]) -> "Measured":
+        return cls(**arrays)
+
     @classmethod
     def joined(cls, parts: list["Measured"]) -> "Measured":
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))

@@ -22,7 +22,7 @@ from rollout.motion.motion_set import read_motions
 from rollout.motion.prepare import MotionPreparer, require_whole_motions
 from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import FEATURES
-from rollout.policy import Conditioning
+from rollout.policy import Conditioning, arrays_digest
 
 REAL_ROW = "ground truth"
 ENCODED_AT_ONCE = 64  # captions between two words of progress
@@ -54,6 +54,7 @@ class Evaluation:
     replications: Replications
     texts: Texts
     notes: list[str]
+    standing: dict[str, str]  # by name, the digest of what the numbers stand on
     skipped: tuple[str, ...] = ()  # what of a data set cannot be read is counted in the notes
 
     @classmethod
@@ -76,7 +77,14 @@ class Evaluation:
             encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in preparer.prepare(some)}
             Texts(some, tmr, t2m)  # which both evaluators remember
             encoded_so_far(first + len(some), len(prompts))
-        return cls(config, models, encoded, real, Replications(config, real), Texts(prompts, tmr, t2m), notes)
+        replications = Replications(config, real)
+        standing = {
+            "base model": policy.base_digest(), "real motion": arrays_digest({}, repr(replications.real_draws(0))),
+            **{f"adapter {model.name}": model.adapter.sha256 for model in models},
+            **{f"{evaluator.name} evaluator": evaluator.weights_sha256() for evaluator in (tmr, t2m)},
+            "captions": arrays_digest({text: array for text, arrays in encoded.items() for array in arrays.values()}),
+        }  # fmt: skip
+        return cls(config, models, encoded, real, replications, Texts(prompts, tmr, t2m), notes, standing)
 
     def metrics(self, replication: int, prompts: list[MotionPrompt], measured: Measured) -> dict[str, float]:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
-from learner.evaluate.language.measures import Measured, Reader
+from learner.evaluate.language.measures import Measured, Read, Reader
 from learner.evaluate.language.plan import Question
 from learner.evaluate.language.report import EvaluationReport, Row, table
 from learner.evaluate.language.settings import EvaluateConfig
@@ -43,6 +44,15 @@ def read(questions, *texts, answers=1, **reward) -> Measured:
     outputs = np.array([[text, False] for text in texts], object)
     items = [each.item for each in questions for _ in range(answers)]
     return Measured.of([Reader(Reward(**reward), 5.0, ".", "cpu")(outputs, items)], answers)
+
+
+def test_what_was_read_comes_back_from_its_file_as_it_was():
+    values = {"accuracy": np.array([1, np.nan], np.float32), "truncated": np.zeros(2, np.float32)}
+    first = Read(["so \ud800 \u00e4\0", ""], values, {1: "no judge answered"})
+    again = Read.read(load(save(first.arrays())))
+    assert (again.texts, again.failures) == (first.texts, first.failures) and list(again.values) == ["accuracy", "truncated"]
+    for name, value in values.items():
+        np.testing.assert_array_equal(again.values[name], value)
 
 
 @pytest.fixture(scope="module")
