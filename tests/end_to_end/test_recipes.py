@@ -29,8 +29,8 @@ def checkout(tiny, tmp_path_factory):
     return mdm
 
 
-def test_there_are_seven_of_at_most_forty_lines_each_with_comments():
-    assert NAMES == ["awm", "demo", "humanml_eight_gpus", "humanml_one_gpu", "original", "people", "points"]
+def test_there_are_eight_of_at_most_forty_lines_each_with_comments():
+    assert NAMES == ["awm", "demo", "humanml_eight_gpus", "humanml_one_gpu", "mdm50_humanml3d", "original", "people", "points"]
     for name in NAMES:
         lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
         assert len(lines) <= 40 and lines[0].startswith("# ")
@@ -40,7 +40,7 @@ def test_the_demo_is_what_runs_without_settings():
     assert parse_config(["--config", "demo"]) == Config()
 
 
-@pytest.mark.parametrize("words", [["demo"], ["awm"], ["humanml_one_gpu"], ["humanml_one_gpu", "humanml_eight_gpus"], ["original"]])
+@pytest.mark.parametrize("words", [["demo"], ["awm"], ["humanml_one_gpu"], ["humanml_one_gpu", "humanml_eight_gpus"], ["mdm50_humanml3d"], ["original"]])
 def test_each_passes_a_dry_run(checkout, monkeypatch, capsys, words):
     monkeypatch.chdir(checkout)
     given = [word for name in words for word in ("--config", name)]
