@@ -126,7 +126,7 @@ def run(config: Config) -> str:
     if config.dry_run:
         from learner.run.dry_run import predict
 
-        print(predict(plan, build("cpu")))
+        print(predict(plan, build))
         return "finished"
     from cluster.connect import connected
     from cluster.training_pool import TrainingPool

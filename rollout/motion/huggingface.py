@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import try_to_load_from_cache
 
 from rollout.io.errors import InputError
 from rollout.io.files import file_sha256, refuse_stand_in
@@ -105,6 +104,8 @@ class HuggingFaceText:
         """Where its files are, found without `transformers`."""
         if os.path.isdir(self.source):
             return Path(self.source)
+        from huggingface_hub import try_to_load_from_cache
+
         with contextlib.suppress(ValueError):  # a name that the hub does not allow
             if isinstance(config := try_to_load_from_cache(self.source, "config.json"), str):
                 return Path(config).parent

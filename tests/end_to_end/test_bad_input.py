@@ -89,13 +89,13 @@ def test_a_store_that_cannot_be_used_is_found_after_the_folder_was_made(train, h
 
 
 def test_a_dry_run_says_what_would_run_and_starts_nothing(config_file, tmp_path, capsys):
-    flags = ["--config", str(config_file), "--run_dir", str(tmp_path / "run"), "--dry_run", "--iterations", "30"]
+    flags = ["--config", str(config_file), "--run_dir", str(tmp_path / "run"), "--dry_run", "--iterations", "30", "--evaluate.every", "7"]
     assert main(flags) == 0
     stdout, stderr = capsys.readouterr()
     assert stderr == ""
     lines = {line.split()[0]: line for line in stdout.splitlines()}
     assert list(lines) == ["model", "prompts", "iteration", "run", "memory", "dry"]
     assert "10 steps, 12 frames" in lines["model"] and "4 for training (4 of them in this run), 2 held out" in lines["prompts"]
-    assert "2 prompts x 4 samples" in lines["iteration"] and "30 iterations and two evaluations of 8 samples" in lines["run"]
+    assert "2 prompts x 4 samples" in lines["iteration"] and "30 iterations and two evaluations of 8 samples, 4 of 4 between:" in lines["run"]
     assert "nothing was started" in lines["dry"]
     assert not (tmp_path / "run").exists() and not ray.is_initialized()
