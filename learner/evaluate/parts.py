@@ -58,9 +58,13 @@ class Parts:
         out = Path(config.out).expanduser().resolve() if config.out else None
         if out is None or not (out / PARTS / BEGUN).is_file():
             folder = Folder.claim(out, "out", f"evaluation-seed{config.seed}", (PARTS,))
-            write_config(config, folder.path / "config.yaml")
-            write_json(folder.path / PARTS / BEGUN, now)
-            return cls(folder, locked(folder.path / PARTS, "out"), False, read)
+            try:
+                write_config(config, folder.path / "config.yaml")
+                write_json(folder.path / PARTS / BEGUN, now)
+                return cls(folder, locked(folder.path / PARTS, "out"), False, read)
+            except OSError as error:
+                folder.discard()
+                raise InputError(f"out: cannot write in {folder.path} ({error.strerror})") from None
         before = read_json_object(out / PARTS / BEGUN)
         if changed := [f"{key} {_said(before, key)} -> {_said(now, key)}" for key in {**before, **now} if before.get(key) != now.get(key)]:
             raise InputError(f"out: the evaluation in {out} was begun otherwise: {', '.join(changed)}; another --out begins anew")

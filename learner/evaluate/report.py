@@ -42,7 +42,7 @@ class SideBySide:
                     self.progress.note(line)
             self.progress.note(f"evaluation {status}: results in {self.folder}")
         finally:
-            self.tracker.finish(status, sorted(self.folder.iterdir()))
+            self.tracker.finish(status, sorted(filter(Path.is_file, self.folder.iterdir())))
 
     def metrics(self) -> dict[str, Metric]:
         """Those that the picture shows, in its order."""

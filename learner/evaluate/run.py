@@ -44,6 +44,8 @@ def run(config: Any) -> str:
                 except KeyboardInterrupt:
                     status = "killed"
                 finally:
+                    if status != "finished":
+                        progress.note(f"the same command with --out {parts.folder.path} goes on with what there is")
                     report.close(status)
                 return status
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts

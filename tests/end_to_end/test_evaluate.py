@@ -137,10 +137,11 @@ def test_a_stopped_evaluation_keeps_its_finished_rows_and_goes_on(words, runs, e
     try:
         wait_for(lambda: len([*(runs / "stopped_evaluation" / "parts").glob("*/*-*")]) > 3 or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=DEADLINE_S)
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
     finally:
         process.kill()
     assert (process.returncode, stderr) == (143, "")
+    assert f"the same command with --out {runs / 'stopped_evaluation'} goes on with what there is\n" in stdout
     found = json.loads((runs / "stopped_evaluation" / "evaluation.json").read_text())
     assert found["status"] == "killed" and found["rows"][0]["name"] == "ground truth"
     assert head.run(main, *flags, "--seed", "1").stderr.endswith("was begun otherwise: seed 0 -> 1; another --out begins anew\n")
