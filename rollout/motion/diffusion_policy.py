@@ -101,16 +101,17 @@ class MotionDiffusionPolicy(Trainable):
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
         start = self._shared_start(conditioning, noise_SGTF, noisy)
         shape = (group_size, trained_steps, *noise_SGTF.shape[2:])
-        actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ()))}
-        log_probs = np.empty(shape[:2], np.float32)
+        names = "x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ())
+        actions = {name: torch.empty(shape, device=self.device) for name in names}  # which leave the device once, as a whole
+        log_probs = torch.empty(shape[:2], device=self.device)
         for t, x, mean, x_prev, unconditional in self._denoise(noise_SGTF, batch, noisy, *start):
-            if (recorded_GK == t).any():
-                log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
-            for g, k in np.argwhere(recorded_GK == t):
+            g, k = torch.tensor(np.array(np.nonzero(recorded_GK == t)), device=self.device)
+            if len(g):
                 for name, value in zip(actions, (x, x_prev, mean, unconditional)):
-                    actions[name][g, k] = value[g].cpu()
-                log_probs[g, k] = log_prob_G[g]
-        return self._made(request, x_prev, log_probs, actions | {"t": recorded_GK})
+                    actions[name][g, k] = value[g]
+                log_probs[g, k] = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)[g]
+        made = {name: value.cpu().numpy() for name, value in actions.items()} | {"t": recorded_GK}
+        return self._made(request, x_prev, log_probs.cpu().numpy(), made)
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:

@@ -37,14 +37,15 @@ class MatchingPolicy(MotionDiffusionPolicy):
             pass
         x0 = x0.contiguous()  # as the recompute finds it
         t_K, noise_KTF = self._levels(request, batch.frames)
-        actions = {name: np.empty((size, len(t_K), *x0.shape[1:]), np.float32) for name in ("x_t", "x0_old")}
-        log_probs = np.empty((size, len(t_K)), np.float32)
+        actions = {name: torch.empty((size, len(t_K), *x0.shape[1:]), device=self.device) for name in ("x_t", "x0_old")}
+        log_probs = torch.empty((size, len(t_K)), device=self.device)
         for k, t in enumerate(t_K):
             x_t = self._signal[t] * x0 + self._spread[t] * noise_KTF[k]
             x0_old = self._prediction(x_t, torch.full((size,), t, device=self.device), batch)
-            actions["x_t"][:, k], actions["x0_old"][:, k] = x_t.cpu(), x0_old.cpu()
-            log_probs[:, k] = self._likelihood(x0_old, x0, conditioning).cpu()
-        return self._made(request, x0, log_probs, actions | {"x0": x0.cpu().numpy(), "t": np.tile(t_K, (size, 1))})
+            actions["x_t"][:, k], actions["x0_old"][:, k] = x_t, x0_old
+            log_probs[:, k] = self._likelihood(x0_old, x0, conditioning)
+        made = {name: value.cpu().numpy() for name, value in (actions | {"x0": x0}).items()}
+        return self._made(request, x0, log_probs.cpu().numpy(), made | {"t": np.tile(t_K, (size, 1))})
 
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Noise level `step` of every sample. `kl` is the mean over valid dims of the squared difference of the predictions."""
