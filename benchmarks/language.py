@@ -72,7 +72,7 @@ def answered(flags: list[str], run_dir: Path | None) -> dict[str, float | None]:
 
     torch.set_num_threads(1)
     plan = Plan.make(parse_config([*flags, "--rollout.top_k", "1"]))
-    settings, adapter = adapter_of(LanguageSettings(plan.config.model, plan.config.rollout), run_dir and run_dir / "adapter")
+    settings, adapter = adapter_of(LanguageSettings(plan.config.model, plan.config.rollout, precision=plan.config.cluster.precision), run_dir and run_dir / "adapter")
     policy = LanguagePolicy(settings)
     policy.load_adapter(adapter)
     groups = [policy.sample(Request(conditioning, 1, (0, 0, 0, 0), 0)) for conditioning in plan.heldout]

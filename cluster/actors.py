@@ -72,8 +72,8 @@ class Process:
 class SamplerActor(Process):
     """Samples groups and takes their gradients. Holds no state but the adapter, which it must be given before it may do either."""
 
-    def start(self, build: Build, threads: int) -> None:
-        self.policy = build(own_device(threads))
+    def start(self, build: Build, threads: int, precision: str) -> None:
+        self.policy = build(own_device(threads, precision))
 
     def load_adapter(self, adapter: Adapter) -> tuple[int, str]:
         """Version and digest of the weights the policy holds afterwards, read back from its parameters. Raises SyncError for
@@ -143,7 +143,7 @@ class LearnerActor(Process):
 
     def start(self, config: Config, build: Build, threads: int) -> State:
         """The state that a run begins with."""
-        self.policy = build(own_device(threads))
+        self.policy = build(own_device(threads, config.cluster.precision))
         self.learner = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
         return self.state()
 

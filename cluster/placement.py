@@ -16,6 +16,7 @@ from ray.autoscaler.sdk import request_resources
 from learner.config.settings import Cluster
 from rollout.io.command import stop_if_asked
 from rollout.io.errors import InputError
+from rollout.io.settings import refuse
 
 UNIT = 10_000  # Ray counts resources in ten-thousandths
 
@@ -74,6 +75,8 @@ def shares(nodes: Sequence[Node], cluster: Cluster, others: int) -> Shares:
         raise InputError(f"cluster.gpus_per_actor: found {asked:g}, expected a whole number, or at most 1")
     _require_cpus(nodes, cluster, "the cluster has")
     if asked == 0 or (asked is None and not with_gpus):
+        if cluster.precision == "tf32":
+            refuse("cluster.precision", "tf32", "fp32 or bf16: TF32 is of GPUs alone, and this run has none")
         return Shares(0, 0)
     if with_gpus:
         _require_cpus(with_gpus, cluster, "its nodes with GPUs (which --cluster.gpus_per_actor 0 leaves alone) have")

@@ -41,7 +41,7 @@ class Pool:
         return kind.options(num_cpus=cpus, num_gpus=gpus, runtime_env=own).remote(self.cluster.deterministic)
 
     def _build(self, build: Build) -> Callable[[ActorHandle], ray.ObjectRef]:
-        return lambda actor: actor.start.remote(build, self.cluster.sampler_cpus)
+        return lambda actor: actor.start.remote(build, self.cluster.sampler_cpus, self.cluster.precision)
 
     def reload(self, build: Build) -> None:
         """Every sampler builds another policy; it samples nothing before the next `publish`."""

@@ -1,5 +1,6 @@
 """The learner: the gradients of groups in, a new adapter out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,20 +74,21 @@ class Learner:
 
         Raises RunFailed, before any weight changes, for a norm that is not finite.
         """
-        norm = torch.zeros(())
+        norm = 0.0
         if gradients:
-            total = torch.from_numpy(gradients[0].copy()).to(self.policy.device)
+            total = torch.from_numpy(gradients[0].copy())
             for each in gradients[1:]:
-                total += torch.from_numpy(each).to(self.policy.device)
+                total += torch.from_numpy(each)
+            total = total.to(self.policy.device)
             parameters = self.policy.parameters()
             for parameter, own in zip(parameters, total.split([parameter.numel() for parameter in parameters]), strict=True):
                 parameter.grad = own.view_as(parameter).to(parameter.dtype)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip)
-            if not torch.isfinite(norm):
-                raise RunFailed(f"the gradient norm is {norm.item()} at adapter version {self.adapter.version}; no step was taken")
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip).item()  # the one wait for the device
+            if not math.isfinite(norm):
+                raise RunFailed(f"the gradient norm is {norm} at adapter version {self.adapter.version}; no step was taken")
             self.optimizer.step()
         self._advance(first)
-        return norm.item()
+        return norm
 
     def witness(self, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:
         """Recomputes one part of a group that others computed: see `learner.gradient.witness`. One that the learner's own weights

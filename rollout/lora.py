@@ -49,7 +49,8 @@ class FoldedLinear(nn.Module):
 
 
 def _fold(weight: Tensor, lora_A: Tensor, lora_B: Tensor, scale: float) -> Tensor:
-    return weight + (lora_B @ lora_A).mul_(scale).to(weight.dtype)
+    with torch.autocast(weight.device.type, enabled=False):  # whose rounding would be that of the adapter
+        return weight + (lora_B @ lora_A).mul_(scale).to(weight.dtype)
 
 
 class _Folded(torch.autograd.Function):
@@ -68,7 +69,8 @@ class _Folded(torch.autograd.Function):
         x_ND, g_NE = x.reshape(-1, x.shape[-1]).to(lora_A.dtype), gradient.reshape(-1, gradient.shape[-1]).to(lora_A.dtype)
         of_A = ctx.scale * ((g_NE @ lora_B).T @ x_ND)
         of_B = ctx.scale * (g_NE.T @ (x_ND @ lora_A.T))
-        return gradient @ folded if ctx.needs_input_grad[0] else None, None, None, of_A, of_B, None
+        of_x = gradient @ folded.to(gradient.dtype) if ctx.needs_input_grad[0] else None
+        return of_x, None, None, of_A, of_B, None
 
 
 def adapt(network: nn.Module, rank: int, alpha: float, targets: tuple[str, ...], seed: int) -> list[FoldedLinear]:

@@ -21,7 +21,7 @@ from rollout.policy import arrays_digest
 
 
 class Trainable:
-    """`network` is what samples and is trained; `loaded` the version and digest of what it holds."""
+    """`network` is what samples and is trained; `loaded` the version and digest of what it holds. Its `settings` say a `precision`."""
 
     whole_file = "model.safetensors"  # of a network whose weights are all trained
     shortcuts = ()  # see `rollout.policy.Policy`
@@ -40,6 +40,11 @@ class Trainable:
         self.network.eval()
         self._trainable = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.loaded = (-1, "nothing loaded")
+
+    def computing(self) -> torch.autocast:
+        """Around every pass of the network, alike where it samples and where it is recomputed. In bf16 its products take copies rounded to
+        it; what is added up along the layers, the adapter, and all that is made of the output stay fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
     def require_eval(self) -> None:
         if any(module.training for module in self.network.modules()):

@@ -22,10 +22,10 @@ class Size:
     trained_steps: int
     text: int
 
-    def policy(self, **settings) -> MotionDiffusionPolicy:
+    def policy(self, device: str = "cpu", **settings) -> MotionDiffusionPolicy:
         lora = Lora()
         given = {"lora_rank": lora.r, "lora_alpha": lora.alpha, "lora_targets": lora.targets} | settings
-        return MotionDiffusionPolicy(MotionPolicySettings(self.model, **given))
+        return MotionDiffusionPolicy(MotionPolicySettings(self.model, **given), device)
 
     def requests(self, count: int, round_: int = 0) -> list[Request]:
         """Captions are random numbers: no encoder is measured."""

@@ -17,9 +17,9 @@ from rollout.policy import Request
 class PlainLoop:
     """One model, one optimizer, no actors."""
 
-    def __init__(self, size: Size):
+    def __init__(self, size: Size, device: str = "cpu"):
         lora = Lora()
-        self.policy = size.policy(lora_rank=0)
+        self.policy = size.policy(device, lora_rank=0)
         adapted = LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=list(lora.targets))
         self.network = get_peft_model(self.policy.network.requires_grad_(False), adapted).eval()
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -29,10 +29,10 @@ class PlainLoop:
         """Sampled, given a reward, trained on: the gradient's norm."""
         self.optimizer.zero_grad()
         for request in requests:
-            batch, steps = self._batch(request), self._sample(request)
+            batch, steps = self._batch(request), self.sample(request)
             outputs = steps[-1][2]
-            rewards = outputs.mean(dim=(1, 2)).numpy()
-            advantage = torch.tensor(group_advantages(rewards, 1e-4, 5.0))
+            rewards = outputs.mean(dim=(1, 2)).cpu().numpy()
+            advantage = torch.tensor(group_advantages(rewards, 1e-4, 5.0), device=self.policy.device)
             for t, x, x_prev in steps[:-1]:  # the last one has no noise
                 log_prob = self._log_prob(batch, t, x, x_prev)
                 with torch.no_grad(), self.network.disable_adapter():
@@ -48,18 +48,19 @@ class PlainLoop:
         return self.policy._batch([request.conditioning] * request.group_size, request.conditioning.prompt.length)
 
     @torch.no_grad()
-    def _sample(self, request: Request) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+    def sample(self, request: Request) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+        """t, x_t and x_{t-1} of every step."""
         batch, policy = self._batch(request), self.policy
-        random = torch.Generator().manual_seed(int(np.random.SeedSequence(request.seed).generate_state(1)[0]))
-        x, steps = torch.randn(request.group_size, batch.frames, len(policy.mean), generator=random), []
+        random = torch.Generator(policy.device).manual_seed(int(np.random.SeedSequence(request.seed).generate_state(1)[0]))
+        x, steps = torch.randn(request.group_size, batch.frames, len(policy.mean), generator=random, device=policy.device), []
         for t in reversed(range(len(policy.schedule))):
-            x_prev = self._mean(batch, t, x) + policy._sigma[t] * torch.randn(x.shape, generator=random)
+            x_prev = self._mean(batch, t, x) + policy._sigma[t] * torch.randn(x.shape, generator=random, device=policy.device)
             steps.append((t, x, x_prev))
             x = x_prev
         return steps
 
     def _mean(self, batch, t: int, x: torch.Tensor) -> torch.Tensor:
-        policy, t_B = self.policy, torch.full((len(x),), t)
+        policy, t_B = self.policy, torch.full((len(x),), t, device=x.device)
         branches = [self.network(x, policy._model_t[t_B], text, batch.frame_mask, batch.text_mask) for text in (batch.text, torch.zeros_like(batch.text))]
         return policy._posterior_mean(x, t_B, branches[1] + policy.settings.model.guidance * (branches[0] - branches[1]))
 

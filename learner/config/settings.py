@@ -125,8 +125,12 @@ class Cluster(Section):
         None, "GPUs of each actor; null = one each when the cluster has enough, else shares that fit; 0 = none", minimum=0
     )
     wait_s: float = option(0.0, "seconds that a cluster with too few CPUs, or GPUs of gpus_per_actor, is given to grow before it is refused", minimum=0)
+    precision: Literal["fp32", "tf32", "bf16"] = option(
+        "fp32", "of the policy's passes, sampling and recompute alike: tf32 = matrix products of fp32 numbers in TF32, on GPUs alone; bf16 = "
+        "products in bfloat16. What is trained, noise, log-probs and losses are fp32 always, and so are rewards"
+    )  # fmt: skip
     deterministic: bool = option(
-        True, "no TF32, and kernels that give the same bits each time, in every actor; slower on a GPU; another kind of device has other bits still"
+        True, "kernels that give the same bits each time, in every actor and whatever the precision; slower on a GPU; another kind of device has other bits still"
     )
     max_staleness: int = option(
         0, "adapter versions a group may lag behind: 0 = exactly on-policy; 1 = the next rollout is sampled and scored during the update, for slow rewards", minimum=0, below=2

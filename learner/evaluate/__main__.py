@@ -21,7 +21,7 @@ examples:
     --reward.components.points.space 0-1000                           the shipped model of points
   python -m learner.evaluate --family language --help                 its settings
   python -m learner.evaluate --family language --data IntentBench/qa.json --media IntentBench/videos --general general.jsonl \\
-    --model.path Qwen2.5-Omni-7B --model.dtype bf16 --model.system tags --max_new_tokens 2048 --adapter runs/D/adapter
+    --model.path Qwen2.5-Omni-7B --cluster.precision bf16 --model.system tags --max_new_tokens 2048 --adapter runs/D/adapter
 
 exit status: 0 finished, 2 bad input (one line says which), 143 stopped by SIGTERM, SIGHUP or Ctrl-C, 1 anything else."""
 

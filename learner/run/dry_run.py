@@ -61,7 +61,7 @@ def predict(plan: Plan, build: Callable[[str], Policy]) -> str:
     memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * rollout_mb) / 1024
     trainable = sum(parameter.numel() for parameter in policy.parameters())
     return "\n".join([
-        f"model      {plan.family.describe(config, policy)}, {trainable:,} trained parameters",
+        f"model      {plan.family.describe(config, policy)}, {trainable:,} trained parameters, passes in {config.cluster.precision}",
         f"prompts    {plan.prompts} for training ({len(plan.training)} of them in this run), {len(plan.heldout)} held out",
         f"iteration  {groups} prompts x {config.rollout.group_size} samples: about {iteration:.1f} s"
         f" (a group takes {sampling:.2f} s to sample and {updating:.2f} s for its gradient here)",

@@ -4,7 +4,6 @@ Behaviour log-probs are no by-product of decoding, whose cached passes round oth
 the very code of the recompute, in the same shapes, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from rollout.trainable import Trainable
 
 # Nats, by which cached decoding may differ from a whole pass: root mean square over a group's tokens, since rounding in bf16 has a long
 # tail (.005 on average and .11 for one token in 1,500 on one CPU), where other inputs or weights move every token.
-DECODE_GAP = {"fp32": 1e-4, "bf16": 5e-2}
-RECOMPUTE_GAP = {"fp32": 1e-4, "bf16": 5e-2}  # the same of two whole passes, where a device may choose another kernel
+DECODE_GAP = {"fp32": 1e-4, "tf32": 6e-3, "bf16": 5e-2}  # TF32 keeps three bits more than bf16
+RECOMPUTE_GAP = {"fp32": 1e-4, "tf32": 6e-3, "bf16": 5e-2}  # the same of two whole passes, where a device may choose another kernel
 KL_RANGE, KL_MOST = 20.0, 10.0  # bounds on the log-ratio inside the k3 estimate, and on the estimate
 
 
@@ -44,6 +43,7 @@ class LanguageSettings:
     lora_targets: tuple[str, ...] = LORA_TARGETS
     adapter_seed: int = 0
     activation_checkpointing: bool = False
+    precision: str = "fp32"  # see `cluster.precision`
 
 
 class LanguagePolicy(Trainable):
@@ -51,17 +51,16 @@ class LanguagePolicy(Trainable):
 
     def __init__(self, settings: LanguageSettings, device: str = "cpu"):
         self.settings, self.device = settings, torch.device(device)
-        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.model.dtype]
+        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.precision]
         self.checkpoint = opened = open_checkpoint(settings.model.checkpoint)
         self.tokenizer = opened.tokenizer
-        network = opened.network(settings.model.dtype).to(self.device)
+        network = opened.network(settings.precision).to(self.device)
         trained = [network.model.language_model, network.lm_head]
         targets = tuple(targets_in(network, settings.lora_targets)) if settings.lora_rank else ()
         if not settings.lora_rank:
             for module in trained:
-                module.float()  # what is trained is kept in full, and computes in `dtype`
+                module.float()  # what is trained is kept in full, and computes in `precision`
         self.train_part_of(network, settings.lora_rank, settings.lora_alpha, targets, settings.adapter_seed, trained)
-        self._autocast = settings.model.dtype == "bf16" and not settings.lora_rank
         if settings.activation_checkpointing:
             for layer in self.network.model.language_model.layers:
                 layer.forward = functools.partial(_checkpointed, layer.forward)
@@ -113,7 +112,7 @@ class LanguagePolicy(Trainable):
     def _decode(self, prompts: list[Features], repeats: int, seeds: list[tuple[int, ...]]):
         model = self.network
         noise = torch.tensor(uniforms(seeds, self.settings.rollout.max_new_tokens), device=self.device)
-        with self._precision():
+        with self.computing():
             batch = Batch.of(prompts, model.model.language_model.embed_tokens)
             return decode(
                 model.model.language_model, model.lm_head, batch, repeats, noise, self.distribution, self.checkpoint.ends, self.checkpoint.pad
@@ -132,12 +131,12 @@ class LanguagePolicy(Trainable):
 
     def _require_same(self, differences: Tensor, conditioning: Conditioning) -> float:
         """The largest difference between a token's log-prob as decoding saw it and as it is trained on."""
-        differences, bound = torch.nan_to_num(differences.abs(), nan=torch.inf), DECODE_GAP[self.settings.model.dtype]
+        differences, bound = torch.nan_to_num(differences.abs(), nan=torch.inf), DECODE_GAP[self.settings.precision]
         gap = differences.square().mean().sqrt().item()
         if gap > bound:
             raise RunFailed(
                 f"decoding with the cache gives log-probs that differ from a whole pass by {gap:.3g} nats (allowed {bound:g} in "
-                f"{self.settings.model.dtype}): prompt {conditioning.prompt.text[:80]!r}, adapter version {self.loaded[0]}"
+                f"{self.settings.precision}): prompt {conditioning.prompt.text[:80]!r}, adapter version {self.loaded[0]}"
             )
         return differences.max().item()
 
@@ -183,16 +182,11 @@ class LanguagePolicy(Trainable):
         """[g,T] of the tokens [g,T] of answers to one prompt, in one pass without a cache."""
         model, answers = self.network, torch.tensor(tokens, dtype=torch.long, device=self.device)
         language_model, count = model.model.language_model, tokens.shape[1]
-        with self._precision():
+        with self.computing():
             batch = Batch.of([prompt] * len(tokens), language_model.embed_tokens).followed_by(answers, language_model.embed_tokens)
             logits = model.lm_head(hidden(language_model, batch)[:, -count - 1 : -1])
         among = None if support is None else torch.tensor(support[rows], dtype=torch.long, device=self.device)
         return self.distribution.log_prob(self.distribution.scaled(logits), answers, among)
-
-    @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            yield
 
     # --- files ---------------------------------------------------------------------------------------------------
 

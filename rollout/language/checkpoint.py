@@ -23,7 +23,7 @@ READ = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
     "added_tokens.json", "preprocessor_config.json", "video_preprocessor_config.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}  # of weights at rest, by the precision of their passes
 THINKER = "qwen2_5_omni"  # whose folder holds a talker beside the thinker that is trained
 
 
@@ -102,7 +102,7 @@ class Opened:
         with _told(self.path, "config.json"), torch.device("meta"):
             return AutoModelForImageTextToText.from_config(self.config)
 
-    def network(self, dtype: str) -> nn.Module:
+    def network(self, precision: str) -> nn.Module:
         """The network with the folder's weights, in eval mode on the CPU. InputError where these are not exactly the network's."""
         from transformers import AutoModelForImageTextToText
 
@@ -110,7 +110,7 @@ class Opened:
             raise InputError(f"{self.path}: has no *.safetensors, the one format of weights that is read")
         with _told(self.path, "weights"), _quiet():
             network, found = AutoModelForImageTextToText.from_pretrained(
-                self.path, config=self.config, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **LOCAL
+                self.path, config=self.config, dtype=DTYPES[precision], use_safetensors=True, output_loading_info=True, **LOCAL
             )
         for what in ("missing", "unexpected", "mismatched"):
             if names := sorted(map(str, found[f"{what}_keys"])):

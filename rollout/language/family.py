@@ -31,7 +31,8 @@ class LanguageFamily:
 
         lora = config.lora
         settings = LanguageSettings(
-            config.model, config.rollout, lora.r if lora.enabled else 0, lora.alpha, lora.targets, config.seed, config.optimizer.use_checkpointing
+            config.model, config.rollout, lora.r if lora.enabled else 0, lora.alpha, lora.targets, config.seed, config.optimizer.use_checkpointing,
+            config.cluster.precision,
         )
         return functools.partial(LanguagePolicy, settings)
 
@@ -45,7 +46,7 @@ class LanguageFamily:
 
     def describe(self, config: Any, policy: Any) -> str:
         opened, longest = policy.checkpoint, config.rollout.max_new_tokens
-        return f"{opened.path} ({opened.architecture.name}, {config.model.dtype}), answers of at most {longest} tokens"
+        return f"{opened.path} ({opened.architecture.name}), answers of at most {longest} tokens"
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.language.before_after import draw

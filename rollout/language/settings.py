@@ -32,7 +32,6 @@ class Model(Section):
         None, f"folder of the checkpoint: Qwen2.5-VL, Qwen3-VL or Qwen2.5-Omni; or one that ships with the project: {', '.join(SHIPPED)}; null = people",
         flags=("--model_path",),
     )  # fmt: skip
-    dtype: Literal["fp32", "bf16"] = option("fp32", "of the weights that are not trained; those that are trained are always fp32")
     system: str | None = option(None, "system prompt; tags = ask for <context>, <think> and <answer>; null = none but the chat template's own")
     min_pixels: int | None = option(None, "least pixels of an image as the model sees it; null = the checkpoint's", minimum=1)
     max_pixels: int | None = option(None, "most pixels of an image as the model sees it; null = the checkpoint's", minimum=1)

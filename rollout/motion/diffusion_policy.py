@@ -2,8 +2,8 @@
 
 The policy is the guided prediction x0 = u + s (c - u) inside the posterior of the fixed-small variance,
     p(x_{t-1} | x_t) = N(c1 x0(x_t) + c2 x_t, sigma_t^2).
-Sampling and recompute go through `_guided_x0` and `_posterior_mean` with the same shapes and module, in eval mode and
-fp32, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
+Sampling and recompute go through `_guided_x0` and `_posterior_mean` with the same shapes and module, in eval mode and one
+precision, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
 """
 
 import math
@@ -23,6 +23,10 @@ from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
 from rollout.trainable import Trainable
 
+# Nats a dimension, by which two recomputes may differ where a device may choose another kernel. Summed in another order, bf16 differs
+# from itself by no more than from fp32: 8e-3 on a CPU, at the last trained step of 50. TF32 keeps three bits more: an eighth.
+RECOMPUTE_GAP = {"fp32": 1e-5, "tf32": 2.5e-3, "bf16": 2e-2}
+
 
 @dataclass(frozen=True)
 class MotionPolicySettings:
@@ -38,6 +42,7 @@ class MotionPolicySettings:
     activation_checkpointing: bool = False
     stochastic_steps: int | None = None
     unconditional_gradient: bool = False
+    precision: str = "fp32"  # see `cluster.precision`
 
 
 def check_model(model: Model, shape: MDMShape, options: dict) -> int:
@@ -61,8 +66,7 @@ class MotionDiffusionPolicy(Trainable):
         model = settings.model
         checkpoint = open_checkpoint(model.checkpoint, model.stats)
         self.settings, self.device = settings, torch.device(device)
-        # A CPU recomputes bit for bit; a GPU may pick another kernel for the backward graph.
-        self.tolerance = 0.0 if self.device.type == "cpu" else 1e-5
+        self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.precision]
         self.shape, self.options = checkpoint.shape, checkpoint.options
         self.frames = check_model(model, self.shape, self.options)
         self.schedule, still = checkpoint.schedule(model.steps, model.ddim_eta), checkpoint.schedule(model.steps, 0.0)
@@ -101,16 +105,17 @@ class MotionDiffusionPolicy(Trainable):
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
         start = self._shared_start(conditioning, noise_SGTF, noisy)
         shape = (group_size, trained_steps, *noise_SGTF.shape[2:])
-        actions = {name: np.empty(shape, np.float32) for name in ("x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ()))}
-        log_probs = np.empty(shape[:2], np.float32)
+        names = "x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ())
+        actions = {name: torch.empty(shape, device=self.device) for name in names}  # which leave the device once, as a whole
+        log_probs = torch.empty(shape[:2], device=self.device)
         for t, x, mean, x_prev, unconditional in self._denoise(noise_SGTF, batch, noisy, *start):
-            if (recorded_GK == t).any():
-                log_prob_G = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)
-            for g, k in np.argwhere(recorded_GK == t):
+            g, k = torch.tensor(np.array(np.nonzero(recorded_GK == t)), device=self.device)
+            if len(g):
                 for name, value in zip(actions, (x, x_prev, mean, unconditional)):
-                    actions[name][g, k] = value[g].cpu()
-                log_probs[g, k] = log_prob_G[g]
-        return self._made(request, x_prev, log_probs, actions | {"t": recorded_GK})
+                    actions[name][g, k] = value[g]
+                log_probs[g, k] = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)[g]
+        made = {name: value.cpu().numpy() for name, value in actions.items()} | {"t": recorded_GK}
+        return self._made(request, x_prev, log_probs.cpu().numpy(), made)
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
@@ -250,14 +255,18 @@ class MotionDiffusionPolicy(Trainable):
 
         In two passes: one of twice the batch takes as long on a CPU, and at 2 or 3 samples gives other bits.
         """
-        inputs = batch.frame_mask, batch.text_mask, batch.prefix
-        conditional = self.network(x_t, self._model_t[t_B], batch.text, *inputs)
+        conditional = self._prediction(x_t, self._model_t[t_B], batch.text, batch)
         if not self._guided:
             return conditional, None
         if unconditional is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.unconditional_gradient):
-                unconditional = self.network(x_t, self._model_t[t_B], torch.zeros_like(batch.text), *inputs)
+                unconditional = self._prediction(x_t, self._model_t[t_B], torch.zeros_like(batch.text), batch)
         return unconditional + self.settings.model.guidance * (conditional - unconditional), unconditional
+
+    def _prediction(self, x_t: Tensor, t_B: Tensor, text_BLE: Tensor, batch: DenoiserInputs) -> Tensor:
+        """One pass: the clean motion [B,T,F], fp32. `t_B`: of the schedule that the model was trained on."""
+        with self.computing():
+            return self.network(x_t, t_B, text_BLE, batch.frame_mask, batch.text_mask, batch.prefix).float()
 
     @property
     def _guided(self) -> bool:

@@ -65,5 +65,5 @@ def policy_settings(config: Any):
         config.model, shared_initial_noise=config.rollout.shared_initial_noise,
         lora_rank=lora.r if lora.enabled else 0, lora_alpha=lora.alpha, lora_targets=lora.targets, adapter_seed=config.seed,
         activation_checkpointing=config.optimizer.use_checkpointing, stochastic_steps=config.rollout.stochastic_steps,
-        unconditional_gradient=config.objective.guidance_gradient == "both",
+        unconditional_gradient=config.objective.guidance_gradient == "both", precision=config.cluster.precision,
     )  # fmt: skip

@@ -37,14 +37,15 @@ class MatchingPolicy(MotionDiffusionPolicy):
             pass
         x0 = x0.contiguous()  # as the recompute finds it
         t_K, noise_KTF = self._levels(request, batch.frames)
-        actions = {name: np.empty((size, len(t_K), *x0.shape[1:]), np.float32) for name in ("x_t", "x0_old")}
-        log_probs = np.empty((size, len(t_K)), np.float32)
+        actions = {name: torch.empty((size, len(t_K), *x0.shape[1:]), device=self.device) for name in ("x_t", "x0_old")}
+        log_probs = torch.empty((size, len(t_K)), device=self.device)
         for k, t in enumerate(t_K):
             x_t = self._signal[t] * x0 + self._spread[t] * noise_KTF[k]
-            x0_old = self._prediction(x_t, torch.full((size,), t, device=self.device), batch)
-            actions["x_t"][:, k], actions["x0_old"][:, k] = x_t.cpu(), x0_old.cpu()
-            log_probs[:, k] = self._likelihood(x0_old, x0, conditioning).cpu()
-        return self._made(request, x0, log_probs, actions | {"x0": x0.cpu().numpy(), "t": np.tile(t_K, (size, 1))})
+            x0_old = self._prediction(x_t, torch.full((size,), t, device=self.device), batch.text, batch)
+            actions["x_t"][:, k], actions["x0_old"][:, k] = x_t, x0_old
+            log_probs[:, k] = self._likelihood(x0_old, x0, conditioning)
+        made = {name: value.cpu().numpy() for name, value in (actions | {"x0": x0}).items()}
+        return self._made(request, x0, log_probs.cpu().numpy(), made | {"t": np.tile(t_K, (size, 1))})
 
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Noise level `step` of every sample. `kl` is the mean over valid dims of the squared difference of the predictions."""
@@ -53,14 +54,14 @@ class MatchingPolicy(MotionDiffusionPolicy):
         batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
         x0 = torch.tensor(actions["x0"], device=self.device)
         x_t, x0_old, t_G = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x0_old", "t"))
-        prediction = self._prediction(x_t, t_G, batch)
+        prediction = self._prediction(x_t, t_G, batch.text, batch)
         log_prob, old = self._likelihood(prediction, x0, conditioning), torch.tensor(group.log_probs[:, step], device=self.device)
         log_ratio = log_prob - torch.where(torch.isfinite(old), old, log_prob.detach())  # of a broken sample: 0, and no NaN
         moved = self._valid_mean((prediction - x0_old) ** 2, conditioning)
         kl = log_prob_ref = norm = None
         if reference:
             with torch.no_grad(), self.reference():
-                x0_ref = self._prediction(x_t, t_G, batch)
+                x0_ref = self._prediction(x_t, t_G, batch.text, batch)
             log_prob_ref = self._likelihood(x0_ref, x0, conditioning)
             kl = self._valid_mean((prediction - x0_ref) ** 2, conditioning)
             norm = (self._valid_mean(prediction.detach() ** 2, conditioning) / self._valid_mean(x0_ref**2, conditioning)).sqrt()
@@ -75,9 +76,6 @@ class MatchingPolicy(MotionDiffusionPolicy):
         strata = np.array_split(np.arange(len(self._signal)), request.trained_steps) if request.trained_steps else []
         t_K = np.array([random.choice(stratum) for stratum in strata], np.int64)
         return t_K, torch.from_numpy(random.standard_normal((len(t_K), frames, len(self.mean)), dtype=np.float32)).to(self.device)
-
-    def _prediction(self, x_t: Tensor, t_G: Tensor, batch: DenoiserInputs) -> Tensor:
-        return self.network(x_t, t_G, batch.text, batch.frame_mask, batch.text_mask, batch.prefix)
 
     def _likelihood(self, prediction: Tensor, x0: Tensor, conditioning: Conditioning) -> Tensor:
         """[G] minus the squared error, mean over valid dims."""

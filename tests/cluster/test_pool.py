@@ -13,11 +13,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import ray
+import torch
 from ray.exceptions import OwnerDiedError
 
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
-from cluster.device import EXACT, environment
+from cluster.device import AS_TOLD, EXACT, environment
 from cluster.samplers import Job, Samplers
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
@@ -125,14 +126,14 @@ def test_every_actor_computes_exactly_unless_told_otherwise(pool, config):
     def read(actor):
         import torch
 
-        environment = {name: os.environ.get(name) for name in EXACT}
+        environment = {name: os.environ.get(name) for name in (*AS_TOLD, *EXACT)}
         return environment, torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.flash_sdp_enabled()
 
     off = config.cluster.replace(deterministic=False)
     inexact = RewardActor.options(num_cpus=0, runtime_env={"env_vars": environment(off, 1)}).remote(off.deterministic)
     for actor in (pool.samplers.all[0].actor, pool.learner.actor, pool.scorers.actors[0]):
-        assert get(actor.__ray_call__.remote(read)) == (EXACT, True, False, True)
-    assert get(inexact.__ray_call__.remote(read)) == (dict.fromkeys(EXACT), False, True, True)
+        assert get(actor.__ray_call__.remote(read)) == (AS_TOLD | EXACT, True, False, True)
+    assert get(inexact.__ray_call__.remote(read)) == (AS_TOLD | dict.fromkeys(EXACT), False, True, True)
     ray.kill(inexact)
 
 
@@ -435,7 +436,9 @@ def test_work_that_kills_whoever_does_it_ends_the_run(published):
 
 def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
     sampler = SamplerActor.options(num_cpus=0).remote()
-    get(sampler.start.remote(build(config), 1))
+    get(sampler.start.remote(build(config), 1, "tf32"))  # which a CPU has no use for, but a GPU would
+    allowed = get(sampler.__ray_call__.remote(lambda actor: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)))
+    assert allowed == (True, True)
     with pytest.raises(SyncError, match="with adapter nothing loaded was asked"):
         sampled(sampler, requests[0], tuned.sha256)
 

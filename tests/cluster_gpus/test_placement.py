@@ -147,6 +147,11 @@ def test_a_gpu_for_everybody_or_one_for_as_few_samplers_as_can_be(nodes, sampler
         ),
         ([Node(3, 0)], {"samplers": 4}, "cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3"),
         ([Node(3, 0)] * 2, {"sampler_cpus": 2, "samplers": 3}, "cluster.samplers: 3 of 2 CPU each need 6 CPUs, the cluster has 6 on 2 nodes that hold 2 of them"),
+        ([Node(8, 0)], {"precision": "tf32"}, "cluster.precision: found 'tf32', expected fp32 or bf16: TF32 is of GPUs alone, and this run has none"),
+        (
+            [Node(8, 4)], {"precision": "tf32", "gpus_per_actor": 0},
+            "cluster.precision: found 'tf32', expected fp32 or bf16: TF32 is of GPUs alone, and this run has none",
+        ),
         (
             [Node(8, 0), Node(1, 4)], {},
             "cluster.samplers: 2 of 1 CPU each need 2 CPUs, its nodes with GPUs (which --cluster.gpus_per_actor 0 leaves alone) have 1",

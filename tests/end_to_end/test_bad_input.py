@@ -95,7 +95,8 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(config_file, tmp_path,
     assert stderr == ""
     lines = {line.split()[0]: line for line in stdout.splitlines()}
     assert list(lines) == ["model", "prompts", "iteration", "run", "memory", "dry"]
-    assert "10 steps, 12 frames" in lines["model"] and "4 for training (4 of them in this run), 2 held out" in lines["prompts"]
+    assert "10 steps, 12 frames" in lines["model"] and lines["model"].endswith("passes in fp32")
+    assert "4 for training (4 of them in this run), 2 held out" in lines["prompts"]
     assert "2 prompts x 4 samples" in lines["iteration"] and "30 iterations and two evaluations of 8 samples, 4 of 4 between:" in lines["run"]
     assert "nothing was started" in lines["dry"]
     assert not (tmp_path / "run").exists() and not ray.is_initialized()

@@ -26,8 +26,12 @@ def run(mdm_folder):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"guidance": 1.0}, {"lora_rank": 0}, {"activation_checkpointing": True, "steps": "5"}]
-)
+    "settings",
+    [
+        {}, {"guidance": 1.0}, {"lora_rank": 0}, {"activation_checkpointing": True, "steps": "5"}, {"precision": "bf16"},
+        {"precision": "bf16", "lora_rank": 0}, {"precision": "bf16", "activation_checkpointing": True},
+    ],
+)  # fmt: skip
 def test_invariant_01_the_ratio_is_exactly_one_before_every_first_update(mdm_folder, settings):
     noise = 0.02 if "lora_rank" in settings else 0.1
     run = Run(mdm_folder, noise=noise, **settings)

@@ -102,9 +102,9 @@ def test_nothing_is_noised_when_nothing_is_trained(policy):
     assert sample_group(policy, 3, 0).log_probs.shape == (3, 0)
 
 
-@pytest.mark.parametrize("kind", ["awm", "nft"])
-def test_invariant_01_the_ratio_is_exactly_one_before_every_first_update(mdm_folder, kind):
-    run = Run(mdm_folder, Objective(kind=kind), **QUIET)
+@pytest.mark.parametrize("kind, precision", [("awm", "fp32"), ("nft", "fp32"), ("nft", "bf16")])
+def test_invariant_01_the_ratio_is_exactly_one_before_every_first_update(mdm_folder, kind, precision):
+    run = Run(mdm_folder, Objective(kind=kind), precision=precision, **QUIET)
     for iteration in range(2):
         metrics = run.learner.update(run.rollout()).metrics
         assert metrics["log_prob_gap"] == metrics["max_abs_log_ratio"] == metrics["clip_fraction"] == 0 and metrics["mean_ratio"] == 1

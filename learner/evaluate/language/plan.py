@@ -72,7 +72,7 @@ class Evaluation:
 
         Raises InputError for the first file, adapter or setting that does not fit, RunFailed for a judge that does not answer.
         """
-        settings = LanguageSettings(config.model, config.rollout)
+        settings = LanguageSettings(config.model, config.rollout, precision=config.cluster.precision)
         preparer = LanguagePreparer(config.model.checkpoint, config.model)
         models = []
         for name, folder in [(BASE, None), *named(config.adapter)]:

@@ -63,7 +63,7 @@ class Evaluation:
 
         Raises InputError for the first file, adapter, caption or setting that does not fit.
         """
-        settings = MotionPolicySettings(config.model)
+        settings = MotionPolicySettings(config.model, precision=config.cluster.precision)
         preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
         require_whole_motions(config.model.checkpoint, preparer.checkpoint, "evaluated")
         models = [_model(BASE, None, policy)]

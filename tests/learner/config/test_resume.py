@@ -72,6 +72,7 @@ def test_what_changes_no_result_may_change(run):
         ("--seed 4 --group_size 4", "seed 3 -> 4, rollout.group_size 16 -> 4;"),
         ("--reward.components.calm.weight 0.5", "reward.components.calm.weight null -> 0.5;"),
         ("--cluster.sampler_cpus 2", "cluster.sampler_cpus 1 -> 2;"),
+        ("--cluster.precision bf16", 'cluster.precision "fp32" -> "bf16";'),
         ("--cluster.max_staleness 1", "cluster.max_staleness 0 -> 1;"),
         ("--cluster.gpus_per_actor 0", "cluster.gpus_per_actor null -> 0.0;"),
         ("--tracking.uri sqlite:///other.db", 'tracking.uri null -> "sqlite:///other.db";'),

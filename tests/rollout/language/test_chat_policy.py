@@ -17,8 +17,8 @@ from rollout.language.prompted import Batch, hidden
 from rollout.policy import Conditioning, arrays_digest
 from tests.tiny_language import ARCHITECTURES, MEDIA, TOKEN, make_policy, noisy_adapter, prepared, sample_group, write_checkpoint
 
-ON_POLICY = {"plain": {}, "cooler": {"temperature": 0.7}, "top-k": {"top_k": 120}, "parts": {"micro_batch": 3}, "bf16": {"dtype": "bf16"},
-             "full": {"lora_rank": 0}, "full bf16": {"lora_rank": 0, "dtype": "bf16"}, "checkpointing": {"activation_checkpointing": True}}  # fmt: skip
+ON_POLICY = {"plain": {}, "cooler": {"temperature": 0.7}, "top-k": {"top_k": 120}, "parts": {"micro_batch": 3}, "bf16": {"precision": "bf16"},
+             "full": {"lora_rank": 0}, "full bf16": {"lora_rank": 0, "precision": "bf16"}, "checkpointing": {"activation_checkpointing": True}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_decoding_that_is_not_what_is_trained_ends_in_one_line(folder, policy, m
 
 
 def test_one_token_that_rounds_far_is_told_and_many_end_the_run(folder):
-    policy, conditioning = make_policy(folder, dtype="bf16"), prepared(folder)
+    policy, conditioning = make_policy(folder, precision="bf16"), prepared(folder)
     differences = torch.full((8, 16), 0.005)
     differences[3, 4] = -0.2
     assert policy._require_same(differences, conditioning) == pytest.approx(0.2)
