@@ -14,8 +14,8 @@ from learner.report.live import require_run
 from learner.report.meanings import meaning_of
 from learner.report.provenance import provenance, standing
 from learner.report.samples import Samples
-from learner.report.spans import by_iteration, spans_of
 from learner.report.verdict import verdict
+from learner.run.spans import by_iteration, spans_of
 from rollout.io.errors import InputError
 
 ROOM = 5_000_000  # characters that samples may take on a page, of all its runs together

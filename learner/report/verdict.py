@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from learner.diagnose.__main__ import diagnose
-from learner.diagnose.read import Record
+from learner.diagnose.read import WARNING, Record
 from learner.report.meanings import meaning_of
 
 LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift")
 NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
-WARNING, MOST_WARNINGS = "warning: ", 20  # how a line of the log begins that is one
+MOST_WARNINGS = 20  # of a run, the newest
 FIRST = ("reward", "judge", "accuracy", "mean_iou", "fid", "diversity", "foot_skate")  # of the tiles
 
 
@@ -33,15 +33,8 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
         sentences += _so_far(record)
     return {
         "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "advice": advice, "facts": _facts(record),
-        "warnings": _warnings(record), "defects": record.defects,
+        "warnings": record.told("warnings", WARNING)[-MOST_WARNINGS:], "defects": record.defects,
     }  # fmt: skip
-
-
-def _warnings(record: Record) -> list[str]:
-    """Those of the summary; of a run without one those of its log, the newest."""
-    told = record.summary.get("warnings")
-    logged = [line.removeprefix(WARNING) for line in record.log if line.startswith(WARNING)]
-    return [str(text) for text in told] if isinstance(told, list) else list(dict.fromkeys(logged))[-MOST_WARNINGS:]
 
 
 def _flat(heldout: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from learner.report.content import content_of
 from learner.report.html import page
-from learner.report.spans import Span, trace
+from learner.run.spans import Span, trace
 from rollout.io.files import replace_file, write_json
 
 REPORT, TRACE = "report.html", "trace.json"

@@ -17,9 +17,9 @@ from learner.report.html import page
 from learner.report.meanings import METRICS, OTHER, meaning_of
 from learner.report.motion import MOTION
 from learner.report.samples import Samples, _farthest_first
-from learner.report.spans import Span, by_iteration, spans_of, trace
 from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
+from learner.run.spans import Span, by_iteration, spans_of, trace
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.record import COLUMNS, read_rollout
@@ -95,6 +95,13 @@ def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
     (copied / "summary.json").unlink()
     (copied / "log.txt").write_text("warning: kl at iteration 2\niteration 2/2\nwarning: kl at iteration 2\nwarning: the disk\n")
     assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
+
+
+def test_the_verdict_has_the_advice_of_the_run(copied):
+    (copied / "summary.json").unlink()
+    (copied / "log.txt").write_text("advice: full_disk at iteration 2: soon\n")
+    advice = content_of([copied])["runs"][0]["verdict"]["advice"]
+    assert advice["What it could do without"] == ["full_disk at iteration 2: soon"]
 
 
 def test_groups_have_every_number_of_the_record(content, run):

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ from tests.tiny import make_policy, sample_group
 def plan(tiny, tmp_path_factory):
     config = parse_config(["--config", str(tiny.write_run_config(tmp_path_factory.mktemp("config"), lora={"enabled": False}))])
     return Plan.make(config)
+
+
+class Disk(NamedTuple):
+    free: int
 
 
 class Store:
@@ -123,6 +128,28 @@ def test_every_sample_has_a_row_and_those_kept_have_a_motion(plan, mdm_folder, t
         np.testing.assert_array_equal(row["log_probs"], group.log_probs[i])
         if row["motion"] is not None:
             np.testing.assert_allclose(row["motion"], group.outputs[i, : group.lengths[i]], atol=1e-3)
+
+
+def test_advice_is_told_once_and_kept(plan, mdm_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Disk(free=10**8))
+    report, store = report_to(plan, tmp_path)
+    store.log_batch = lambda *_, **__: None
+    group, rewards = sample_group(make_policy(mdm_folder), 4, 3), np.zeros(4, np.float32)
+    for iteration in range(2):
+        report.iteration(iteration, [group], [Scores({"tmr": rewards}, {})], Update({"log_prob_gap": 0.0}, [rewards], [rewards], None), {})
+    report.close("finished")
+    (told,) = json.loads(report.folder.summary.read_text())["advisories"]
+    assert told.startswith("full_disk at iteration 1: 1 iterations more") and "the disk has 0.1 GB. Likely cause: " in told
+    assert [line for line in report.progress._console.file.getvalue().splitlines() if "full_disk" in line] == [f"advice: {told}"]
+
+
+def test_what_a_run_that_goes_on_was_advised_is_not_told_again(plan, tmp_path):
+    report, store = report_to(plan, tmp_path)
+    store.log_batch = lambda *_, **__: None
+    row = {"log_prob_gap": 0.0, "mean_reward": 0.5, "seconds_rollout": 1.0, "seconds_reward": 1.0}
+    report.resume([{"iteration": i, **row} for i in range(5)], *report.watcher.state())
+    assert [text.partition(" at ")[0] for text in report.advisories.told] == ["slow_reward"]
+    assert "slow_reward" not in report.progress._console.file.getvalue()
 
 
 class Interrupted:
