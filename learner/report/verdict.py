@@ -7,9 +7,8 @@ from typing import Any
 from learner.diagnose.__main__ import diagnose
 from learner.diagnose.read import WARNING, Record
 from learner.report.meanings import meaning_of
+from learner.watch.examination import CHANGES, LESS_IS_BETTER, change_of
 
-LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift")
-NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
 MOST_WARNINGS = 20  # of a run, the newest
 FIRST = ("reward", "judge", "accuracy", "mean_iou", "fid", "diversity", "foot_skate")  # of the tiles
 
@@ -53,14 +52,10 @@ def _tile(name: str, entry: Any) -> dict[str, Any] | None:
         return None
     gain = entry.get("gain") if isinstance(entry.get("gain"), dict) else {}
     mean, half = _number(gain.get("mean", after - before)), _number(gain.get("ci95"))
-    significant = None if half is None else abs(mean) > half
-    moved = significant if half is not None else mean != 0
-    better = (mean < 0) if name in LESS_IS_BETTER else (mean > 0)
-    change = "none" if not moved else "moved" if name in NEITHER else "better" if better else "worse"
     meaning = meaning_of(f"heldout_{name}")
     return {
         "name": name, "label": name.replace("_", " "), "unit": meaning.unit, "before": before, "after": after, "gain": mean, "half": half,
-        "change": change, "less": name in LESS_IS_BETTER, "meaning": meaning.sentence,
+        "change": change_of(name, mean, half), "less": name in LESS_IS_BETTER, "meaning": meaning.sentence,
     }  # fmt: skip
 
 
@@ -116,8 +111,7 @@ def _sentence(tile: dict, reward: dict) -> str:
         return f"As a whole the samples are {'nearer to' if change == 'better' else 'farther from'} real ones: FID {values}."
     if name == "diversity":
         return f"Diversity {values}."
-    words = {"better": "better", "worse": "worse", "none": "no clear change", "moved": "changed"}[change]
-    return f"{tile['label'].capitalize()}: {words}, {values}."
+    return f"{tile['label'].capitalize()}: {CHANGES[change]}, {values}."
 
 
 def _advice(record: Record) -> dict[str, list[str]]:

@@ -14,11 +14,12 @@ from learner.run.folder import LOCK, RunFolder
 from learner.run.pictures import heldout_curves_png, reward_curve_png
 from learner.run.plan import Plan
 from learner.run.progress import Progress
-from learner.run.spans import spans_of
+from learner.run.spans import idle_of, spans_of
 from learner.run.tracking import Tracker
 from learner.update import Update
 from learner.watch.advisories import ADVICE, Advisories, Spent, spent_of
 from learner.watch.examination import compare, gained
+from learner.watch.rules import STAGES
 from learner.watch.watcher import Watcher
 from rewards.compose import component_metrics
 from rewards.family import Examination
@@ -108,11 +109,18 @@ class Report:
         self.folder.append_spans(iteration, spans)
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
-        self.progress.iteration(iteration + 1, metrics)
+        self.progress.iteration(iteration + 1, metrics, self._pace(sum(map(len, groups)), metrics, spans))
         self.watcher.iteration(iteration, metrics)
         self._advise(iteration, metrics, spans, record)
         if "heldout_reward" in metrics:
             self._show({})
+
+    def _pace(self, made: int, metrics: dict[str, float], spans: Sequence[Any]) -> str:
+        """Samples a second of what an iteration takes, and the share of it in which samplers had nothing to do."""
+        seconds = sum(metrics.get(stage, 0.0) for stage in STAGES)
+        idle = [share for actor, share in idle_of(spans).items() if actor.startswith("sampler ")]
+        words = [f"{made / seconds:.3g} {getattr(self.plan.family, 'made', 'samples')}/s"] if seconds > 0 else []
+        return "  ".join(words + ([f"samplers idle {sum(idle) / len(idle):.0%}"] if idle else []))
 
     def _advise(self, iteration: int, metrics: dict[str, float], spans: Sequence[Any], record: Path) -> None:
         spent = Spent(metrics, spans, self.plan.config.iterations - iteration - 1)
@@ -171,6 +179,8 @@ class Report:
             **self.results,
         }  # fmt: skip
         verdict = self._show(summary)
+        with contextlib.suppress(OSError):
+            self.folder.present.unlink(missing_ok=True)
         try:
             with tempfile.TemporaryDirectory() as aside:
                 write_json(Path(aside) / self.folder.summary.name, summary)

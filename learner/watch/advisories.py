@@ -97,7 +97,8 @@ def slow_sampler(recent: Recent) -> Said | None:
     if not others or not 0 < SLOW * median(others) <= usual[slowest]:
         return None
     return Said(
-        "slow_sampler", f"{slowest} takes {usual[slowest]:.3g} s for a group, {usual[slowest] / median(others):.3g} times as long as the others",
+        "slow_sampler",
+        f"{slowest} takes {usual[slowest]:.3g} s for a group, {usual[slowest] / median(others):.3g} times as long as the others",
         "its node is busy, swaps or throttles, or its GPU is shared",
         "ray status and top show its node; leave that out, or ask for more cluster.sampler_cpus or cluster.gpus_per_actor",
     )  # fmt: skip

@@ -254,7 +254,13 @@ def test_a_warning_of_the_run_is_said_once(tmp_path, explain):
 SLOW = "slow_reward at iteration 5: 53% of an iteration is waited for rewards alone, once all is sampled."
 
 
-@pytest.mark.parametrize("summary, log", [({"status": "finished", "advisories": ["{told}", "full_disk at iteration 2: x"]}, ""), (None, "advice: {told}\nadvice: full_disk at iteration 2: x\n")])
+@pytest.mark.parametrize(
+    "summary, log",
+    [
+        ({"status": "finished", "advisories": ["{told}", "full_disk at iteration 2: x"]}, ""),
+        (None, "advice: {told}\nadvice: full_disk at iteration 2: x\n"),
+    ],
+)
 def test_advice_is_said_once_whoever_told_it(tmp_path, explain, summary, log):
     """What the metrics say again, and what they do not: of the disk."""
     rows = [healthy(i, seconds_rollout=2.0, seconds_reward=8.0) for i in range(9)]

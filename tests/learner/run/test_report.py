@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cluster.spans import Timing
 from learner.config.parse import parse_config, write_config
 from learner.main import supervise
 from learner.report.write import write_report
@@ -67,8 +68,9 @@ def report_to(plan, tmp_path, **store) -> tuple[Report, Store]:
 
 def test_the_summary_is_there_once_everything_else_is(plan, tmp_path):
     report, store = report_to(plan, tmp_path)
+    report.folder.show_present({"done": 1})
     report.close("finished")
-    assert store.ended == ("FINISHED", False)
+    assert store.ended == ("FINISHED", False) and not report.folder.present.exists()
     assert store.artifacts == {name: (report.folder.path / name).read_text() for name in ("run.json", "config.yaml", "summary.json", "report.html", "trace.json")}
     assert json.loads(store.artifacts["summary.json"])["status"] == "finished"
 
@@ -150,6 +152,19 @@ def test_what_a_run_that_goes_on_was_advised_is_not_told_again(plan, tmp_path):
     report.resume([{"iteration": i, **row} for i in range(5)], *report.watcher.state())
     assert [text.partition(" at ")[0] for text in report.advisories.told] == ["slow_reward"]
     assert "slow_reward" not in report.progress._console.file.getvalue()
+
+
+def test_the_live_view_is_told_how_fast_an_iteration_was(plan, mdm_folder, tmp_path, monkeypatch):
+    report, store = report_to(plan, tmp_path)
+    store.log_batch, told = lambda *_, **__: None, []
+    monkeypatch.setattr(report.progress, "iteration", lambda *given: told.append(given[2]))
+    group, rewards = sample_group(make_policy(mdm_folder), 4, 3), np.arange(4, dtype=np.float32)
+    spans = [Timing("sampler 0", "sample", 5.0, 9.0), Timing("sampler 1", "sample", 5.0, 7.0), Timing("learner", "step", 9.0, 9.0)]
+    spent = {"seconds_rollout": 3.0, "seconds_update": 1.0, "seconds_evaluate": 60.0}
+    scores, update = [Scores({"tmr": rewards}, {})] * 2, Update({"log_prob_gap": 0.0}, [rewards] * 2, [rewards] * 2, None)
+    for metrics, measured in ((spent, spans), ({}, [])):
+        report.iteration(0, [group] * 2, scores, update, metrics, measured)
+    assert told == ["2 motions/s  samplers idle 25%", ""]
 
 
 class Interrupted:

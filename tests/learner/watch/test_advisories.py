@@ -36,11 +36,11 @@ def test_a_healthy_run_is_advised_nothing():
     "name, changed, words, setting",
     [
         ("far_rollout", {"seconds_rollout": 10.0}, "the rollout took 10 s, 5 times its median", "cluster.sampler_deadline"),
-        ("far_reward", {"seconds_reward": 4.0, "seconds_update": 12.0}, "the reward took 4 s, 40 times its median", "cluster.reward_deadline"),
+        ("far_reward", {"seconds_reward": 4.0}, "the reward took 4 s, 40 times its median", "cluster.reward_deadline"),
         ("starved_learner", {"seconds_rollout": 8.0}, "waits for samples 81% of an iteration", "cluster.samplers"),
         ("slow_reward", {"seconds_reward": 2.0}, "26% of an iteration is waited for rewards", "cluster.reward_actors"),
         ("no_lesson", {"zero_std_fraction": 0.2}, "12% of the groups have one reward", "rollout.group_size"),
-        ("slow_sampler", {"spans": spans(1.0, 6.0, 1.2)}, "sampler 1 takes 6 s for a group, 5.45 times as long as the others", "cluster.sampler_cpus"),
+        ("slow_sampler", {"spans": spans(1.0, 6.0, 1.2)}, "sampler 1 takes 6 s for a group, 5.45 times as long", "cluster.sampler_cpus"),
     ],
 )  # fmt: skip
 def test_each_thing_is_told_once_with_the_setting_to_change(name, changed, words, setting):
