@@ -137,6 +137,7 @@ class Report:
                 yield row_of(group, sample, self.plan.family.columns(), sample in kept) | {
                     "iteration": iteration, "group": i, "advantage": float(update.advantages[i][sample]),
                     "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores[i].values.items()},
+                    **{name: values[sample] for name, values in update.recomputed.get(i, {}).items()},
                 }  # fmt: skip
 
     def _tell_failures(self, iteration: int, results: list[Scores]) -> None:

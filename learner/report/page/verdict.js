@@ -29,7 +29,7 @@ function verdictSection(run) {
     ),
     tiles.length ? make("div", { class: "tiles" }, tiles.map(tile)) : null,
     ...[...new Set([...warnings, ...defects])].map((text) => make("p", { class: "card warning", role: "note" }, text)),
-    ...suggested.map((text) => make("p", { class: "card advisory", role: "note" }, text)),
+    ...suggested.map((text) => make("p", { class: "card advisory", role: "note" }, make("strong", {}, "Advice "), text)),
     make(
       "div",
       { class: "two" },

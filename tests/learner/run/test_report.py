@@ -118,16 +118,19 @@ def test_every_sample_has_a_row_and_those_kept_have_a_motion(plan, mdm_folder, t
     policy = make_policy(mdm_folder)
     group = sample_group(policy, 4, 3)
     rewards = np.array([0.5, 0.9, 0.6, 0.1], np.float32)
-    update = Update({"log_prob_gap": 0.0}, [rewards], [rewards - 0.5], Adapter.pack(1, policy.adapter_state()))
+    update = Update({"log_prob_gap": 0.0}, [rewards] * 2, [rewards - 0.5] * 2, Adapter.pack(1, policy.adapter_state()))
     keeping = plan.config.replace(rollout=plan.config.rollout.replace(keep=keep))
     report, store = report_to(dataclasses.replace(plan, config=keeping), tmp_path)
     store.log_batch = lambda *_, **__: None
-    report.iteration(0, [group], [Scores({"tmr": 2 * rewards}, {})], update, {})
-    rows = read_rollout(report.folder.rollouts / "000000.parquet")
+    recomputed = {"log_ratio": group.log_probs + 1, "kl": group.log_probs + 2}
+    report.iteration(0, [group] * 2, [Scores({"tmr": 2 * rewards}, {})] * 2, dataclasses.replace(update, recomputed={0: recomputed}), {})
+    rows, untaught = (read_rollout(report.folder.rollouts / "000000.parquet")[part] for part in (slice(4), slice(4, 8)))
     assert [i for i, row in enumerate(rows) if row["motion"] is not None] == kept
+    assert all(np.isnan([row["log_ratio"], row["kl"]]).all() for row in untaught)
     for i, row in enumerate(rows):
         assert (row["reward"], row["components"]["tmr"], row["advantage"]) == (rewards[i], 2 * rewards[i], rewards[i] - np.float32(0.5))
-        np.testing.assert_array_equal(row["log_probs"], group.log_probs[i])
+        for name, values in {"log_probs": group.log_probs, **recomputed}.items():
+            np.testing.assert_array_equal(row[name], values[i])
         if row["motion"] is not None:
             np.testing.assert_allclose(row["motion"], group.outputs[i, : group.lengths[i]], atol=1e-3)
 
