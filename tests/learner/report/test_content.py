@@ -140,7 +140,7 @@ def outputs_of(folder, room):
 
 def test_where_room_is_short_best_and_worst_of_every_iteration_come_first(run):
     whole, _ = outputs_of(run, 10**7)
-    one = np.mean([len(output) + 8 * len(trace) for output, trace in zip(whole.outputs, whole.log_probs)])
+    one = np.mean([len(output) + 12 * len(actions["log_probs"]) for output, actions in zip(whole.outputs, whole.actions)])
     _, iterations = outputs_of(run, int(4.5 * one))
     for entry in iterations:
         rewards = [reward for group in entry["groups"] for reward in group["rewards"]]
