@@ -70,7 +70,7 @@ def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int |
         found = taught.step(partials, first=step == 0)
         gap = max([gap, found.pop("log_prob_gap", 0.0), *(partial.gap for partial in partials)])
         metrics |= (update_metrics([partial.tally for partial in partials]) if partials else {}) | found
-        recomputed = {i: partial.tally.actions for i, partial in zip(lessons, partials)}
+        recomputed = {i: _of_all(scored[i].group, lesson, partial) for (i, lesson), partial in zip(lessons.items(), partials)}
         lessons = {i: _next(lesson, partial, taught.adapter) for (i, lesson), partial in zip(lessons.items(), partials)}
     metrics |= {"log_prob_gap": gap, "learning_rate": taught.learning_rate, "clip_epsilon": objective.clip_epsilon}
     filled = [np.zeros(len(entry.group), np.float32) if a is None else a for a, entry in zip(advantages, scored)]
@@ -93,6 +93,16 @@ def _lessons(
         advantage = advantages[i] if rows[i] is None else advantages[i][rows[i]]
         lessons[i] = Lesson(advantage, objective, share, len(teaching), watched, behind[i], True, adapter_sha256, rows[i])
     return lessons
+
+
+def _of_all(group: Group, lesson: Lesson, partial: Partial) -> dict[str, np.ndarray]:
+    """What was recomputed, of every sample of the group: NaN where it was not trained on."""
+    if lesson.rows is None:
+        return partial.tally.actions
+    found = {name: np.full(group.log_probs.shape, np.nan, np.float32) for name in partial.tally.actions}
+    for name, values in partial.tally.actions.items():
+        found[name][lesson.rows] = values
+    return found
 
 
 def _next(lesson: Lesson, partial: Partial, adapter: Adapter) -> Lesson:
