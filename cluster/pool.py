@@ -33,7 +33,12 @@ class Pool:
         """Begins to start them; `samplers.await_all` waits until they are there."""
         cluster = self.cluster
         start = functools.partial(self.new, SamplerActor, cluster.sampler_cpus, cluster.sampler_cpus)
-        self.samplers = Samplers(start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell, self.spans)
+        self.samplers = Samplers(
+            start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell, self.spans, self.turned
+        )
+
+    def turned(self) -> None:
+        """Whenever the driver waits, at least once a second."""
 
     def new(self, kind, cpus: int, threads: int) -> ActorHandle:
         gpus = self._shares.sampler if kind is SamplerActor else self._shares.other

@@ -22,7 +22,7 @@ class RemoteLearner:
         (`Samplers.turn`); tell: is given a line about a loss."""
         self._start, self.deadline_s, self._turn, self._tell = start, deadline_s, turn, tell
         self.actor, self._started = start()
-        self._whereabouts = None
+        self._whereabouts, self._since = None, None
         self.state: State | None = None  # of the last finished call
 
     def await_start(self) -> None:
@@ -60,12 +60,18 @@ class RemoteLearner:
         return result
 
     def _answer(self, ref: ray.ObjectRef):
-        deadline = time.monotonic() + self.deadline_s
+        self._since = time.monotonic()
+        deadline = self._since + self.deadline_s
         while not ray.wait([ref], timeout=0)[0]:
             if time.monotonic() > deadline:
                 raise TimeoutError
             self._turn([ref], deadline)
+        self._since = None
         return get(ref)
+
+    def at_work(self) -> list[tuple[str, str, float]]:
+        """As `Samplers.at_work`."""
+        return [("learner", "step", self._since)] if self._since else []
 
     def _replace(self) -> None:
         ray.kill(self.actor)

@@ -77,10 +77,11 @@ class Samplers:
 
     def __init__(
         self, start: Callable[[], ActorHandle], build: Callable[[ActorHandle], ray.ObjectRef], count: int, floor: int,
-        deadline_s: float, tell: Callable[[str], None], spans: Spans | None = None,
+        deadline_s: float, tell: Callable[[str], None], spans: Spans | None = None, turned: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         """start: a new actor; build: has it build its policy; floor: fewer than so many end the run; deadline_s: for any one
-        answer; tell: is given a line about every loss; spans: what was answered is added there."""
+        answer; tell: is given a line about every loss; spans: what was answered is added there; turned: called at every turn."""
+        self._turned = turned
         self._start, self.build, self.floor, self.deadline_s, self._tell = start, build, floor, deadline_s, tell
         self._spans = spans or Spans()
         self._adapter: Adapter | None = None
@@ -156,6 +157,20 @@ class Samplers:
                 hung = f"gave no answer within cluster.sampler_deadline, {self.deadline_s:g} s ({sampler.step.value})"
                 self._lose(sampler, hung + epitaph(sampler.whereabouts))
         self._hand_out()
+        self._turned()
+
+    def at_work(self) -> list[tuple[str, str, float]]:
+        """Who was asked something, what, and since when (`time.monotonic`)."""
+        return [(f"sampler {i}", self._what(sampler), sampler.since) for i, sampler in enumerate(self.all) if sampler.call is not None]
+
+    @property
+    def progress(self) -> tuple[str, int, int]:
+        """Of the job: what it is, how many of its pieces are done, and of how many."""
+        job = self._job
+        return (job.what, job.pieces - job.left, job.pieces) if job else ("", 0, 0)
+
+    def _what(self, sampler: Sampler) -> str:
+        return sampler.piece[0].what if sampler.step is Step.BUSY else DOING.get(sampler.step, "start")
 
     def _due(self, sampler: Sampler) -> float:
         if sampler.step is not Step.PENDING:
@@ -174,9 +189,8 @@ class Samplers:
             sampler.ask(Step.EMPTY, None)
             sampler.piece = self._job = None
             raise
-        if sampler.step in DOING or sampler.step is Step.BUSY:
-            what = DOING.get(sampler.step) or sampler.piece[0].what
-            self._spans.add(f"sampler {self.all.index(sampler)}", what, sampler.since)
+        if sampler.step is not Step.PENDING:
+            self._spans.add(f"sampler {self.all.index(sampler)}", self._what(sampler), sampler.since)
         if sampler.step is Step.PENDING:
             sampler.whereabouts = value
             sampler.ask(Step.STARTING, self.build(sampler.actor))

@@ -35,10 +35,11 @@ class Scorers:
 
     def __init__(
         self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None],
-        spans: Spans | None = None,
+        spans: Spans | None = None, turned: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
-        given a line about every loss; spans: what was answered is added there."""
+        given a line about every loss; spans: what was answered is added there; turned: called at every turn."""
+        self._turned = turned
         self._spans, self._free = spans or Spans(), {}  # since when the actor in a place has had nothing else to do
         self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
         self.whereabouts = [actor.whereabouts.remote() for actor in actors]
@@ -58,6 +59,7 @@ class Scorers:
         """Waits for an answer, at most a second. Raises the exception of an actor, and RunFailed when actors keep dying or hanging
         over the same groups."""
         stop_if_asked()
+        self._turned()
         ready, _ = ray.wait(list(self.running), num_returns=1, timeout=min(1.0, self.deadline_s))
         if not ready:
             if time.monotonic() - self.heard >= self.deadline_s:
@@ -69,12 +71,21 @@ class Scorers:
         call, self.heard = self.running[ready[0]], time.monotonic()
         try:
             call.scoring.done[call.block] = get(ready[0])
-            self._spans.add(f"reward {call.place}", call.scoring.method, max(call.since, self._free.get(call.place, 0.0)))
+            self._spans.add(f"reward {call.place}", call.scoring.method, self._since(call))
             self._free[call.place] = self.heard
         except LOST as death:
             self._replace(call.place, cause_of(death, self._whereabouts(call.place)))
         finally:
             self.running.pop(ready[0], None)
+
+    def _since(self, call: Call) -> float:
+        """When its actor began with it."""
+        return max(call.since, self._free.get(call.place, 0.0))
+
+    def at_work(self) -> list[tuple[str, str, float]]:
+        """Which actor scores, what, and since when (`time.monotonic`)."""
+        first = {call.place: call for call in reversed(self.running.values())}
+        return [(f"reward {place}", call.scoring.method, self._since(call)) for place, call in sorted(first.items())]
 
     def _whereabouts(self, place: int) -> Whereabouts | None:
         try:

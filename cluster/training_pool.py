@@ -8,7 +8,7 @@ were made.
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ray.actor import ActorHandle
 
 from cluster.actors import Build, LearnerActor, Made, RewardActor
 from cluster.pool import Begun, Pool, started
+from cluster.present import Present
 from cluster.remote_learner import RemoteLearner
 from cluster.samplers import Job, Samplers
 from cluster.scorers import Scorers, Scoring
@@ -88,10 +89,14 @@ class Pending:
 class TrainingPool(Pool):
     """N samplers, a learner and reward actors."""
 
-    def __init__(self, config: Config, build: Build, rewards: Rewards, shared: Any = None, tell: Callable[[str], None] = lambda line: None):
-        """rewards: the family's; shared: what the driver worked out for all reward actors."""
+    def __init__(
+        self, config: Config, build: Build, rewards: Rewards, shared: Any = None, tell: Callable[[str], None] = lambda line: None,
+        present: Callable[[Mapping[str, Any]], None] = lambda found: None,
+    ):  # fmt: skip
+        """rewards: the family's; shared: what the driver worked out for all reward actors; present: is given what `Present` tells."""
         cluster = config.cluster
         super().__init__(cluster, 1 + cluster.reward_actors, tell)
+        self.present = Present(self.spans, present)
         self.config, self._learner_build, self.composer = config, build, Composer(config.reward.parsed())
         self._conditionings: dict[str, ray.ObjectRef] = {}  # by digest: each crosses the cluster once a node
         self.learner = RemoteLearner(self._new_learner, cluster.learner_deadline, lambda *waiting: self.samplers.turn(*waiting), tell)
@@ -99,9 +104,14 @@ class TrainingPool(Pool):
         scorers = [self._new_scorer() for _ in range(cluster.reward_actors)]
         self.start_samplers(build)
         actors = [started(self._new_scorer, scorer) for scorer in scorers]
-        self.scorers = Scorers(actors, lambda: started(self._new_scorer), cluster.reward_batch, cluster.reward_deadline, tell, self.spans)
+        self.scorers = Scorers(
+            actors, lambda: started(self._new_scorer), cluster.reward_batch, cluster.reward_deadline, tell, self.spans, self.turned
+        )
         self.learner.await_start()
         self.samplers.await_all()
+
+    def turned(self) -> None:
+        self.present.take(self.samplers, self.scorers, self.learner)
 
     def _new_learner(self) -> Begun:
         threads = self.cluster.sampler_cpus
@@ -131,6 +141,7 @@ class TrainingPool(Pool):
         return self._begin(requests, "examine", arrived).result()
 
     def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
+        self.present.doing = method
         conditionings, origin, sha256 = [self._conditioning(request) for request in requests], self.samplers.put, self._adapter.sha256
 
         def send(sampler: ActorHandle, index: int) -> list[ray.ObjectRef]:

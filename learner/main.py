@@ -146,7 +146,7 @@ def run(config: Config) -> str:
             progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note)
+                pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note, folder.show_present)
                 keeper.require_device(pool.learner.state.facts["device"])
                 open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if keeper.found else Tracker.start
                 tracker = open_run(config, folder.path, tell=progress.note)

@@ -9,6 +9,7 @@ import torch
 from learner.objective import LossPart
 from rollout.io.errors import RunFailed
 from rollout.policy import Group
+from rollout.record import RECOMPUTED
 
 # What an iteration reports when no group can teach and no step is taken.
 IDLE = {
@@ -40,16 +41,18 @@ AVERAGED = (
 class Tally:
     """Sums over the recomputed actions of a group, for the metrics. They stay on the device until `close`: one transfer a group.
 
-    sums: float64 by name, of `LOSSES` and `AVERAGED`. counts: of what was summed. max_log_ratio: the largest |log-ratio|.
+    sums: float64 by name, of `LOSSES` and `AVERAGED`. counts: of what was summed. max_log_ratio: the largest |log-ratio|. actions: by name
+    of `RECOMPUTED` fp32 [G,K], NaN for an action that does not count or was not compared.
     """
 
     def __init__(self, group: Group):
-        self._group, self._parts = group, []
+        self._group, self._parts, self._scores = group, [], []
 
     def add(self, part: LossPart, groups: int) -> None:
         """groups: of how many the loss is averaged."""
         found = {name: [] for name in AVERAGED} | {"mean_ratio": [part.ratio], "clip_fraction": [part.clipped], "mean_log_ratio": [part.log_ratio]}
         for score in part.scores:
+            self._scores.append((score.rows, score.columns, score.log_ratio.detach(), None if score.kl is None else score.kl.detach()))
             counted = torch.tensor(self._group.counted[score.rows, score.columns], device=score.log_prob.device)
             current = score.log_prob.detach()[counted]
             old = torch.tensor(self._group.log_probs[score.rows, score.columns], device=score.log_prob.device)[counted]
@@ -73,8 +76,18 @@ class Tally:
         self.sums = dict(zip((*LOSSES, *AVERAGED), sums.sum(axis=0).tolist()))
         self.counts = dict(zip(AVERAGED, counts.sum(axis=0).astype(int).tolist()))
         self.max_log_ratio = float(largest.max())
-        del self._group, self._parts
+        self.actions = {name: self._filled(place) for place, name in enumerate(RECOMPUTED, 2)}
+        del self._group, self._parts, self._scores
         return self
+
+    def _filled(self, place: int) -> np.ndarray:
+        found, known = np.full(self._group.log_probs.shape, np.nan, np.float32), [each for each in self._scores if each[place] is not None]
+        if known:
+            flat = torch.cat([each[place].reshape(-1).float() for each in known]).cpu().numpy()
+            parts = np.split(flat, np.cumsum([each[place].numel() for each in known])[:-1])
+            for (rows, columns, *values), part in zip(known, parts):
+                found[rows, columns] = part.reshape(values[place - 2].shape)
+        return np.where(self._group.counted, found, np.float32(np.nan))
 
 
 def update_metrics(tallies: Sequence[Tally]) -> dict[str, float]:

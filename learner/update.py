@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +20,14 @@ from rollout.policy import Group
 
 @dataclass(frozen=True)
 class Update:
-    """What one iteration's update leaves: metrics by name, rewards and advantages per group [P][G], the new adapter."""
+    """What one iteration's update leaves: metrics by name, rewards and advantages per group [P][G], the new adapter, and of the groups
+    that taught, by their index, what was recomputed in the last step (`Tally.actions`)."""
 
     metrics: dict[str, float]
     rewards: list[np.ndarray]
     advantages: list[np.ndarray]
     adapter: Adapter
+    recomputed: Mapping[int, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 class Taught(Protocol):
@@ -62,16 +64,18 @@ def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int |
     advantages = [group_advantages(entry.rewards, objective.advantage_eps, objective.advantage_clip) for entry in scored]
     lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256, trained_samples)
     metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": before.version, "staleness": max(behind)}
-    gap = 0.0
+    gap, recomputed = 0.0, {}
     for step in range(objective.updates_per_rollout if lessons else 1):
         partials = taught.gradients(lessons)
         found = taught.step(partials, first=step == 0)
         gap = max([gap, found.pop("log_prob_gap", 0.0), *(partial.gap for partial in partials)])
         metrics |= (update_metrics([partial.tally for partial in partials]) if partials else {}) | found
+        recomputed = {i: _of_all(scored[i].group, lesson, partial) for (i, lesson), partial in zip(lessons.items(), partials)}
         lessons = {i: _next(lesson, partial, taught.adapter) for (i, lesson), partial in zip(lessons.items(), partials)}
     metrics |= {"log_prob_gap": gap, "learning_rate": taught.learning_rate, "clip_epsilon": objective.clip_epsilon}
     filled = [np.zeros(len(entry.group), np.float32) if a is None else a for a, entry in zip(advantages, scored)]
-    return Update({name: float(value) for name, value in metrics.items()}, [entry.rewards for entry in scored], filled, taught.adapter)
+    numbers, rewards = {name: float(value) for name, value in metrics.items()}, [entry.rewards for entry in scored]
+    return Update(numbers, rewards, filled, taught.adapter, recomputed)
 
 
 def _lessons(
@@ -89,6 +93,16 @@ def _lessons(
         advantage = advantages[i] if rows[i] is None else advantages[i][rows[i]]
         lessons[i] = Lesson(advantage, objective, share, len(teaching), watched, behind[i], True, adapter_sha256, rows[i])
     return lessons
+
+
+def _of_all(group: Group, lesson: Lesson, partial: Partial) -> dict[str, np.ndarray]:
+    """What was recomputed, of every sample of the group: NaN where it was not trained on."""
+    if lesson.rows is None:
+        return partial.tally.actions
+    found = {name: np.full(group.log_probs.shape, np.nan, np.float32) for name in partial.tally.actions}
+    for name, values in partial.tally.actions.items():
+        found[name][lesson.rows] = values
+    return found
 
 
 def _next(lesson: Lesson, partial: Partial, adapter: Adapter) -> Lesson:

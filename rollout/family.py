@@ -43,7 +43,8 @@ class Family(Protocol):
     """Cheap to import, and without state. `config` is a run's settings, checked.
 
     sections: those of the settings that are its own, by name. A family may also have `defaults`, by dotted key, of settings in the
-    sections that are shared, and `forward = True` where `build` knows a policy of forward objectives (`config.objective.forward`).
+    sections that are shared, `forward = True` where `build` knows a policy of forward objectives (`config.objective.forward`), and
+    `made`, the word for its samples.
     """
 
     name: str

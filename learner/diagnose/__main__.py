@@ -10,6 +10,8 @@ from learner.config.settings import DEFAULT_FAMILY, Config
 from learner.diagnose.ending import Ending, ending
 from learner.diagnose.ratio import Cause, explain
 from learner.diagnose.read import Record, read_record
+from learner.run.spans import spans_of
+from learner.watch.advisories import ADVICE, Advisories, spent_of
 from learner.watch.health import Action, Finding, Monitor
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
@@ -47,11 +49,15 @@ def diagnose(record: Record) -> tuple[list[str], list[Finding]]:
     warnings = [text for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
     told = tuple(f"{f.name} at iteration {f.iteration + 1}:" for f in findings)
     happened += [f"warning: {text}" for text in warnings if not text.startswith(told)]
+    advised = Advisories().replay(spent_of(record.rows, spans_of(record.path, record.rows)[0]))
+    known = tuple(text.partition(":")[0] + ":" for text in advised)
+    advised += [text for text in record.told("advisories", ADVICE) if not text.startswith(known)]  # such as of the disk
     return [
         *_part("What it was", [*_settings(record), *_course(record)]),
         *_part("How it ended", [ended.sentence, *([f"it says: {ended.reason.strip()[:400]}"] if ended.reason else [])]),
         *_part("What happened", happened or ["nothing that the monitor watches for"]),
         *_part("Likely causes, the likeliest first", [f"{i}. {c.why}\n     -> {c.remedy}" for i, c in enumerate(causes, 1)]),
+        *_part("What it could do without", advised),
         *_part("What to do next", _next(record, ended, findings)),
     ], findings
 

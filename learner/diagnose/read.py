@@ -16,6 +16,7 @@ from rollout.io.errors import InputError
 # Other names of our metrics, the original's among them.
 OURS = {"kl_penalty": "kl_loss", "log_ratio": "mean_log_ratio", "step": "iteration", "global_step": "iteration", "epoch": "iteration"}
 PARTS = ("config.yaml", "metrics.jsonl", "summary.json", "log.txt")
+WARNING = "warning: "  # how a line of the log begins that is one
 UNREADABLE = (ValueError, RecursionError)  # of JSON, the second for what is nested too deeply
 READ_AT_MOST = 256 * 2**20  # bytes of one file
 
@@ -37,6 +38,12 @@ class Record:
     def iterations(self) -> int:
         """How many were done, as far as is known."""
         return int(self.rows[-1]["iteration"]) + 1 if self.rows else 0
+
+    def told(self, name: str, mark: str) -> list[str]:
+        """`warnings` or `advisories`: those of the summary; of a run without one the lines of its log that begin with `mark`."""
+        told = self.summary.get(name)
+        logged = [line.removeprefix(mark) for line in self.log if line.startswith(mark)]
+        return [str(text) for text in told] if isinstance(told, list) else list(dict.fromkeys(logged))
 
 
 def read_record(path: Path) -> Record:

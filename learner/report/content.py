@@ -14,11 +14,11 @@ from learner.report.live import require_run
 from learner.report.meanings import meaning_of
 from learner.report.provenance import provenance, standing
 from learner.report.samples import Samples
-from learner.report.spans import by_iteration, spans_of
 from learner.report.verdict import verdict
+from learner.run.spans import by_iteration, spans_of
 from rollout.io.errors import InputError
 
-ROOM = 5_000_000  # characters that samples may take on a page, of all its runs together
+ROOM = 3_500_000  # characters that samples may take on a page, of all its runs together
 
 
 def content_of(paths: list[Path], summary: Mapping[str, Any] | None = None, room: int = ROOM) -> dict[str, Any]:
@@ -39,7 +39,8 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
         record.summary = dict(summary)
     family = record.config.family if record.config else _family(record.path)
     shown = shown_of(family)
-    samples = Samples(shown, shown.prompts(record.config, standing(record)) if shown else None, room)
+    prompts, texts = (shown.prompts(record.config, standing(record)), shown.texts(record.config)) if shown else (None, None)
+    samples = Samples(shown, prompts, room, texts)
     evaluations, iterations = samples.evaluations(record.path / "evaluations"), samples.iterations(record.path / "rollouts")
     spans, measured = spans_of(record.path, record.rows)
     record.defects += samples.defects
@@ -50,7 +51,7 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
         "iterations": [int(row["iteration"]) + 1 for row in record.rows],
         "metrics": {name: {"values": [_finite(row.get(name)) for row in record.rows], **meaning_of(name)._asdict()} for name in names},
         "before": _before(record), "evaluations": evaluations, "rollouts": iterations,
-        "outputs": samples.outputs, "log_probs": samples.log_probs, "pictures": samples.pictures, "provenance": provenance(record),
+        "outputs": samples.outputs, "actions": samples.actions, "pictures": samples.pictures, "provenance": provenance(record),
         "spans": {"measured": measured, "list": [list(span) for span in spans], "iterations": by_iteration(spans)},
     }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from rollout.family import find
@@ -10,11 +10,15 @@ from rollout.family import find
 SHOWN = {"motion": "learner.report.motion:MOTION", "language": "learner.report.language:LANGUAGE"}
 
 
+Texts = Callable[[Mapping[str, Any]], list[str] | None]
+
+
 class Shown(Protocol):
-    """kind: how the page shows a sample, "motion" or "text". column: that of the record which holds it."""
+    """kind: how the page shows a sample, "motion" or "text". column: that of the record which holds it. beside: those that `texts` reads."""
 
     kind: str
     column: str
+    beside: tuple[str, ...]
 
     def pack(self, value: Any, row: Mapping[str, Any]) -> bytes:
         """A sample as page/outputs.js reads it, before compression. ValueError for what the record's column cannot hold."""
@@ -25,6 +29,10 @@ class Shown(Protocol):
     def prompts(self, config: Any, standing: Mapping[str, str]) -> Prompts | None:
         """What was shown with the prompts; None where they are words alone, or are no longer those of the run. standing: the
         digest of everything it stood on, by name, as its checkpoint has it."""
+
+
+    def texts(self, config: Any) -> Texts | None:
+        """Of a row of the record the texts of its actions, as of tokens; None where they have none or these are not known."""
 
 
 class Prompts(Protocol):

@@ -30,11 +30,12 @@ def page(content: Mapping[str, Any], live: bool = False) -> bytes:
     files = [*(PAGE / name for name in SCRIPTS), *(libraries / name for name in CHARTS)]
     scripts = [file.read_text(encoding="utf-8") for file in files]
     style, title = (PAGE / "page.css").read_text(encoding="utf-8"), " · ".join(run["name"] for run in content["runs"])
-    digests = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    theme = (PAGE / "theme.js").read_text(encoding="utf-8")  # first of all, or a dark page would flash
+    digests = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in [theme, *scripts])
     server = "'self'" if live else "'none'"
     policy = f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; connect-src {server}"
     filled = {
-        "POLICY": policy, "TITLE": html.escape(title), "STYLE": style, "CONTENT": packed(content), "LIVE": "live" if live else "",
+        "POLICY": policy, "TITLE": html.escape(title), "STYLE": style, "THEME": theme, "CONTENT": packed(content), "LIVE": "live" if live else "",
         "HEADLINE": html.escape(content["runs"][0]["verdict"]["headline"]),
         "SCRIPTS": "\n".join(f"<script>{script}</script>" for script in scripts),
     }  # fmt: skip

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from tokenizers import Tokenizer
 
+from learner.report.family import Texts
 from rollout.family import family
 from rollout.io.errors import InputError
 from rollout.language.items import Item, read_items
@@ -30,6 +32,7 @@ class ShownAnswer:
 
     kind = "text"
     column = "text"
+    beside = ("token_ids",)
 
     def pack(self, value: str, row: Mapping[str, Any]) -> bytes:
         return value.encode()
@@ -39,6 +42,23 @@ class ShownAnswer:
         parts = config.reward.parsed().values() if config else ()
         spaces = [part.options.get("space", "0-1") for part in parts if part.path == "negative_points"]
         return {"tags": ["context", "think", "answer"], "points": SPACES.get(spaces[0]) if spaces else None}
+
+    def texts(self, config: Any) -> Texts | None:
+        """By the tokenizer of the run's model; None where it is gone, and for an answer that it would not write so."""
+        if config is None:
+            return None
+        try:
+            tokenizer = Tokenizer.from_file(str(config.model.checkpoint / "tokenizer.json"))
+        except Exception:  # of a file that is not there, or damaged
+            return None
+
+        def of(row: Mapping[str, Any]) -> list[str] | None:
+            ids = row["token_ids"]
+            if not ids or not tokenizer.decode(ids, skip_special_tokens=False).startswith(row["text"]):
+                return None
+            return [tokenizer.decode([each], skip_special_tokens=False) for each in ids]
+
+        return of
 
     def prompts(self, config: Any, standing: Mapping[str, str]) -> "PromptPictures | None":
         """None where the items can no longer be read, or are others by now: a group would stand beside a picture that is not its own."""

@@ -9,11 +9,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from learner.diagnose.read import read_record
+from learner.report.present import LEAST_STUCK_S, SLOW, STUCK, spoken, work_of
 from learner.run.folder import LOCK
 from rollout.io.errors import InputError
 
-SLOW, STUCK = 3, 10  # times as long as an iteration takes
-LEAST_STUCK_S = 60.0
 SIGNS = ("metrics.jsonl", "log.txt", "summary.json", "config.yaml")  # what is written as a run goes on
 RECENT = 10  # iterations that say how long one takes
 
@@ -32,7 +31,8 @@ def state_of(run: Path, now: float | None = None) -> Liveness:
     signs = [path.stat().st_mtime_ns for name in SIGNS if (path := run / name).is_file()]
     kept = [max((path.name for path in run.glob(f"{part}/*.parquet")), default="") for part in ("rollouts", "evaluations")]
     stamp = "-".join(map(str, [record.iterations, *kept, record.summary.get("status"), len(record.log)]))
-    passed = (time.time() if now is None else now) - max(signs) / 1e9
+    now = time.time() if now is None else now
+    passed = now - max(signs) / 1e9
     asked, alive = record.config.iterations if record.config else None, _alive(run)
     last = f" Its log last said: {record.log[-1].strip()[:200]}" if record.log else ""
     if alive is False or (alive is None and record.summary):
@@ -41,14 +41,18 @@ def state_of(run: Path, now: float | None = None) -> Liveness:
         return Liveness("gone", f"The process is gone and left no summary.{last}", stamp)
     usual = _usual(record.rows)
     doing = "The evaluation at the end" if record.iterations == asked else f"Iteration {record.iterations + 1} of {asked or '?'}"
-    words = f"{doing} is under way for {_spoken(passed)}" + (f"; one takes {_spoken(usual)}." if usual else ".")
-    if usual and passed > max(STUCK * usual, LEAST_STUCK_S):
-        deadline = f"{record.config.cluster.sampler_deadline:.0f} s" if record.config else "its deadline"
+    words = f"{doing} is under way for {spoken(passed)}" + (f"; one takes {spoken(usual)}." if usual else ".")
+    deadline = f"{record.config.cluster.sampler_deadline:.0f} s" if record.config else "its deadline"
+    work = work_of(run, now, deadline)
+    if work and work.tone != "running":
+        return Liveness(work.tone, f"{words} {work.words}{last}", stamp)
+    if usual and passed > max(STUCK * usual, LEAST_STUCK_S) and (not work or work.quiet > LEAST_STUCK_S):
         stall = f"So long no sign of life is a stall: an actor that hangs is replaced after {deadline}."
         return Liveness("stuck", f"{words} {stall}{last}", stamp)
+    words += f" {work.words}" if work else ""
     if usual and passed > SLOW * usual:
         return Liveness("slow", f"{words} That is slow: an evaluation, a busy machine, or an actor that is being replaced.{last}", stamp)
-    return Liveness("running", words, stamp)
+    return Liveness("running", words.rstrip(), stamp)
 
 
 def _usual(rows: list[dict[str, Any]]) -> float | None:
@@ -72,10 +76,6 @@ def _alive(run: Path) -> bool | None:
     except (PermissionError, OverflowError):
         return None
     return True
-
-
-def _spoken(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def require_run(run: Path) -> None:

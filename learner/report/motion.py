@@ -19,6 +19,7 @@ class ShownMotion:
 
     kind = "motion"
     column = "motion"
+    beside = ()
 
     def pack(self, value: bytes, row: Mapping[str, Any]) -> bytes:
         """`value` as the record keeps it. int16 changes from frame to frame, [66, T] of joint and axis, whose sign is the lowest
@@ -34,6 +35,9 @@ class ShownMotion:
         return {"fps": FPS, "step": STEP, "names": JOINT_NAMES, "parents": PARENTS, "chains": CHAINS, "real": band}
 
     def prompts(self, config: Any, standing: Mapping[str, str]) -> None:
+        return None
+
+    def texts(self, config: Any) -> None:
         return None
 
 

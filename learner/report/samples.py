@@ -13,26 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from learner.report.family import Prompts, Shown
+from learner.report.family import Prompts, Shown, Texts
 from rollout.io.errors import InputError
 from rollout.io.parquet import read_table
+from rollout.record import RECOMPUTED
 
 MOST_ITERATIONS = 150  # of which groups are shown; of a longer run those as far apart as can be
 MOST_STOPS = 12  # evaluations of which samples are shown
 PICTURES = 2_000_000  # characters of all pictures beside prompts
 NUMBERS = (
-    "group", "sample", "prompt", "seed", "length", "advantage", "reward", "components", "log_probs", "adapter_version", "adapter_sha256",
+    "group", "sample", "prompt", "seed", "length", "advantage", "reward", "components", "log_probs", *RECOMPUTED, "adapter_version", "adapter_sha256",
 )  # fmt: skip
 Row = dict[str, Any]
 
 
 class Samples:
-    """Fills `outputs`, packed samples as base64 of zlib, and `log_probs` of each, up to `room` characters."""
+    """Fills `outputs`, packed samples as base64 of zlib, and `actions` of each, up to `room` characters: lists by action of `log_probs`,
+    of `ratio` and `kl` where an update made them, and of `tokens` where their texts are known."""
 
-    def __init__(self, shown: Shown | None, prompts: Prompts | None, room: int):
-        self.shown, self.prompts, self.room = shown, prompts, room
+    def __init__(self, shown: Shown | None, prompts: Prompts | None, room: int, texts: Texts | None = None):
+        """texts: of a sample's row those of its actions."""
+        self.shown, self.prompts, self.room, self.texts = shown, prompts, room, texts
+        self.columns = {shown.column, *shown.beside} if shown else set()
         self.outputs: list[str] = []
-        self.log_probs: list[list[float | None]] = []
+        self.actions: list[dict[str, list]] = []
         self.pictures: list[str] = []
         self.defects: list[str] = []
         self._places: dict[str, int] = {}  # of pictures
@@ -43,7 +47,7 @@ class Samples:
         found = []
         for place, path in enumerate(files):
             whole = place in (0, len(files) - 1)
-            if rows := self._rows(path, {self.shown.column} if self.shown else ()):
+            if rows := self._rows(path, self.columns):
                 wanted = {(row["group"], row["sample"]) for row in rows if whole or row["sample"] == 0}
                 found.append({"iterations": int(path.stem), "groups": self._groups(rows, wanted)})
         return found
@@ -55,7 +59,7 @@ class Samples:
         wanted, found = self._fitting(_priority(numbers), numbers), []
         for path in _farthest_first(list(numbers)):  # pictures are for these first
             keys = wanted.get(path, set())
-            rows = self._rows(path, {self.shown.column}) if keys and self.shown else []
+            rows = self._rows(path, self.columns) if keys and self.shown else []
             found.append({"iteration": int(path.stem), "groups": self._groups(rows or numbers[path], keys)})
         return sorted(found, key=lambda entry: entry["iteration"])
 
@@ -65,9 +69,9 @@ class Samples:
             return {}
         paths = list(numbers)
         taken = [
-            len(packed) + 8 * len(row["log_probs"])
+            len(packed) + 12 * len(row["log_probs"])
             for path in {paths[0], paths[len(paths) // 2], paths[-1]}
-            for row in self._rows(path, {self.shown.column})[:: max(1, len(numbers[path]) // 16)]
+            for row in self._rows(path, self.columns)[:: max(1, len(numbers[path]) // 16)]
             if (packed := self._packed(row)) is not None
         ]
         left = self.room - sum(map(len, self.outputs))
@@ -103,8 +107,16 @@ class Samples:
         if packed is None:
             return None
         self.outputs.append(packed)
-        self.log_probs.append([_short(value) for value in row["log_probs"][: row["length"]]])
+        self.actions.append(self._actions(row))
         return len(self.outputs) - 1
+
+    def _actions(self, row: Row) -> dict[str, list]:
+        shown = slice(row["length"])
+        ratios = [math.exp(min(value, 700.0)) for value in row["log_ratio"][shown]]
+        numbers = {"log_probs": row["log_probs"][shown], "ratio": ratios, "kl": row["kl"][shown]}
+        found = {name: [_short(value) for value in values] for name, values in numbers.items()}
+        tokens = self.texts(row) if self.texts else None
+        return {name: values for name, values in found.items() if any(value is not None for value in values)} | ({"tokens": tokens} if tokens else {})
 
     def _packed(self, row: Row) -> str | None:
         value = row.get(self.shown.column) if self.shown else None

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from learner.diagnose.__main__ import diagnose
-from learner.diagnose.read import Record
+from learner.diagnose.read import WARNING, Record
 from learner.report.meanings import meaning_of
+from learner.watch.examination import CHANGES, LESS_IS_BETTER, change_of
 
-LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift")
-NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
-WARNING, MOST_WARNINGS = "warning: ", 20  # how a line of the log begins that is one
+MOST_WARNINGS = 20  # of a run, the newest
 FIRST = ("reward", "judge", "accuracy", "mean_iou", "fid", "diversity", "foot_skate")  # of the tiles
 
 
@@ -33,15 +32,8 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
         sentences += _so_far(record)
     return {
         "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "advice": advice, "facts": _facts(record),
-        "warnings": _warnings(record), "defects": record.defects,
+        "warnings": record.told("warnings", WARNING)[-MOST_WARNINGS:], "defects": record.defects,
     }  # fmt: skip
-
-
-def _warnings(record: Record) -> list[str]:
-    """Those of the summary; of a run without one those of its log, the newest."""
-    told = record.summary.get("warnings")
-    logged = [line.removeprefix(WARNING) for line in record.log if line.startswith(WARNING)]
-    return [str(text) for text in told] if isinstance(told, list) else list(dict.fromkeys(logged))[-MOST_WARNINGS:]
 
 
 def _flat(heldout: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,14 +52,10 @@ def _tile(name: str, entry: Any) -> dict[str, Any] | None:
         return None
     gain = entry.get("gain") if isinstance(entry.get("gain"), dict) else {}
     mean, half = _number(gain.get("mean", after - before)), _number(gain.get("ci95"))
-    significant = None if half is None else abs(mean) > half
-    moved = significant if half is not None else mean != 0
-    better = (mean < 0) if name in LESS_IS_BETTER else (mean > 0)
-    change = "none" if not moved else "moved" if name in NEITHER else "better" if better else "worse"
     meaning = meaning_of(f"heldout_{name}")
     return {
         "name": name, "label": name.replace("_", " "), "unit": meaning.unit, "before": before, "after": after, "gain": mean, "half": half,
-        "change": change, "less": name in LESS_IS_BETTER, "meaning": meaning.sentence,
+        "change": change_of(name, mean, half), "less": name in LESS_IS_BETTER, "meaning": meaning.sentence,
     }  # fmt: skip
 
 
@@ -123,8 +111,7 @@ def _sentence(tile: dict, reward: dict) -> str:
         return f"As a whole the samples are {'nearer to' if change == 'better' else 'farther from'} real ones: FID {values}."
     if name == "diversity":
         return f"Diversity {values}."
-    words = {"better": "better", "worse": "worse", "none": "no clear change", "moved": "changed"}[change]
-    return f"{tile['label'].capitalize()}: {words}, {values}."
+    return f"{tile['label'].capitalize()}: {CHANGES[change]}, {values}."
 
 
 def _advice(record: Record) -> dict[str, list[str]]:

@@ -1,13 +1,14 @@
 """Writes the page of runs, and beside it the trace of where the time went."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from learner.report.content import content_of
 from learner.report.html import page
-from learner.report.spans import Span, trace
-from rollout.io.files import replace_file, write_json
+from learner.run.spans import Span, trace
+from rollout.io.files import replace_file
 
 REPORT, TRACE = "report.html", "trace.json"
 
@@ -18,6 +19,6 @@ def write_report(paths: list[Path], out: Path, summary: Mapping[str, Any] | None
     spans = [Span(*span) for span in content["runs"][0]["spans"]["list"]]
     replace_file(out, page(content))
     if len(paths) == 1:
-        write_json(out.with_name(TRACE), trace(spans))
+        replace_file(out.with_name(TRACE), json.dumps(trace(spans)).encode())
     verdict = content["runs"][0]["verdict"]
     return f"**{verdict['headline']}**\n\n{' '.join(verdict['sentences'])}\n\nAll of it: the artifact {REPORT}."

@@ -1,6 +1,8 @@
 """The folder that one run leaves behind. It belongs to that run alone.
 
     run.json  config.yaml  metrics.jsonl  spans.jsonl  log.txt  summary.json  report.html  adapter/  rollouts/  evaluations/  checkpoints/  (pictures)  .lock
+
+While it trains there is present.json too: see `cluster.present`.
 """
 
 import contextlib
@@ -25,7 +27,7 @@ from rollout.io.files import ASIDE, replace_file, strict, write_json
 from rollout.io.machine import machine, versions
 
 log = logging.getLogger(__name__)
-LOCK = ".lock"
+LOCK, PRESENT = ".lock", "present.json"
 SPAN = re.compile(r'\{"iteration": (\d+), .*\}')  # a line of spans.jsonl that is whole
 NOT_FINITE = ("nan", "inf", "-inf")
 
@@ -133,6 +135,10 @@ class RunFolder(Folder):
         return self.path / "spans.jsonl"
 
     @property
+    def present(self) -> Path:
+        return self.path / PRESENT
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -156,6 +162,14 @@ class RunFolder(Folder):
         lines = [json.dumps({"iteration": iteration, **span._asdict()}) + "\n" for span in spans]
         with contextlib.suppress(OSError), open(self.spans, "a", encoding="utf-8") as file:
             file.writelines(lines)
+
+    def show_present(self, found: Mapping[str, Any]) -> None:
+        """What the actors are at now, in place of what they were at: worth nothing after a crash, so it is not synced, and no run ends
+        for want of it."""
+        aside = self.present.with_name(self.present.name + ASIDE)
+        with contextlib.suppress(OSError):
+            aside.write_text(json.dumps(found), encoding="utf-8")
+            aside.replace(self.present)
 
     def rewind(self, iterations: int) -> list[dict[str, Any]]:
         """Leave what the first `iterations` iterations wrote: later metrics, rollouts and evaluations go, and half-written files.

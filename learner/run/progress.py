@@ -14,12 +14,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from learner.watch.examination import CHANGES, LESS_IS_BETTER, change_of
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 NUMBERS = {"mean_ratio": "ratio", "kl": "KL", "log_prob_gap": "gap", "grad_norm": "gradient"}  # by metric, what a line calls it
 STAGES = ("rollout", "reward", "update", "publish", "evaluate")
 TREND = 40  # iterations that the sparkline shows
 WINDOW = 10  # iterations whose seconds predict the rest
-LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration")
 
 
 class Progress:
@@ -38,6 +39,8 @@ class Progress:
         self._spinner = Spinner("dots")
         self._done = 0
         self._shown: Mapping[str, float] = {}
+        self._pace = ""
+        self._heldout: float | None = None
         self._rewards: list[float] = []
         self._seconds: deque[float] = deque(maxlen=WINDOW)
         terminal = self._console.is_terminal and not self._console.is_dumb_terminal
@@ -78,13 +81,15 @@ class Progress:
         """A line that stays, such as a warning."""
         self._write(text, in_terminal=True)
 
-    def iteration(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Iteration `number` (1 .. iterations) is done; `metrics` by the run's names, `seconds_<stage>` among them."""
+    def iteration(self, number: int, metrics: Mapping[str, float], pace: str = "") -> None:
+        """Iteration `number` (1 .. iterations) is done; `metrics` by the run's names, `seconds_<stage>` among them. pace: how fast it
+        was, for the live view."""
         if "mean_reward" in metrics:
             self._rewards.append(float(metrics["mean_reward"]))
         self._seconds.append(sum(float(metrics.get(f"seconds_{stage}", 0.0)) for stage in STAGES))
         # Last, since the live view is drawn by another thread from all of them.
-        self._shown, self._done, self._stage = dict(metrics), number, ""
+        self._heldout = metrics.get("heldout_reward", self._heldout)
+        self._shown, self._pace, self._done, self._stage = dict(metrics), pace, number, ""
         self._write("  ".join([self._count(), self._reward(), *self._numbers(), self._spent(), f"{self._left()} left"]))
 
     def step(self, text: str, seconds: float) -> None:
@@ -143,6 +148,8 @@ class Progress:
         if self._shown:
             lines.append(Text.assemble(self._reward(), "  ", (sparkline(self._rewards[-TREND:]), "green")))
             lines.append(Text("  ".join(self._numbers())))
+            heldout = f"held-out reward {self._heldout:.3f}" if self._heldout is not None else ""
+            lines.append(Text("  ".join(filter(None, [self._pace, heldout]))))
             lines.append(Text(self._spent(), style="dim"))
         return Group(*lines, *([self._spinner] if self._stage else []))
 
@@ -184,18 +191,17 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
         for name, entry in (entries or {}).items():
             if isinstance(entry, Mapping) and "before" in entry and "after" in entry:
                 label = f"{place} {name}{' (less is better)' if name in LESS_IS_BETTER else ''}".strip()
-                rows.append((label, *_numbers_of(entry)))
+                rows.append((label, *_numbers_of(name, entry)))
     return rows
 
 
-def _numbers_of(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _numbers_of(name: str, entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
     before, after = entry["before"], entry["after"]
     if missing := [value or "not measured" for value in (before, after) if value is None or isinstance(value, str)]:
         return "-", "-", "-", missing[0]
     interval = "{mean:.3f}±{ci95:.3f}".format
     shown = [interval(**each) if isinstance(each, Mapping) else f"{each:.3f}" for each in (before, after)]
     if "gain" not in entry:
-        return *shown, f"{after - before:+.3f}", ""
+        return *shown, f"{after - before:+.3f}", CHANGES[change_of(name, after - before, None)]
     mean, half = entry["gain"]["mean"], entry["gain"]["ci95"]
-    verdict = "up" if mean - half > 0 else "down" if mean + half < 0 else "not significant"
-    return *shown, f"{mean:+.3f}±{half:.3f}", verdict
+    return *shown, f"{mean:+.3f}±{half:.3f}", CHANGES[change_of(name, mean, half)]

@@ -1,5 +1,7 @@
 """What a run tells and keeps: progress, metrics, rollouts, pictures, summary, MLflow. What it decides is in `learner/watch`."""
 
+import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,9 +14,12 @@ from learner.run.folder import LOCK, RunFolder
 from learner.run.pictures import heldout_curves_png, reward_curve_png
 from learner.run.plan import Plan
 from learner.run.progress import Progress
+from learner.run.spans import idle_of, spans_of
 from learner.run.tracking import Tracker
 from learner.update import Update
+from learner.watch.advisories import ADVICE, Advisories, Spent, spent_of
 from learner.watch.examination import compare, gained
+from learner.watch.rules import STAGES
 from learner.watch.watcher import Watcher
 from rewards.compose import component_metrics
 from rewards.family import Examination
@@ -41,6 +46,7 @@ class Report:
         self.results: dict = {}
         self.resumed_at: int | None = None
         self.watcher = Watcher(plan.config, plan.quality, self._warn)
+        self.advisories = Advisories()
         self._before: dict[str, Examined] = {}
 
     def counting(self, doing: str, requests: list[Request]) -> Callable[[int], None]:
@@ -83,6 +89,7 @@ class Report:
         for row in rows:
             self.tracker.log(row["iteration"], {name: value for name, value in row.items() if name != "iteration"})
         self.progress.resume([row["mean_reward"] for row in rows])
+        self.advisories.replay(spent_of(rows, spans_of(self.folder.path, rows)[0]))  # what was told is not told again
 
     def _warn(self, text: str) -> None:
         self.progress.note(f"warning: {text}")
@@ -96,15 +103,31 @@ class Report:
         metrics = update.metrics | component_metrics(scores) | metrics
         self._tell_failures(iteration, scores)
         rows = self._rows(iteration, groups, scores, update)
-        write_rollout(self.folder.rollouts / f"{iteration:06d}.parquet", rows, self.plan.family.columns())
+        record = self.folder.rollouts / f"{iteration:06d}.parquet"
+        write_rollout(record, rows, self.plan.family.columns())
         self.folder.append_metrics(iteration, metrics)
         self.folder.append_spans(iteration, spans)
         self.history.append({"iteration": iteration, **metrics})
         self.tracker.log(iteration, metrics)
-        self.progress.iteration(iteration + 1, metrics)
+        self.progress.iteration(iteration + 1, metrics, self._pace(sum(map(len, groups)), metrics, spans))
         self.watcher.iteration(iteration, metrics)
+        self._advise(iteration, metrics, spans, record)
         if "heldout_reward" in metrics:
             self._show({})
+
+    def _pace(self, made: int, metrics: dict[str, float], spans: Sequence[Any]) -> str:
+        """Samples a second of what an iteration takes, and the share of it in which samplers had nothing to do."""
+        seconds = sum(metrics.get(stage, 0.0) for stage in STAGES)
+        idle = [share for actor, share in idle_of(spans).items() if actor.startswith("sampler ")]
+        words = [f"{made / seconds:.3g} {getattr(self.plan.family, 'made', 'samples')}/s"] if seconds > 0 else []
+        return "  ".join(words + ([f"samplers idle {sum(idle) / len(idle):.0%}"] if idle else []))
+
+    def _advise(self, iteration: int, metrics: dict[str, float], spans: Sequence[Any], record: Path) -> None:
+        spent = Spent(metrics, spans, self.plan.config.iterations - iteration - 1)
+        with contextlib.suppress(OSError):
+            spent = spent._replace(free=shutil.disk_usage(self.folder.path).free, grew=record.stat().st_size)
+        for advice in self.advisories.observe(iteration, spent):
+            self.progress.note(f"{ADVICE}{advice.words()}")
 
     def _rows(self, iteration: int, groups: list[Group], scores: list[Scores], update: Update) -> Iterator[dict[str, Any]]:
         """One row a sample for the rollout's Parquet file."""
@@ -114,6 +137,7 @@ class Report:
                 yield row_of(group, sample, self.plan.family.columns(), sample in kept) | {
                     "iteration": iteration, "group": i, "advantage": float(update.advantages[i][sample]),
                     "reward": float(update.rewards[i][sample]), "components": {k: float(v[sample]) for k, v in scores[i].values.items()},
+                    **{name: values[sample] for name, values in update.recomputed.get(i, {}).items()},
                 }  # fmt: skip
 
     def _tell_failures(self, iteration: int, results: list[Scores]) -> None:
@@ -152,9 +176,12 @@ class Report:
         summary = {
             "status": status, **({"reason": reason} if reason else {}), "iterations": len(self.history), "seed": config.seed,
             "samplers": config.cluster.samplers, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
-            "max_log_prob_gap": self.max_gap, "warnings": self.watcher.warnings, **self.results,
+            "max_log_prob_gap": self.max_gap, "warnings": self.watcher.warnings, "advisories": self.advisories.told,
+            **self.results,
         }  # fmt: skip
         verdict = self._show(summary)
+        with contextlib.suppress(OSError):
+            self.folder.present.unlink(missing_ok=True)
         try:
             with tempfile.TemporaryDirectory() as aside:
                 write_json(Path(aside) / self.folder.summary.name, summary)

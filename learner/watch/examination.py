@@ -6,6 +6,17 @@ from scipy.special import stdtrit
 from learner.watch.divergence import LEVEL, paired_change
 from rewards.family import Examination
 
+LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift", "feature_consistency")
+NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
+CHANGES = {"better": "better", "worse": "worse", "none": "no clear change", "moved": "changed"}  # in words
+
+
+def change_of(name: str, gain: float, half: float | None) -> str:
+    """Of `CHANGES` the one that a gain with this interval is (None: it has none); "none" where 0 is inside."""
+    if gain == 0 or (half is not None and not abs(gain) > half):
+        return "none"
+    return "moved" if name in NEITHER else "better" if (gain < 0) == (name in LESS_IS_BETTER) else "worse"
+
 
 def interval(values_PG: np.ndarray, fixed_prompts: bool) -> dict[str, float]:
     """Mean and 95 % half-width (Student's t) of P prompts x G samples.

@@ -10,9 +10,7 @@ from enum import Enum
 from typing import Any
 
 from learner.config.settings import Health, Objective, Optimizer
-from learner.watch.rules import RULES, History, Rule, throughput_rule
-
-CALM = 5  # iterations in a row that a finding must be absent to have ended
+from learner.watch.rules import RULES, History, Rule, Standing, throughput_rule
 
 
 class Action(Enum):
@@ -89,11 +87,10 @@ class Monitor:
         self._rules = [rule for rule in rules if self.actions[rule.name]]
         self.rung = 0
         self._history = History()
-        self._open: dict[str, list[int]] = {}  # level, and iterations in a row that it has been absent
+        self._standing = Standing()
 
     def observe(self, iteration: int, metrics: Mapping[str, float]) -> list[Finding]:
-        """What begins, or gets worse, with this iteration (counted from 0). A finding that stays is said once; one that was
-        absent CALM iterations in a row has ended, and is said again when it comes back."""
+        """What begins, or gets worse, with this iteration (counted from 0); see `Standing`."""
         lowest = min(self.rung + 1, RUNGS)  # one rung an iteration, whatever is found
         found = [finding for rule in self._rules if (finding := self._look(rule, iteration, metrics, lowest))]
         self._history.add(metrics)
@@ -102,13 +99,9 @@ class Monitor:
     def _look(self, rule: Rule, iteration: int, metrics: Mapping[str, float], lowest: int) -> Finding | None:
         number = rule.measure(metrics, self._history)
         level = rule.level(number)
-        before, absent = self._open.get(rule.name, (0, 0))
+        before = self._standing.take(rule.name, level)
         if not level:
-            self._open.pop(rule.name, None)
-            if before and absent + 1 < CALM:
-                self._open[rule.name] = [before, absent + 1]
             return None
-        self._open[rule.name] = [max(level, before), 0]
         action, change = self._action(rule.name, level), {}
         if action is Action.ADAPT and self.rung < min(level, lowest):
             self.rung += 1
@@ -126,7 +119,7 @@ class Monitor:
     @property
     def good(self) -> bool:
         """Whether a checkpoint of now is one to go back to: nothing is open that asks for more than a warning."""
-        return all(self._action(name, level) is Action.WARN for name, (level, _) in self._open.items())
+        return all(self._action(name, level) is Action.WARN for name, (level, _) in self._standing.open.items())
 
     @property
     def change(self) -> dict[str, float]:
@@ -135,13 +128,13 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Plain JSON for a checkpoint. Throughput is left out: a time is not the same twice, a checkpoint is."""
-        opened = {name: list(entry) for name, entry in self._open.items() if name != "throughput"}
+        opened = {name: list(entry) for name, entry in self._standing.open.items() if name != "throughput"}
         return {"rung": self.rung, "open": opened, "recent": dict(self._history.recent), "first": dict(self._history.first)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state()` was taken, under these settings; throughput is learnt anew."""
         self.rung = state["rung"]
-        self._open = {name: list(entry) for name, entry in state["open"].items() if self.actions.get(name)}
+        self._standing.open = {name: list(entry) for name, entry in state["open"].items() if self.actions.get(name)}
         self._history = History(dict(state["recent"]), dict(state["first"]))
 
 

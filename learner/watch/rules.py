@@ -11,6 +11,7 @@ from statistics import median
 
 WINDOW = 5  # iterations that a fraction is averaged over, or that a spread is first known by
 MEMORY = 20  # iterations that a running median is of
+CALM = 5  # iterations in a row that a finding must be absent to have ended
 # What an update reports of itself. Everything else may lack a value, such as the FID of too few samples.
 OF_THE_UPDATE = (
     "mean_reward", "std_reward", "mean_advantage", "std_advantage", "loss", "policy_loss", "kl_loss", "kl", "mean_ratio",
@@ -89,6 +90,25 @@ def _one_length(row: Row, history: History) -> float | None:
     if "length_entropy" not in row or len(first) < WINDOW or median(first) < 0.1:
         return None
     return 1 - row["length_entropy"] / median(first)
+
+
+class Standing:
+    """What holds at present, so that each thing is said when it begins or gets worse, and not while it stays.
+
+    open: by name its level, and for how many iterations in a row it has been absent; after CALM of them it has ended.
+    """
+
+    def __init__(self):
+        self.open: dict[str, list[int]] = {}
+
+    def take(self, name: str, level: int) -> int:
+        """Takes in the level of an iteration; returns the one that stood before it, 0 where nothing did."""
+        before, absent = self.open.pop(name, (0, 0))
+        if level:
+            self.open[name] = [max(level, before), 0]
+        elif before and absent + 1 < CALM:
+            self.open[name] = [before, absent + 1]
+        return before
 
 
 RULES = (

@@ -15,6 +15,7 @@ class LanguageFamily:
     name = "language"
     sections = {"model": Model, "lora": Lora, "rollout": Rollout}
     defaults = DEFAULTS
+    made = "answers"
 
     def columns(self):
         from rollout.language.record import COLUMNS

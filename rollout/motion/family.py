@@ -17,6 +17,7 @@ class MotionFamily:
     name = "motion"
     sections = {"model": Model, "lora": Lora, "rollout": Rollout}
     forward = True
+    made = "motions"
 
     def columns(self):
         from rollout.motion.record import COLUMNS

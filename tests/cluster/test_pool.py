@@ -1,6 +1,7 @@
 """Samplers, reward and learner as real Ray actors: one small local cluster, tiny models."""
 
 import dataclasses
+import json
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ from ray.exceptions import OwnerDiedError
 from cluster.actors import RewardActor, SamplerActor
 from cluster.calls import get
 from cluster.device import AS_TOLD, EXACT, environment
+from cluster.present import Present
 from cluster.samplers import Job, Samplers
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
@@ -194,6 +196,34 @@ def test_every_actor_says_what_it_did_and_when(published, requests):
     for actor in {span.actor for span in spans} - {"driver"}:  # none does two things at once
         own = sorted((span for span in spans if span.actor == actor), key=lambda span: span.start)
         assert all(one.end <= two.start + 0.05 for one, two in zip(own, own[1:]))
+
+
+def test_while_the_driver_waits_it_tells_what_every_actor_is_at(published, requests, monkeypatch):
+    told = []
+    monkeypatch.setattr(published, "present", Present(published.spans, told.append))
+    monkeypatch.setattr("cluster.present.EVERY_S", 0.0)
+    started = time.time()
+    published.update(published.launch(requests[:3]).result())
+    assert {"score", "gradient"} <= {each["doing"] for each in told} and json.loads(json.dumps(told)) == told
+    for doing in ("score", "gradient"):
+        done = [each["done"] for each in told if each["doing"] == doing]
+        assert done == sorted(done) and {each["of"] for each in told if each["doing"] == doing} == {3}
+    actors = [actor for each in told for actor in each["actors"]]
+    assert {actor["actor"] for actor in actors} >= {"sampler 0", "sampler 1", "learner"}
+    assert {(actor["actor"].split()[0], actor["what"]) for actor in actors} <= {
+        ("sampler", "sample"), ("sampler", "gradient"), ("reward", "score"), ("learner", "step"),
+    }  # fmt: skip
+    for each in told:
+        assert started <= each["at"] <= time.time() and 0 <= each["quiet"]
+        assert all(0 <= actor["seconds"] <= time.time() - started and actor["usual"] > 0 for actor in each["actors"] if actor["what"] == "sample")
+
+
+def test_it_is_told_once_a_second_at_most(published, requests):
+    told = []
+    present, started = Present(published.spans, told.append), time.monotonic()
+    while len(told) < 2:
+        present.take(published.samplers, published.scorers, published.learner)
+    assert time.monotonic() - started >= 1.0
 
 
 def test_examining_says_how_many_groups_are_in(published, requests):

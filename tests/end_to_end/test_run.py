@@ -19,7 +19,8 @@ METRICS = (
 ).split()
 GROUPS, SIZE = 2, 4  # of an iteration
 SUMMARY = {
-    "status", "iterations", "seed", "samplers", "wall_seconds", "resumed_at", "adapter_sha256", "max_log_prob_gap", "warnings", "heldout", "trained",
+    "status", "iterations", "seed", "samplers", "wall_seconds", "resumed_at", "adapter_sha256", "max_log_prob_gap", "warnings",
+    "advisories", "heldout", "trained",
 }  # fmt: skip
 
 

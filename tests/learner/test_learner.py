@@ -92,6 +92,21 @@ def test_invariant_18_the_same_groups_give_the_same_adapter(mdm_folder, objectiv
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("objective", [Objective(), Objective(kl_penalty=0.1, updates_per_rollout=2), Objective(kind="trajectory")])
+def test_what_was_recomputed_of_every_action_explains_the_metrics(mdm_folder, objective):
+    run = Run(mdm_folder, objective, noise=0.001)
+    update = run.learner.update(run.rollout(steps=2))
+    assert set(update.recomputed) == {0, 1}
+    log_ratio, kl = (np.stack([update.recomputed[i][name] for i in (0, 1)]) for name in ("log_ratio", "kl"))
+    assert np.nanmean(kl) == pytest.approx(update.metrics["kl"], rel=1e-5)
+    if objective.kl_penalty:
+        assert np.exp(log_ratio).mean() == pytest.approx(update.metrics["mean_ratio"], rel=1e-6) != 1
+    else:
+        assert (log_ratio == 0).all()
+    watched = [[True, False], [False, True]] if objective == Objective() else [[True, True]] * 2  # by group and action: a KL that is not
+    assert np.isfinite(kl).all(axis=1).tolist() == watched  # in the loss is only looked at
+
+
 def test_groups_add_up_in_any_order(mdm_folder):
     """The gradient of an iteration is the mean over its groups, whichever comes first."""
     wide = Optimizer(learning_rate=1e-3, grad_clip=1e9)

@@ -7,7 +7,7 @@ import pytest
 
 from rollout.io.errors import InputError
 from rollout.motion.record import COLUMNS, read_rollout
-from rollout.record import kept_samples, schema, write_rollout
+from rollout.record import RECOMPUTED, kept_samples, schema, write_rollout
 
 
 def rows(count: int = 3) -> list[dict]:
@@ -38,11 +38,19 @@ def test_rows_come_back_as_written(tmp_path):
     found = read_rollout(tmp_path / "r.parquet")
     assert len(found) == 3
     for row, back in zip(rows(), found):
-        assert back.keys() == row.keys()
+        assert back.keys() == row.keys() | set(RECOMPUTED)
         assert back["motion"].dtype == np.float32 and back["motion"].shape == (row["length"], 263)
         np.testing.assert_allclose(back.pop("motion"), row.pop("motion"), atol=1e-3)
         for name, value in row.items():
             assert np.array_equal(back[name], value), name
+
+
+def test_what_an_update_recomputed_is_kept_and_else_is_no_number(tmp_path):
+    first, second = rows()[:2]
+    write_rollout(tmp_path / "r.parquet", [first | {"log_ratio": np.arange(5.0), "kl": np.ones(5)}, second], COLUMNS)
+    one, two = read_rollout(tmp_path / "r.parquet")
+    assert one["log_ratio"].tolist() == [0, 1, 2, 3, 4] and one["kl"].tolist() == [1] * 5
+    assert two["log_ratio"].shape == two["kl"].shape == (5,) and np.isnan([two["log_ratio"], two["kl"]]).all()
 
 
 def test_a_motion_that_is_not_kept_is_none_and_its_row_stays(tmp_path):

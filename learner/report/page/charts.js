@@ -55,7 +55,7 @@ function plot({ series, x, y, height, bands, ticks, quiet, spans }) {
     });
   }
   for (const grid of figure.center) grid.setv({ grid_line_color: line, grid_line_alpha: grid.dimension === 0 ? 0 : 0.7 });
-  if (ticks && x.startsWith("iteration")) figure.below[0].ticker.setv({ min_interval: 1 });
+  if (ticks && /^(iteration|trained step|token)/.test(x)) figure.below[0].ticker.setv({ min_interval: 1 });
   for (const { low, high, colour: fill } of bands) {
     figure.add_layout(
       new Bokeh.BoxAnnotation({ bottom: low, top: high, fill_color: colour(fill), fill_alpha: 0.13, line_color: null, level: "underlay" }),

@@ -191,25 +191,62 @@ function openedGroup(run, group, iteration, g) {
       ["rank", "sample", "reward", "advantage", ...names, "mean log-prob", run.shown?.kind === "text" ? "tokens" : "length"],
       rows,
     ),
-    kept.length
-      ? make(
-          "details",
-          {},
-          make("summary", {}, `Log-probs by ${run.shown.kind === "text" ? "token" : "trained step"}`),
-          chart({
-            label: "Log-prob of every trained action, best sample first",
-            x: run.shown.kind === "text" ? "token" : "trained step",
-            y: "log-prob, nats",
-            height: 200,
-            series: kept.map((i) => ({
-              name: `#${order.indexOf(i) + 1}`,
-              x: run.log_probs[group.outputs[i]].map((_, k) => k + 1),
-              y: run.log_probs[group.outputs[i]],
-              colour: group.advantages[i] > 0 ? "good" : "bad",
-              width: 1,
-            })),
-          }),
-        )
-      : null,
+    kept.length ? actionsOf(run, group, kept, order) : null,
+  );
+}
+
+// What is known of every trained action of a group: log-probs, ratios, KL, and of answers the tokens.
+function actionsOf(run, group, kept, order) {
+  const word = run.shown.kind === "text" ? "token" : "trained step";
+  const of = (i) => run.actions[group.outputs[i]],
+    all = (name) => kept.flatMap((i) => of(i)[name] ?? []).filter((value) => value != null);
+  const drawn = (name, y) =>
+    chart({
+      label: `${y} of every trained action, best sample first`,
+      x: word,
+      y,
+      height: 200,
+      series: kept
+        .filter((i) => of(i)[name])
+        .map((i) => ({
+          name: `#${order.indexOf(i) + 1}`,
+          x: of(i)[name].map((_, k) => k + 1),
+          y: of(i)[name],
+          colour: group.advantages[i] > 0 ? "good" : "bad",
+          points: name === "kl",
+          width: 1,
+        })),
+    });
+  const ratios = all("ratio");
+  return make(
+    "details",
+    {},
+    make("summary", {}, `Log-probs, ratios and KL by ${word}`),
+    drawn("log_probs", "log-prob, nats"),
+    !ratios.length
+      ? null
+      : ratios.every((ratio) => ratio === 1)
+        ? about("The ratio to the policy that sampled is exactly 1 at every action.")
+        : drawn("ratio", "ratio"),
+    all("kl").length ? drawn("kl", "KL, nats") : null,
+    kept.filter((i) => of(i).tokens).map((i) => tokensOf(`#${order.indexOf(i) + 1}`, of(i))),
+  );
+}
+
+// An answer, token by token; the unlikelier one was, the darker it stands.
+function tokensOf(name, { tokens, log_probs }) {
+  return make(
+    "p",
+    { class: "tokens" },
+    make("strong", {}, `${name} `),
+    tokens.map((text, k) => {
+      const value = log_probs?.[k],
+        shade = value == null ? 0 : Math.round(60 * (1 - Math.exp(value)));
+      return make(
+        "span",
+        { title: `log-prob ${number(value, 3)}`, style: `background:color-mix(in srgb, var(--trail) ${shade}%, transparent)` },
+        text,
+      );
+    }),
   );
 }

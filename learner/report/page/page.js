@@ -43,10 +43,8 @@ function render() {
     .replaceChildren(...made.filter((each) => SECTIONS[each.id]).map((each) => make("a", { href: `#${each.id}` }, SECTIONS[each.id])));
 }
 
-// "light", "dark", or undefined for what the system says.
 function retheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
+  setTheme(theme);
   colours.clear();
   redrawCharts();
   redrawPlayers();
@@ -54,8 +52,7 @@ function retheme(theme) {
 
 // Paper is light, and shows all that a screen would come to.
 addEventListener("beforeprint", () => {
-  const before = document.documentElement.dataset.theme;
-  addEventListener("afterprint", () => retheme(before), { once: true });
+  addEventListener("afterprint", () => retheme(), { once: true });
   retheme("light");
   arriveAll();
 });
@@ -79,12 +76,11 @@ async function begin() {
     });
   }
   render();
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   document.getElementById("theme").addEventListener("click", () => {
-    const now = document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
-    retheme(now === "dark" ? "light" : "dark");
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    retheme();
   });
-  dark.addEventListener("change", () => retheme(document.documentElement.dataset.theme));
+  dark.addEventListener("change", () => retheme());
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   document.body.dataset.ready = "yes";
   if (document.body.dataset.live) follow();

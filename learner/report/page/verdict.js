@@ -10,6 +10,7 @@ function verdictSection(run) {
     "What happened": happened = [],
     "Likely causes, the likeliest first": causes = [],
     "How it ended": ended = [],
+    "What it could do without": suggested = [],
   } = advice;
   const uneventful = happened.length === 1 && happened[0].startsWith("nothing");
   return make(
@@ -28,6 +29,7 @@ function verdictSection(run) {
     ),
     tiles.length ? make("div", { class: "tiles" }, tiles.map(tile)) : null,
     ...[...new Set([...warnings, ...defects])].map((text) => make("p", { class: "card warning", role: "note" }, text)),
+    ...suggested.map((text) => make("p", { class: "card advisory", role: "note" }, make("strong", {}, "Advice "), text)),
     make(
       "div",
       { class: "two" },

@@ -251,9 +251,30 @@ def test_a_warning_of_the_run_is_said_once(tmp_path, explain):
     assert text.count("the KL to the base model is 0.5") == 1 and "warning: reward and judge part" in text
 
 
+SLOW = "slow_reward at iteration 5: 53% of an iteration is waited for rewards alone, once all is sampled."
+
+
+@pytest.mark.parametrize(
+    "summary, log",
+    [
+        ({"status": "finished", "advisories": ["{told}", "full_disk at iteration 2: x"]}, ""),
+        (None, "advice: {told}\nadvice: full_disk at iteration 2: x\n"),
+    ],
+)
+def test_advice_is_said_once_whoever_told_it(tmp_path, explain, summary, log):
+    """What the metrics say again, and what they do not: of the disk."""
+    rows = [healthy(i, seconds_rollout=2.0, seconds_reward=8.0) for i in range(9)]
+    told = SLOW + " As the run said it."
+    if summary:
+        summary = summary | {"advisories": [text.format(told=told) for text in summary["advisories"]]}
+    text = explain(folder(tmp_path, rows, log.format(told=told), summary)).partition("What it could do without")[2]
+    assert text.count("slow_reward") == 1 and SLOW in text and "more cluster.reward_actors" in text
+    assert text.count("full_disk at iteration 2: x") == 1
+
+
 @pytest.mark.parametrize("value", [3, "x", [], {}, [[1]], None])
 def test_a_summary_of_anything_is_read(value, tmp_path, explain):
-    names = ("status", "iterations", "reason", "warnings", "heldout")
+    names = ("status", "iterations", "reason", "warnings", "advisories", "heldout")
     assert "How it ended" in explain(write(tmp_path / "summary.json", dict.fromkeys(names, value)).parent)
 
 

@@ -17,9 +17,9 @@ from learner.report.html import page
 from learner.report.meanings import METRICS, OTHER, meaning_of
 from learner.report.motion import MOTION
 from learner.report.samples import Samples, _farthest_first
-from learner.report.spans import Span, by_iteration, spans_of, trace
 from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
+from learner.run.spans import Span, by_iteration, spans_of, trace
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.record import COLUMNS, read_rollout
@@ -97,6 +97,13 @@ def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
     assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
 
 
+def test_the_verdict_has_the_advice_of_the_run(copied):
+    (copied / "summary.json").unlink()
+    (copied / "log.txt").write_text("advice: full_disk at iteration 2: soon\n")
+    advice = content_of([copied])["runs"][0]["verdict"]["advice"]
+    assert advice["What it could do without"] == ["full_disk at iteration 2: soon"]
+
+
 def test_groups_have_every_number_of_the_record(content, run):
     for entry in content["rollouts"]:
         rows = read_rollout(run / "rollouts" / f"{entry['iteration']:06d}.parquet")
@@ -106,7 +113,9 @@ def test_groups_have_every_number_of_the_record(content, run):
             assert group["advantages"] == pytest.approx([row["advantage"] for row in own], rel=1e-4)
             assert group["components"]["tmr"] == pytest.approx([row["components"]["tmr"] for row in own], rel=1e-4)
             for row, output in zip(own, group["outputs"], strict=True):  # so small a run fits whole
-                assert content["log_probs"][output] == pytest.approx(row["log_probs"].tolist(), rel=1e-4)
+                assert content["actions"][output]["ratio"] == pytest.approx(np.exp(row["log_ratio"]).tolist(), rel=1e-4)
+                assert [value is None for value in content["actions"][output].get("kl", [None] * len(row["kl"]))] == np.isnan(row["kl"]).tolist()
+                assert content["actions"][output]["log_probs"] == pytest.approx(row["log_probs"].tolist(), rel=1e-4)
 
 
 def unpacked(output: str) -> np.ndarray:
@@ -131,7 +140,7 @@ def outputs_of(folder, room):
 
 def test_where_room_is_short_best_and_worst_of_every_iteration_come_first(run):
     whole, _ = outputs_of(run, 10**7)
-    one = np.mean([len(output) + 8 * len(trace) for output, trace in zip(whole.outputs, whole.log_probs)])
+    one = np.mean([len(output) + 12 * len(actions["log_probs"]) for output, actions in zip(whole.outputs, whole.actions)])
     _, iterations = outputs_of(run, int(4.5 * one))
     for entry in iterations:
         rewards = [reward for group in entry["groups"] for reward in group["rewards"]]
@@ -221,7 +230,30 @@ def test_answers_have_what_was_shown_and_what_is_right(answers):
     assert group["prompt"] == item.text and f"<answer>{group['truth']}</answer>" == item.solution
     assert found["pictures"][group["picture"]].startswith("data:image/webp;base64,")
     assert zlib.decompress(base64.b64decode(found["outputs"][group["outputs"][1]])) == b"<think>he walks</think><answer>B</answer>"
-    assert found["log_probs"][group["outputs"][0]] == [-1, -2, -3] and group["log_prob"] == [-2, -2]  # no more than the answer is long
+    assert found["actions"][group["outputs"][0]]["log_probs"] == [-1, -2, -3] and group["log_prob"] == [-2, -2]  # no more than the answer is long
+
+
+def test_an_answer_is_told_by_token_where_the_model_would_write_it_so(answers):
+    from tokenizers import Tokenizer
+
+    from rollout.language.record import COLUMNS as ANSWERS
+    from rollout.language.settings import SHIPPED
+    from rollout.record import read_rollout as read_record
+
+    folder, _ = answers
+    path = folder / "rollouts" / "000001.parquet"
+    first, second = read_record(path, ANSWERS)
+    tokenizer = Tokenizer.from_file(str(SHIPPED["people"] / "tokenizer.json"))
+    ids = tokenizer.encode("<think>a person</think><answer>B</answer>", add_special_tokens=False).ids
+    text = tokenizer.decode(ids, skip_special_tokens=False)
+    told = first | {"text": text, "token_ids": np.int32(ids), "length": len(ids), "log_probs": np.full(len(ids), -1, np.float32)}
+    for name in ("log_ratio", "kl"):
+        told[name] = np.full(len(ids), np.nan, np.float32)
+    write_rollout(path, [told, second], ANSWERS)
+    found = content_of([folder])["runs"][0]
+    one, two = (found["actions"][place] for place in found["rollouts"][1]["groups"][0]["outputs"])
+    assert "".join(one["tokens"]) == text and len(one["tokens"]) == len(one["log_probs"]) == len(ids) > 3
+    assert set(one) == {"log_probs", "tokens"} and set(two) == {"log_probs"}  # whose ids are of another text
 
 
 def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):

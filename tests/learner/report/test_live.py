@@ -56,6 +56,46 @@ def test_a_slow_step_and_a_hung_one_look_different(training, passed, tone, words
     assert state.tone == tone and state.words.startswith(words)
 
 
+def present(run, at=1050, doing="score", quiet=0.5, actors=(("sampler 0", 1.5, 5.0),)):
+    told = [{"actor": actor, "what": "sample", "seconds": seconds, "usual": usual} for actor, seconds, usual in actors]
+    (run / "present.json").write_text(json.dumps({"at": at, "doing": doing, "done": 7, "of": 12, "quiet": quiet, "actors": told}))
+    return run
+
+
+SEVEN, SECOND = "7 of 12 groups of the rollout are sampled.", ("sampler 1", 40.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    "passed, told, tone, words",
+    [
+        (5, {}, "running", f"Iteration 2 of 2 is under way for 5.0 s; one takes 10 s. {SEVEN}"),
+        (5, {"doing": "gradient"}, "running", "Iteration 2 of 2 is under way for 5.0 s; one takes 10 s. 7 of 12 gradients are in."),
+        (5, {"doing": ""}, "running", "Iteration 2 of 2 is under way for 5.0 s; one takes 10 s."),
+        (5, {"actors": [("sampler 0", 1.0, 5.0), SECOND]}, "slow", f"{SEVEN} Slow: sampler 1 for 40 s at what takes 5.0 s."),
+        (5, {"actors": [("sampler 1", 61.0, 5.0), ("reward 0", 16.0, 5.0)]}, "stuck",
+         f"{SEVEN} Stuck: sampler 1 for 61 s at what takes 5.0 s: one that hangs is replaced after 900 s. Slow: reward 0 for 16 s"),
+        (5, {"actors": [("sampler 1", 1.9, 0.1), ("learner", 500.0, None)]}, "running", SEVEN),  # too short, and nobody knows
+        (45, {}, "slow", f"{SEVEN} That is slow"),
+        (300, {}, "slow", f"{SEVEN} That is slow"),  # such as a long evaluation, in which groups come in
+        (300, {"quiet": 61.0}, "stuck", "So long no sign of life is a stall"),
+        (300, {"at": 1280}, "stuck", "So long no sign of life is a stall"),  # the driver itself
+    ],
+)  # fmt: skip
+def test_what_is_in_and_who_is_slow_is_told_inside_an_iteration(training, passed, told, tone, words):
+    state = state_of(present(training, **{"at": 1000 + passed - 1, **told}), 1000 + passed)
+    assert state.tone == tone and words in state.words
+
+
+HALF = '{"at": 1004, "done": 1, "of": 2, "doing": [], "quiet": 0, "actors": [{}]}'
+
+
+@pytest.mark.parametrize("content", ["", "3", "{}", '{"at": "x"}', HALF, "[" * 9000])
+def test_what_is_no_present_says_nothing(training, content):
+    before = state_of(training, 1005)
+    (training / "present.json").write_text(content)
+    assert state_of(training, 1005) == before
+
+
 def test_a_run_whose_process_is_gone_is_told_from_one_that_ended(training, run):
     (training / ".lock").write_text(f"process {ENDED} on {socket.gethostname()}")
     assert state_of(training, 1001)[:2] == ("gone", f"The process is gone and left no summary. Its log last said: {last(training)}")

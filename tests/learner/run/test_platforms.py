@@ -5,8 +5,7 @@ import importlib.util
 import pytest
 
 from learner.config.parse import parse_config
-from learner.run import platforms
-from learner.run.platforms import PACKAGES, Platform, require_platform
+from learner.run.platforms import PACKAGES, WRITERS, Platform, require_platform
 from learner.run.tracking import Tracker
 from rollout.io.errors import InputError
 
@@ -60,6 +59,36 @@ def test_wandb_has_a_run(tmp_path, monkeypatch):
     assert written.stat().st_size > 100 and b"reward_nonfinite" in written.read_bytes()
 
 
+class Noted:
+    """In place of a platform's writer: what it was given, by name."""
+
+    taken = {}
+
+    def __init__(self, config, run_folder, first):
+        self.taken.clear()
+
+    def log(self, iteration, metrics):
+        for name, value in metrics.items():
+            self.taken.setdefault(name, []).append((iteration, value))
+
+    def finish(self):
+        self.taken["finished"] = True
+
+
+@pytest.mark.parametrize("platform", WRITERS)
+def test_every_platform_is_given_the_names_and_numbers_that_mlflow_has(tmp_path, monkeypatch, platform):
+    from mlflow import MlflowClient
+
+    monkeypatch.setitem(WRITERS, platform, Noted)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert logged(platform, folder, monkeypatch) == [] and Noted.taken.pop("finished")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    known = {name: [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+    assert known == Noted.taken and set(known) == {"reward", "reward_nonfinite"}
+
+
 class Broken:
     """Takes one iteration, and then no more."""
 
@@ -73,7 +102,7 @@ class Broken:
 
 
 def test_one_that_fails_is_told_once_and_ends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(platforms.WRITERS, "WandBPlatform", Broken)
+    monkeypatch.setitem(WRITERS, "WandBPlatform", Broken)
     told = []
     platform = Platform(config("WandBPlatform"), tmp_path, told.append)
     for iteration in range(4):

@@ -20,6 +20,9 @@ SUMMARY = {
         "fid": {"before": 1.5, "after": 1.25},
         "mean_iou": {"before": 0.5, "after": 0.6, "gain": {"mean": 0.08, "ci95": 0.03}},
         "foot_skate": {"before": None, "after": None},
+        "floating": {"before": 0.05, "after": 0.08, "gain": {"mean": 0.03, "ci95": 0.01}},
+        "root_drift": {"before": 0.08, "after": 0.05, "gain": {"mean": -0.03, "ci95": 0.01}},
+        "jerk": {"before": 1.5, "after": 2.5, "gain": {"mean": 1.0, "ci95": 0.5}},
         "diversity": {"before": 1.5, "after": "too few motions"},
     },
     "trained": {
@@ -79,14 +82,14 @@ def test_a_terminal_shows_reward_trend_stage_and_seconds_in_place():
     with Progress(60, console=console) as progress:
         progress.stage("starting Ray ...")
         for number, reward in enumerate((0.5, 0.6, 0.55), start=1):
-            progress.iteration(number, METRICS | {"mean_reward": reward})
+            progress.iteration(number, METRICS | {"mean_reward": reward} | ({"heldout_reward": 0.625} if number == 2 else {}), "48 motions/s")
         progress.stage("sampling", 3, 12, line=False)
     assert "\x1b[" in shown()
     with console.capture() as capture:
         progress.stage("sampling", 3, 12, line=False)
         console.print(progress._view())
     view = capture.get()
-    for part in ("iteration 3/60", "reward 0.550", "▁█▅", "ratio 1", "rollout 2.0", "left", "sampling: 3/12 samples"):
+    for part in ("iteration 3/60", "reward 0.550", "▁█▅", "ratio 1", "rollout 2.0", "left", "48 motions/s  held-out reward 0.625", "sampling: 3/12 samples"):
         assert part in view
 
 
@@ -105,13 +108,16 @@ def test_the_summary_says_what_rose_what_fell_and_what_cannot_be_told(tmp_path):
         progress.summary(SUMMARY, tmp_path)
     lines = [" ".join(line.split()) for line in shown().splitlines()]
     assert lines == [
-        "held-out reward before 0.500±0.020 after 0.600±0.020 gain +0.100±0.030 up",
-        "held-out judge before 0.400±0.020 after 0.410±0.020 gain +0.010±0.030 not significant",
-        "held-out fid (less is better) before 1.500 after 1.250 gain -0.250",
-        "held-out mean_iou before 0.500 after 0.600 gain +0.080±0.030 up",
+        "held-out reward before 0.500±0.020 after 0.600±0.020 gain +0.100±0.030 better",
+        "held-out judge before 0.400±0.020 after 0.410±0.020 gain +0.010±0.030 no clear change",
+        "held-out fid (less is better) before 1.500 after 1.250 gain -0.250 better",
+        "held-out mean_iou before 0.500 after 0.600 gain +0.080±0.030 better",
         "held-out foot_skate (less is better) before - after - gain - not measured",
+        "held-out floating (less is better) before 0.050 after 0.080 gain +0.030±0.010 worse",
+        "held-out root_drift (less is better) before 0.080 after 0.050 gain -0.030±0.010 better",
+        "held-out jerk before 1.500 after 2.500 gain +1.000±0.500 changed",
         "held-out diversity before - after - gain - too few motions",
-        "trained reward before 0.500±0.020 after 0.400±0.020 gain -0.100±0.030 down",
+        "trained reward before 0.500±0.020 after 0.400±0.020 gain -0.100±0.030 worse",
         "run finished: iterations 3, seed 7, samplers 2, max_log_prob_gap 0.0, 12m34s, adapter abababababab",
         f"results in {tmp_path}: adapter/ reward.png",
     ]
@@ -123,7 +129,7 @@ def test_the_summary_in_a_terminal_is_a_table_below_the_last_view(tmp_path):
         progress.iteration(3, METRICS)
         progress.summary(SUMMARY, tmp_path)
     end = shown()[shown().rindex("iteration 3/3") :]
-    assert "+0.100±0.030" in end and "not significant" in end and f"results in {tmp_path}" in end
+    assert "+0.100±0.030" in end and "no clear change" in end and f"results in {tmp_path}" in end
 
 
 def test_a_run_that_failed_early_still_has_a_summary(tmp_path):

@@ -4,11 +4,13 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from cluster.spans import Timing
 from learner.config.parse import parse_config, write_config
 from learner.main import supervise
 from learner.report.write import write_report
@@ -31,6 +33,10 @@ from tests.tiny import make_policy, sample_group
 def plan(tiny, tmp_path_factory):
     config = parse_config(["--config", str(tiny.write_run_config(tmp_path_factory.mktemp("config"), lora={"enabled": False}))])
     return Plan.make(config)
+
+
+class Disk(NamedTuple):
+    free: int
 
 
 class Store:
@@ -62,8 +68,9 @@ def report_to(plan, tmp_path, **store) -> tuple[Report, Store]:
 
 def test_the_summary_is_there_once_everything_else_is(plan, tmp_path):
     report, store = report_to(plan, tmp_path)
+    report.folder.show_present({"done": 1})
     report.close("finished")
-    assert store.ended == ("FINISHED", False)
+    assert store.ended == ("FINISHED", False) and not report.folder.present.exists()
     assert store.artifacts == {name: (report.folder.path / name).read_text() for name in ("run.json", "config.yaml", "summary.json", "report.html", "trace.json")}
     assert json.loads(store.artifacts["summary.json"])["status"] == "finished"
 
@@ -111,18 +118,56 @@ def test_every_sample_has_a_row_and_those_kept_have_a_motion(plan, mdm_folder, t
     policy = make_policy(mdm_folder)
     group = sample_group(policy, 4, 3)
     rewards = np.array([0.5, 0.9, 0.6, 0.1], np.float32)
-    update = Update({"log_prob_gap": 0.0}, [rewards], [rewards - 0.5], Adapter.pack(1, policy.adapter_state()))
+    update = Update({"log_prob_gap": 0.0}, [rewards] * 2, [rewards - 0.5] * 2, Adapter.pack(1, policy.adapter_state()))
     keeping = plan.config.replace(rollout=plan.config.rollout.replace(keep=keep))
     report, store = report_to(dataclasses.replace(plan, config=keeping), tmp_path)
     store.log_batch = lambda *_, **__: None
-    report.iteration(0, [group], [Scores({"tmr": 2 * rewards}, {})], update, {})
-    rows = read_rollout(report.folder.rollouts / "000000.parquet")
+    recomputed = {"log_ratio": group.log_probs + 1, "kl": group.log_probs + 2}
+    report.iteration(0, [group] * 2, [Scores({"tmr": 2 * rewards}, {})] * 2, dataclasses.replace(update, recomputed={0: recomputed}), {})
+    rows, untaught = (read_rollout(report.folder.rollouts / "000000.parquet")[part] for part in (slice(4), slice(4, 8)))
     assert [i for i, row in enumerate(rows) if row["motion"] is not None] == kept
+    assert all(np.isnan([row["log_ratio"], row["kl"]]).all() for row in untaught)
     for i, row in enumerate(rows):
         assert (row["reward"], row["components"]["tmr"], row["advantage"]) == (rewards[i], 2 * rewards[i], rewards[i] - np.float32(0.5))
-        np.testing.assert_array_equal(row["log_probs"], group.log_probs[i])
+        for name, values in {"log_probs": group.log_probs, **recomputed}.items():
+            np.testing.assert_array_equal(row[name], values[i])
         if row["motion"] is not None:
             np.testing.assert_allclose(row["motion"], group.outputs[i, : group.lengths[i]], atol=1e-3)
+
+
+def test_advice_is_told_once_and_kept(plan, mdm_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Disk(free=10**8))
+    report, store = report_to(plan, tmp_path)
+    store.log_batch = lambda *_, **__: None
+    group, rewards = sample_group(make_policy(mdm_folder), 4, 3), np.zeros(4, np.float32)
+    for iteration in range(2):
+        report.iteration(iteration, [group], [Scores({"tmr": rewards}, {})], Update({"log_prob_gap": 0.0}, [rewards], [rewards], None), {})
+    report.close("finished")
+    (told,) = json.loads(report.folder.summary.read_text())["advisories"]
+    assert told.startswith("full_disk at iteration 1: 1 iterations more") and "the disk has 0.1 GB. Likely cause: " in told
+    assert [line for line in report.progress._console.file.getvalue().splitlines() if "full_disk" in line] == [f"advice: {told}"]
+
+
+def test_what_a_run_that_goes_on_was_advised_is_not_told_again(plan, tmp_path):
+    report, store = report_to(plan, tmp_path)
+    store.log_batch = lambda *_, **__: None
+    row = {"log_prob_gap": 0.0, "mean_reward": 0.5, "seconds_rollout": 1.0, "seconds_reward": 1.0}
+    report.resume([{"iteration": i, **row} for i in range(5)], *report.watcher.state())
+    assert [text.partition(" at ")[0] for text in report.advisories.told] == ["slow_reward"]
+    assert "slow_reward" not in report.progress._console.file.getvalue()
+
+
+def test_the_live_view_is_told_how_fast_an_iteration_was(plan, mdm_folder, tmp_path, monkeypatch):
+    report, store = report_to(plan, tmp_path)
+    store.log_batch, told = lambda *_, **__: None, []
+    monkeypatch.setattr(report.progress, "iteration", lambda *given: told.append(given[2]))
+    group, rewards = sample_group(make_policy(mdm_folder), 4, 3), np.arange(4, dtype=np.float32)
+    spans = [Timing("sampler 0", "sample", 5.0, 9.0), Timing("sampler 1", "sample", 5.0, 7.0), Timing("learner", "step", 9.0, 9.0)]
+    spent = {"seconds_rollout": 3.0, "seconds_update": 1.0, "seconds_evaluate": 60.0}
+    scores, update = [Scores({"tmr": rewards}, {})] * 2, Update({"log_prob_gap": 0.0}, [rewards] * 2, [rewards] * 2, None)
+    for metrics, measured in ((spent, spans), ({}, [])):
+        report.iteration(0, [group] * 2, scores, update, metrics, measured)
+    assert told == ["2 motions/s  samplers idle 25%", ""]
 
 
 class Interrupted:

@@ -73,6 +73,17 @@ def test_of_two_runs_that_want_one_folder_exactly_one_gets_it(tmp_path):
     assert sorted(got) == list(range(300))
 
 
+def test_what_is_under_way_takes_the_place_of_what_was_and_ends_no_run(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    for done in range(3):
+        folder.show_present({"done": done})
+    assert json.loads((tmp_path / "run" / "present.json").read_text()) == {"done": 2}
+    assert not [path for path in folder.path.iterdir() if path.name.startswith("present.json.")]
+    folder.present.unlink()
+    folder.present.mkdir()
+    folder.show_present({"done": 3})
+
+
 def test_one_process_at_a_time_works_in_a_folder(tmp_path):
     first = RunFolder.create(tmp_path / "run")
     with pytest.raises(InputError, match=rf"run_dir: {tmp_path}/run is in use by process {os.getpid()} on "):

@@ -7,6 +7,7 @@ in seconds since 1970. A run without one has at least what its driver waited for
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,16 +65,23 @@ def by_iteration(spans: list[Span]) -> list[dict[str, Any]]:
     found = []
     for iteration, inside in sorted(iterations.items()):
         start, end = min(span.start for span in inside), max(span.end for span in inside)
-        busy = {actor: _covered([span for span in inside if span.actor == actor]) for actor in actors}
-        length = max(end - start, 1e-9)
+        idle = idle_of(inside)
         path, at = [], end
         while before := [span for span in inside if span.end <= at + 1e-9 and span not in path]:
             path.append(max(before, key=lambda span: (span.end, -span.start)))
             at = path[-1].start
-        idle = {actor: round(1 - seconds / length, 4) for actor, seconds in busy.items()}
         critical = [{"actor": span.actor, "what": span.what, "seconds": round(span.end - span.start, 4)} for span in reversed(path)]
-        found.append({"iteration": iteration, "seconds": end - start, "idle": idle, "critical": critical})
+        found.append({"iteration": iteration, "seconds": end - start, "idle": {actor: idle.get(actor, 1.0) for actor in actors}, "critical": critical})
     return found
+
+
+def idle_of(spans: Sequence[Any]) -> dict[str, float]:
+    """By actor, the share of the time from the first span to the end of the last in which it did nothing."""
+    own = defaultdict(list)
+    for span in spans:
+        own[span.actor].append(span)
+    length = max(max((span.end for span in spans), default=0.0) - min((span.start for span in spans), default=0.0), 1e-9)
+    return {actor: round(1 - _covered(each) / length, 4) for actor, each in own.items()}
 
 
 def _covered(spans: list[Span]) -> float:
