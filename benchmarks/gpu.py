@@ -158,6 +158,8 @@ def picture(path: Path, found: dict[str, dict]) -> None:
         for label, curve in {"plain, fp32": each["plain"], **each["curve"]}.items():
             axes.plot(list(curve), [at["iteration"] for at in curve.values()], marker=".", label=label)
         axes.set(title=name, xlabel="samples in a group", ylabel="samples a second, update included", xscale="log", yscale="log")
+        axes.set_xticks(list(each["plain"]), labels=list(each["plain"]))
+        axes.set_xticks([], minor=True)
         axes.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=130)
 
