@@ -57,13 +57,14 @@ class Partial:
     `Policy.parameters`, and are large.
 
     sha256: of that buffer. tally: what the metrics need. gap: the largest
-    difference between sampled and recomputed log-probs, where they must be equal. sketches: of the gradient of each part of the
+    difference between sampled and recomputed log-probs, where they must be equal; tolerance: what it might have been. sketches: of the gradient of each part of the
     loss, [parts, 1 + SKETCHED] float64, for a witness to compare. own: as in `Lesson`.
     """
 
     sha256: str
     tally: Tally
     gap: float
+    tolerance: float
     sketches: np.ndarray
     own: dict[str, np.ndarray] | None
 
@@ -87,7 +88,7 @@ def gradient(policy: Policy, group: Trajectories, lesson: Lesson) -> tuple[Parti
     gap = _allowed(group, torch.stack(gaps).max().item(), policy)
     buffer = total.cpu().numpy()
     kept = None if own is None else {name: value.cpu().numpy() for name, value in own.items()}
-    return Partial(digest(buffer), tally.close(), gap, torch.stack(sketches).cpu().numpy(), kept), buffer
+    return Partial(digest(buffer), tally.close(), gap, policy.tolerance, torch.stack(sketches).cpu().numpy(), kept), buffer
 
 
 def witness(policy: Policy, group: Trajectories, lesson: Lesson, partial: Partial, part: int) -> float:

@@ -64,14 +64,17 @@ def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int |
     advantages = [group_advantages(entry.rewards, objective.advantage_eps, objective.advantage_clip) for entry in scored]
     lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256, trained_samples)
     metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": before.version, "staleness": max(behind)}
-    gap, recomputed = 0.0, {}
+    gap, tolerance, recomputed = 0.0, 0.0, {}
     for step in range(objective.updates_per_rollout if lessons else 1):
         partials = taught.gradients(lessons)
         found = taught.step(partials, first=step == 0)
         gap = max([gap, found.pop("log_prob_gap", 0.0), *(partial.gap for partial in partials)])
+        tolerance = max([tolerance, *(partial.tolerance for partial in partials)])
         metrics |= (update_metrics([partial.tally for partial in partials]) if partials else {}) | found
         recomputed = {i: _of_all(scored[i].group, lesson, partial) for (i, lesson), partial in zip(lessons.items(), partials)}
         lessons = {i: _next(lesson, partial, taught.adapter) for (i, lesson), partial in zip(lessons.items(), partials)}
+    if tolerance:
+        metrics["log_prob_tolerance"] = tolerance
     metrics |= {"log_prob_gap": gap, "learning_rate": taught.learning_rate, "clip_epsilon": objective.clip_epsilon}
     filled = [np.zeros(len(entry.group), np.float32) if a is None else a for a, entry in zip(advantages, scored)]
     numbers, rewards = {name: float(value) for name, value in metrics.items()}, [entry.rewards for entry in scored]

@@ -67,7 +67,7 @@ def explain(row: dict[str, float], objective: str | None) -> tuple[list[str], li
     if row.get("std_reward", 0.0) > 1e-3:
         mean = f" around a mean of {row['mean_reward']:.4g}" if "mean_reward" in row else ""
         said.append(f"the reward is not the problem: a standard deviation of {row['std_reward']:.4g}{mean} tells samples apart")
-    verified = "log_prob_gap" in row and row["log_prob_gap"] <= 1e-5
+    verified = "log_prob_gap" in row and row["log_prob_gap"] <= row.get("log_prob_tolerance", 1e-5)
     return said, [*(() if verified else RECOMPUTE), *((AGAINST_REFERENCE,) if objective in (None, "trajectory") else ())]
 
 

@@ -59,6 +59,7 @@ METRICS: dict[str, Meaning] = {
     "clip_fraction": Meaning(POLICY, "share", "Share of the ratios that are clipped and so have no gradient."),
     "grad_norm": Meaning(POLICY, "", "Norm of the gradient before clipping."),
     "log_prob_gap": Meaning(POLICY, "nats", "Largest difference between a sampled log-prob and the recomputed one; 0: equal to the bit."),
+    "log_prob_tolerance": Meaning(POLICY, "nats", "What log_prob_gap may be on this device in this precision; absent where it must be 0."),
     "loss": Meaning(POLICY, "", "What the optimizer minimises: policy loss and KL loss."),
     "policy_loss": Meaning(POLICY, "", "The part of the loss that follows the advantages; near 0 on policy, only its gradient teaches."),
     "kl_loss": Meaning(POLICY, "", "The part of the loss that holds the policy near the base model."),

@@ -93,8 +93,9 @@ def test_a_right_recompute_of_the_original_is_not_accused(tmp_path, explain):
     row["mean_log_prob_ref"] = 57e3
     text = explain(write(tmp_path / "metrics.json", row))
     assert "is exp(10) = 22026.5 in float32" in text and "disagrees" not in text
-    verified = explain(write(tmp_path / "metrics.json", row | {"log_prob_gap": 0.0}))
-    assert len(causes(verified)) == 1 and REFERENCE in causes(verified)[0]
+    for gap in ({"log_prob_gap": 0.0}, {"log_prob_gap": 0.01, "log_prob_tolerance": 0.02}):
+        verified = explain(write(tmp_path / "metrics.json", row | gap))
+        assert len(causes(verified)) == 1 and REFERENCE in causes(verified)[0]
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.02, 484_000_000, 4e8, 3.0])

@@ -39,8 +39,9 @@ def run_of(name, values, **settings):
     return [(f.iteration, f.level, f.action) for step in found for f in step]
 
 
-def test_a_healthy_run_has_no_findings():
-    found, monitor = watch([healthy(i) for i in range(200)])
+@pytest.mark.parametrize("in_bf16", [{}, {"log_prob_gap": 0.01, "log_prob_tolerance": 0.02}])
+def test_a_healthy_run_has_no_findings(in_bf16):
+    found, monitor = watch([healthy(i, **in_bf16) for i in range(200)])
     assert found == [[]] * 200 and monitor.good and monitor.change == {}
 
 
@@ -49,6 +50,7 @@ def test_a_healthy_run_has_no_findings():
     [
         ("log_prob_gap", {"log_prob_gap": 0.01}, Action.STOP),
         ("log_prob_gap", {"log_prob_gap": math.inf}, Action.STOP),
+        ("log_prob_gap", {"log_prob_gap": 0.03, "log_prob_tolerance": 0.02}, Action.STOP),
         ("non_finite", {"loss": math.nan}, Action.STOP),
         ("non_finite", {"grad_norm": math.inf}, Action.STOP),
         ("log_ratio", {"max_abs_log_ratio": 6.0}, Action.WARN),
