@@ -190,7 +190,7 @@ def test_what_every_family_shares_names_none(path):
         ("rollout.policy", "import rewards.motion.tmr", True),
         ("rollout.policy", "from rollout.io.errors import InputError", False),
         ("rollout.io.files", "from rollout.policy import Group", True),
-        ("rollout.record", "from rollout.motion.skeleton import FEATURES", True),
+        ("rollout.record", "from rollout.motion.skeleton import HUMANML3D", True),
         ("rollout.record", "from rollout import motion", True),
         ("rollout.motion.diffusion_policy", "from rollout.policy import Group", False),
         ("rewards.scoring", "from rewards.motion.tmr import TMRReward", True),

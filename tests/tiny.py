@@ -21,6 +21,7 @@ from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import MotionPrompt
 from rollout.motion.settings import Model
+from rollout.motion.skeleton import FORMATS, HUMANML3D, MotionFormat
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 from rollout.policy import Conditioning, Request, Trajectories
@@ -57,7 +58,8 @@ def write_mdm(folder: Path, seed: int = 0, text_width: int = 16, **args) -> Path
     text_encoder = VocabularyTextEncoder(Vocabulary(WORDS), text_width // 2, text_width // 4)
     decoder = args.get("arch") == "trans_dec"
     class_token = "time" if args.get("emb_trans_dec") else "none"
-    features = 251 if args.get("dataset") == "kit" else 263
+    dataset = args.get("dataset", ARGS["dataset"])
+    features = next(each.features for each in FORMATS.values() if dataset in each.datasets)
     positions = args.get("pos_embed_max_len", ARGS["pos_embed_max_len"])
     shape = dataclasses.replace(SHAPE, max_positions=positions, features=features, text=text_width, decoder=decoder, class_token=class_token)
     denoiser = randomise(MDM(shape), seed)
@@ -95,36 +97,36 @@ def sample_group(
     return policy.sample(Request(conditioning, size, seed, trained_steps))
 
 
-def write_tmr(folder: Path) -> Path:
+def write_tmr(folder: Path, kind: MotionFormat = HUMANML3D) -> Path:
     """A TMR evaluator of 16 latent dims, as `TMRReward.load` reads it."""
     torch.manual_seed(1)
     (folder / "last_weights").mkdir(parents=True)
     (folder / "stats").mkdir()
     shape = {"latent_dim": 16, "ff_size": 24, "num_layers": 2, "num_heads": 4}
-    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": 263, **shape}}
+    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": kind.features, **shape}}
     for part, widths in shapes.items():
         torch.save(ActorEncoder(**widths).state_dict(), folder / "last_weights" / f"{part}.pt")
-    torch.save(torch.randn(263), folder / "stats" / "mean.pt")
-    torch.save(torch.rand(263) + 0.5, folder / "stats" / "std.pt")
+    torch.save(torch.randn(kind.features), folder / "stats" / "mean.pt")
+    torch.save(torch.rand(kind.features) + 0.5, folder / "stats" / "std.pt")
     torch.save(torch.randn(len(WORDS) + 2, 12), folder / "word_embeddings.pt")
     Vocabulary(WORDS).save(folder / "vocabulary.json")
     (folder / "config.json").write_text(json.dumps({"model": shapes}))
     return folder
 
 
-def write_t2m(folder: Path) -> Path:
+def write_t2m(folder: Path, kind: MotionFormat = HUMANML3D) -> Path:
     """A T2M evaluator of 8 co-embedding dims, as `T2MReward.load` reads it."""
     torch.manual_seed(2)
     folder.mkdir(parents=True)
     networks = {
         "text_encoder": TextEncoder(10, 15, 12, 8),
-        "movement_encoder": MovementEncoder(259, 14, 9),
+        "movement_encoder": MovementEncoder(kind.features - 4, 14, 9),
         "motion_encoder": BiGRUEncoder(9, 16, 8),
     }
     torch.save({part: network.state_dict() for part, network in networks.items()}, folder / "finest.tar")
     draw = np.random.default_rng(3)
-    np.save(folder / "mean.npy", draw.normal(size=263))
-    np.save(folder / "std.npy", draw.uniform(0.5, 1.5, 263))
+    np.save(folder / "mean.npy", draw.normal(size=kind.features))
+    np.save(folder / "std.npy", draw.uniform(0.5, 1.5, kind.features))
     np.save(folder / "word_vectors.npy", draw.normal(size=(len(WORDS) + 4, 10)).astype(np.float32))
     Vocabulary([SOS, EOS, *WORDS]).save(folder / "vocabulary.json")
     return folder
@@ -137,18 +139,18 @@ def write_prompts(path: Path, texts: list[str]) -> Path:
     return path
 
 
-def write_run_config(folder: Path, **sections) -> Path:
+def write_run_config(folder: Path, kind: MotionFormat = HUMANML3D, **sections) -> Path:
     """The YAML of a complete run of seconds, with every model and prompt file it names; `sections` override it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "iterations": 2,
-        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True)), "frames": FRAMES, "steps": "10"},
+        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True, dataset=kind.datasets[0])), "frames": FRAMES, "steps": "10"},
         "lora": {"r": 4, "alpha": 8.0},
         "rollout": {
             "prompts": str(write_prompts(folder / "training.txt", TRAINING)),
             "prompts_per_iteration": 2, "group_size": 4, "trained_steps": 3,
         },
-        "reward": {"tmr_path": str(write_tmr(folder / "tmr")), "t2m_path": str(write_t2m(folder / "t2m"))},
+        "reward": {"tmr_path": str(write_tmr(folder / "tmr", kind)), "t2m_path": str(write_t2m(folder / "t2m", kind))},
         "optimizer": {"learning_rate": 1e-3},
         "evaluate": {
             "heldout": str(write_prompts(folder / "heldout.txt", HELDOUT)), "prompts": 2, "samples_per_prompt": 2,
@@ -162,26 +164,26 @@ def write_run_config(folder: Path, **sections) -> Path:
     return path
 
 
-def write_motions(folder: Path, count: int = 40) -> Path:
-    """A HumanML3D folder whose test split has `count` motions of 40 to 49 frames, each with two tagged captions."""
+def write_motions(folder: Path, count: int = 40, kind: MotionFormat = HUMANML3D) -> Path:
+    """A HumanML3D (or KIT) folder whose test split has `count` motions of 40 to 49 frames, each with two tagged captions."""
     tags = {"a": "a/DET", "person": "person/NOUN", "walks": "walk/VERB", "forward": "forward/ADV", "jumps": "jump/VERB", "left": "left/ADV"}
     draw = np.random.default_rng(4)
     clips = {}
     for i in range(count):
         captions = [TRAINING[i % 4], HELDOUT[i % 2]]
         lines = [f"{text}#{' '.join(tags[word] for word in text.split())}#0.0#0.0" for text in captions]
-        clips[f"{i:06}"] = (draw.normal(0, 0.1, (40 + i % 10, 263)).astype(np.float32), "\n".join(lines))
+        clips[f"{i:06}"] = (draw.normal(0, 0.1, (40 + i % 10, kind.features)).astype(np.float32), "\n".join(lines))
     return write_folder(folder, clips)
 
 
-def write_evaluate_config(folder: Path, **sections) -> Path:
+def write_evaluate_config(folder: Path, kind: MotionFormat = HUMANML3D, **sections) -> Path:
     """The YAML of an evaluation of seconds, with everything it names; `sections` override it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "data": str(write_motions(folder / "motions")),
+        "data": str(write_motions(folder / "motions", kind=kind)),
         "replications": 2, "multimodality": 1, "samples": 320,
-        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True)), "frames": FRAMES, "steps": "4"},
-        "reward": {"tmr_path": str(write_tmr(folder / "tmr")), "t2m_path": str(write_t2m(folder / "t2m"))},
+        "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True, dataset=kind.datasets[0])), "frames": FRAMES, "steps": "4"},
+        "reward": {"tmr_path": str(write_tmr(folder / "tmr", kind)), "t2m_path": str(write_t2m(folder / "t2m", kind))},
         "cluster": {"samplers": 1},
     }  # fmt: skip
     path = folder / "evaluate.yaml"

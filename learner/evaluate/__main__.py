@@ -9,7 +9,7 @@ from rollout.io.command import exit_code
 
 DESCRIPTION = """\
 Evaluate a model, with and without adapters, side by side.
-family motion: by the official HumanML3D protocol, beside real motion.
+family motion: by the official protocol of HumanML3D and KIT-ML, beside real motion.
 family language: on held-out questions as IntentBench scores them, on general ones so that forgetting shows, and on points."""
 EPILOG = """\
 examples:

@@ -21,7 +21,7 @@ from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEnc
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
 from rewards.motion.words import CATEGORIES, EOS, SOS, WordTable, encode_caption
 from rollout.motion.dataset import Clip
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import HUMANML3D
 from rollout.motion.vocabulary import Vocabulary
 
 BATCH = 64
@@ -45,7 +45,7 @@ def train_tmr(clips: list[Clip], features: list[np.ndarray], out_folder: Path, s
     std = np.maximum(np.concatenate(train_features).std(axis=0), of_groups / 4)
     vocabulary = Vocabulary.build([caption for clip in train for caption in clip.captions])
     text_shape = {"nfeats": 128, "latent_dim": 128, "ff_size": 256, "num_layers": 2, "num_heads": 4}
-    motion_shape = {**text_shape, "nfeats": FEATURES}
+    motion_shape = {**text_shape, "nfeats": HUMANML3D.features}
     decoder_shape = {**motion_shape, "num_layers": 1}
     model = nn.ModuleDict(
         {
@@ -118,7 +118,7 @@ def train_t2m(clips: list[Clip], features: list[np.ndarray], out_folder: Path, s
     model = nn.ModuleDict(
         {
             "text": TextEncoder(word_dim, len(CATEGORIES), 96, output),
-            "movement": MovementEncoder(FEATURES - 4, movement, movement),
+            "movement": MovementEncoder(HUMANML3D.features - 4, movement, movement),
             "motion": BiGRUEncoder(movement, hidden, output),
             "words": nn.Embedding(len(vocabulary), word_dim),
         }

@@ -14,7 +14,7 @@ from rollout.motion.checkpoint import MotionCheckpoint, save_checkpoint
 from rollout.motion.dataset import Clip
 from rollout.motion.mdm import MDM, MDMShape
 from rollout.motion.schedule import Schedule
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import HUMANML3D
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 
@@ -62,7 +62,7 @@ class ClipBatches:
     def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[str]]:
         """x0 [B,T,263] zero-padded, frame mask [B,T], captions."""
         options = self.options
-        x0 = torch.zeros(options.batch_size, options.max_frames, FEATURES)
+        x0 = torch.zeros(options.batch_size, options.max_frames, HUMANML3D.features)
         mask = torch.zeros(options.batch_size, options.max_frames, dtype=torch.bool)
         captions = []
         for row, i in enumerate(rng.choice(len(self.clips), options.batch_size, p=self.probabilities)):
@@ -96,7 +96,7 @@ def train_mdm(
     mean, std = feature_statistics(train[1])
     schedule = Schedule.create("cosine", options.diffusion_steps)
     text_encoder = VocabularyTextEncoder(Vocabulary.build([c for clip in train[0] for c in clip.captions]))
-    shape = MDMShape(FEATURES, options.latent, options.feedforward, options.layers, text_encoder.width, max_positions=256)
+    shape = MDMShape(HUMANML3D.features, options.latent, options.feedforward, options.layers, text_encoder.width, max_positions=256)
     model = torch.nn.ModuleDict({"denoiser": MDM(shape), "text": text_encoder})
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01)

@@ -47,7 +47,8 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
     names = [name for name in dict.fromkeys(name for row in record.rows for name in row) if name != "iteration"]
     return {
         "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "going_on": going_on,
-        "shown": {"kind": shown.kind, **shown.facts(record.config)} if shown else None, "verdict": verdict(record, going_on),
+        "shown": {"kind": shown.kind, **shown.facts(record.config, samples.example)} if shown else None,
+        "verdict": verdict(record, going_on),
         "iterations": [int(row["iteration"]) + 1 for row in record.rows],
         "metrics": {name: {"values": [_finite(row.get(name)) for row in record.rows], **meaning_of(name)._asdict()} for name in names},
         "before": _before(record), "evaluations": evaluations, "rollouts": iterations,

@@ -23,8 +23,9 @@ class Shown(Protocol):
     def pack(self, value: Any, row: Mapping[str, Any]) -> bytes:
         """A sample as page/outputs.js reads it, before compression. ValueError for what the record's column cannot hold."""
 
-    def facts(self, config: Any) -> dict[str, Any]:
-        """`config`: a run's settings, None where they cannot be read. What the page knows beside the samples, such as a band of real data."""
+    def facts(self, config: Any, example: tuple[Any, Mapping[str, Any]] | None) -> dict[str, Any]:
+        """What the page knows beside the samples, such as a band of real data. config: a run's settings, None where they cannot be
+        read. example: what `pack` took of one sample, None where there is none."""
 
     def prompts(self, config: Any, standing: Mapping[str, str]) -> Prompts | None:
         """What was shown with the prompts; None where they are words alone, or are no longer those of the run. standing: the

@@ -37,7 +37,7 @@ class ShownAnswer:
     def pack(self, value: str, row: Mapping[str, Any]) -> bytes:
         return value.encode()
 
-    def facts(self, config: Any) -> dict[str, Any]:
+    def facts(self, config: Any, example: object) -> dict[str, Any]:
         """The tags of an answer, and by what its points are to be divided to be shares of the image; None where it has none."""
         parts = config.reward.parsed().values() if config else ()
         spaces = [part.options.get("space", "0-1") for part in parts if part.path == "negative_points"]

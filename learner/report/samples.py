@@ -39,6 +39,7 @@ class Samples:
         self.actions: list[dict[str, list]] = []
         self.pictures: list[str] = []
         self.defects: list[str] = []
+        self.example: tuple[Any, Row] | None = None  # value and row of one that could be packed
         self._places: dict[str, int] = {}  # of pictures
 
     def evaluations(self, folder: Path) -> list[Row]:
@@ -121,9 +122,12 @@ class Samples:
     def _packed(self, row: Row) -> str | None:
         value = row.get(self.shown.column) if self.shown else None
         try:
-            return None if value is None else base64.b64encode(zlib.compress(self.shown.pack(value, row))).decode()
+            packed = None if value is None else base64.b64encode(zlib.compress(self.shown.pack(value, row))).decode()
         except ValueError:
             return None
+        if packed:
+            self.example = value, row
+        return packed
 
     def _picture(self, seed: tuple[int, ...], prompt: str) -> int | None:
         """The place of the picture beside the prompt among the pictures."""

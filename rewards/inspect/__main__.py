@@ -78,6 +78,8 @@ def main(argv: list[str]) -> int:
         use_folder(os.getcwd())
         scorer, _ = load_reward_and_judge(parsed, judge, reward)
         motions = read_motions(given["motions"])
+        for evaluator in scorer.evaluators.values():
+            evaluator.require(motions.features.shape[2])
         result = inspect(scorer, parsed, motions, _real(scorer, parsed, given.get("data")))
         draw(given["picture"], result)
         if "scores" in given:

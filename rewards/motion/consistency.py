@@ -2,26 +2,30 @@
 
 import numpy as np
 
-from rollout.io.errors import InputError
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import FORMATS, HUMANML3D, MotionFormat
 
-# Dims beyond the first 67, which alone determine the skeleton: rotations, velocities, foot contacts. The number is their
-# standard deviation, one a block as in HumanML3D's Std: over real val and test crops, mean over the block's dims.
-BLOCKS = ((slice(67, 193), 0.226), (slice(193, 259), 0.0288), (slice(259, 263), 0.428))
+# Standard deviations of the dims beyond those that determine the skeleton, one a block as in HumanML3D's Std: over real val and test
+# crops, mean over the block's dims. Rotations, velocities (m a frame, at 20 frames a second), foot contacts.
+ROTATIONS, VELOCITIES, CONTACTS = 0.226, 0.0288, 0.428
 
 
 def feature_inconsistency(produced: np.ndarray, rederived: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """RMS difference between produced features and those re-derived from their own joints, in feature standard deviations.
 
-    produced: raw features [N, T+1, 263]; rederived: [N, T, 263] and their lengths int [N]. Returns float32 [N],
-    over the 196 dims that no joint follows and all frames that both have; NaN for a motion that is not finite. It is not 0
-    for a crop of real motion: facing is smoothed along the clip, and a crop ends sooner. InputError for KIT's features.
+    produced: raw features [N, T+1, F]; rederived: [N, T, F] and their lengths int [N]. Returns float32 [N],
+    over the 196 dims (KIT 187) that no joint follows and all frames that both have; NaN for a motion that is not finite. It is not 0
+    for a crop of real motion: facing is smoothed along the clip, and a crop ends sooner.
     """
-    if produced.shape[-1] != FEATURES:
-        raise InputError(f"feature_consistency: found {produced.shape[-1]} features a frame, expected {FEATURES}")
+    blocks = _blocks(FORMATS[produced.shape[-1]])
     gap = produced[:, :-1].astype(np.float64) - rederived
-    squares = sum(((gap[..., dims] / std) ** 2).sum(axis=2) for dims, std in BLOCKS)  # [N, T]
-    width = sum(dims.stop - dims.start for dims, _ in BLOCKS)
+    squares = sum(((gap[..., dims] / std) ** 2).sum(axis=2) for dims, std in blocks)  # [N, T]
+    width = sum(dims.stop - dims.start for dims, _ in blocks)
     valid = np.arange(gap.shape[1]) < np.asarray(lengths)[:, None]
     mean = np.where(valid, squares, 0).sum(axis=1) / (width * np.asarray(lengths))
     return np.where(np.isfinite(mean), np.sqrt(mean), np.nan).astype(np.float32)
+
+
+def _blocks(kind: MotionFormat) -> tuple[tuple[slice, float], ...]:
+    """Dims and their standard deviation in the data's unit: the velocities of people, at the data's rate."""
+    velocities = VELOCITIES * (HUMANML3D.fps / kind.fps) / kind.metres
+    return (kind.rotations, ROTATIONS), (kind.velocities, velocities), (kind.feet, CONTACTS)

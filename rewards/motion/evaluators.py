@@ -19,10 +19,10 @@ def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Emb
     return evaluator
 
 
-def load_evaluators(paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> tuple[TMRReward, T2MReward]:
-    """Both of them."""
+def load_evaluators(paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> tuple[TMRReward | None, T2MReward]:
+    """Both of them. TMR is None where none is given and the one that ships reads another format than this T2M does."""
     tmr, t2m = (load_evaluator(name, paths, device, texts) for name in EVALUATORS)
-    return tmr, t2m
+    return tmr if paths.custom("tmr") or len(tmr.mean) == len(t2m.mean) else None, t2m
 
 
 def _tmr(paths: Evaluators, device: str) -> TMRReward:

@@ -19,9 +19,9 @@ from rewards.motion.space import Evaluator
 from rewards.motion.texts import Embedded
 from rewards.scoring import Scorer
 from rollout.io.errors import InputError
-from rollout.motion.features import features_to_joints
+from rollout.motion.checkpoint import open_checkpoint
+from rollout.motion.features import joints_in_metres
 from rollout.motion.prompts import MotionPrompt
-from rollout.motion.skeleton import FEATURES
 from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ class MotionRewards:
         scorer, judge = self.load(config, "cpu", texts)
         if not independent:
             log.warning("reward.judge: the reward reads %s too: this run has no independent judge", judge_name)
+        made = open_checkpoint(config.model.checkpoint, config.model.stats).format
+        for evaluator in {**scorer.evaluators, judge_name: judge}.values():
+            evaluator.require(made.features)
         short = min(prompts, key=lambda prompt: prompt.length)
         if short.length < MIN_FRAMES:
             raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")
@@ -54,7 +57,7 @@ class MotionRewards:
             evaluator.embed_text([prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
         one_of_each = {prompt.length: prompt for prompt in prompts}.values()  # a data set has tens of thousands of prompts
         lengths = np.array([prompt.length for prompt in one_of_each])
-        produced = np.zeros((len(lengths), lengths.max() + 1, FEATURES), np.float32)
+        produced = np.zeros((len(lengths), lengths.max() + 1, made.features), np.float32)
         captions = [prompt.text for prompt in one_of_each], [prompt.tokens for prompt in one_of_each]
         still = Motions(produced[:, 1:], lengths, *captions, produced)
         judge(still)
@@ -74,7 +77,7 @@ class MotionRewards:
         """`extras`: every measure of `rewards/motion/physics.py`, in its unit, and the judge's `embedding` [G,D]."""
         found = []
         for group, scores in zip(groups, scorer(as_motions(*groups)).split([len(group) for group in groups])):
-            motions, joints = as_motions(group), features_to_joints(group.outputs)
+            motions, joints = as_motions(group), joints_in_metres(group.outputs)
             extras = {name: of(joints, group.lengths) for name, of in ALL_PHYSICS.items()}
             extras["embedding"] = judge.embed_motion(motions.features, motions.lengths)
             found.append(Examination(raw_total(scorer.settings, scores.values), scores.values, judge(motions), extras))

@@ -11,7 +11,7 @@ from rollout.io.weights import read_array
 from rollout.motion.dataset import clip_features, read_clips
 from rollout.motion.features import padded, rederived_motions
 from rollout.motion.record import read_rollout
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import EITHER, FORMATS
 
 REAL_FRAMES = 40  # of a clip, from its start
 REAL_SPLITS = ("val", "test")
@@ -50,8 +50,8 @@ def _from_samples(folder: Path) -> tuple[list[np.ndarray], list[str], list[str]]
 def _together(features: list[np.ndarray], prompts: list[str], keys: list, where: str) -> Motions:
     """`keys`: what the motions of a group have in common."""
     for i, motion in enumerate(features):
-        if np.ndim(motion) != 2 or motion.shape[1] != FEATURES or len(motion) < MIN_FRAMES:
-            expected = f"({MIN_FRAMES} frames or more, {FEATURES})"
+        if np.ndim(motion) != 2 or motion.shape[1] not in FORMATS or motion.shape[1] != features[0].shape[1] or len(motion) < MIN_FRAMES:
+            expected = f"({MIN_FRAMES} frames or more, {EITHER}), all of one format"
             raise InputError(f"{where}: motion {i} has shape {np.shape(motion)}, expected {expected}")
     if not features:
         raise InputError(f"{where}: no motions in it (a run with rollout.keep none writes none)")

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from rollout.io.errors import InputError
-from rollout.motion.features import features_to_joints, rederived_motions
+from rollout.motion.features import joints_in_metres, rederived_motions
+from rollout.motion.skeleton import EITHER, FORMATS
 from rollout.policy import Group
 
 MIN_FRAMES = 5  # of a model's motion: T2M reads whole fours of frames, after the one that re-derived velocities cost
@@ -37,8 +38,8 @@ class Motions:
 
     def __post_init__(self):
         shape = np.shape(self.features)
-        if len(shape) != 3 or shape[2] not in (263, 251):
-            raise InputError(f"motions: features have shape {shape}, expected [N, T, 263] (KIT: 251)")
+        if len(shape) != 3 or shape[2] not in FORMATS:
+            raise InputError(f"motions: features have shape {shape}, expected [N, T, {EITHER}]")
         if self.groups is None:
             object.__setattr__(self, "groups", np.zeros(shape[0], np.int64))
         if np.shape(self.groups) != (shape[0],):
@@ -61,8 +62,8 @@ class Motions:
 
     @cached_property
     def joints(self) -> np.ndarray:
-        """float32 [N, T, 22, 3]: positions in metres, y up, recovered from `features`."""
-        return features_to_joints(self.features)
+        """float32 [N, T, 22, 3] (KIT [N, T, 21, 3]): positions in metres, y up, recovered from `features`."""
+        return joints_in_metres(self.features)
 
     def rows(self, index) -> "Motions":
         """Copies of the motions of `index` (integers), in its order."""

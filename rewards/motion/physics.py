@@ -1,7 +1,7 @@
 """What a body on a floor cannot do: sliding feet, sinking, hovering, shaking, drifting. Measures; lower is more physical.
 
-Every function takes joints float32 [N, T, 22, 3] (metres, y up, floor at y = 0, 20 fps) and lengths int [N] in 1..T,
-and returns float32 [N]. Frames at or past a sample's length never count, whatever they hold. A number that is not
+Every function takes joints float32 [N, T, 22, 3] at 20 fps or KIT's [N, T, 21, 3] at 12.5 (metres, y up, floor at y = 0) and
+lengths int [N] in 1..T, and returns float32 [N]. Frames at or past a sample's length never count, whatever they hold. A number that is not
 finite inside the length makes that sample NaN and no other; a sample with nothing to measure (no stance, too few
 frames) is 0. InputError for shapes or lengths that do not fit.
 
@@ -15,9 +15,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rollout.io.errors import InputError
-from rollout.motion.skeleton import FPS, JOINTS
+from rollout.motion.skeleton import FORMATS, format_of
 
-TOES, ANKLES = (10, 11), (7, 8)
 TOE_HEIGHT, ANKLE_HEIGHT = 0.05, 0.08  # m; a foot stands below both
 FLOOR_TOLERANCE = 0.005  # m
 
@@ -47,7 +46,8 @@ def foot_skate(joints: np.ndarray) -> np.ndarray:
     (Karunratanakul et al., ICCV 2023), whose contact height this is, all frames are in the denominator: a mean over
     stance alone is 0 for feet that never stand and jumps when they touch the floor once.
     """
-    speed = np.linalg.norm(np.diff(joints[:, :, TOES][..., [0, 2]], axis=1), axis=-1) * FPS  # [N, T-1, 2]
+    kind = format_of(joints)
+    speed = np.linalg.norm(np.diff(joints[:, :, kind.toes][..., [0, 2]], axis=1), axis=-1) * kind.fps  # [N, T-1, 2]
     return np.where(_stance(joints), speed, 0)
 
 
@@ -77,7 +77,7 @@ def jerk(joints: np.ndarray) -> np.ndarray:
 
     The smoothness measure of Flash and Hogan (1985), as reported for motion capture by TransPose (Yi et al., 2021).
     """
-    return np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * FPS**3  # [N, T-3, 22]
+    return np.linalg.norm(np.diff(joints, n=3, axis=1), axis=-1) * format_of(joints).fps ** 3  # [N, T-3, J]
 
 
 @_mean
@@ -87,7 +87,7 @@ def smoothness(joints: np.ndarray) -> np.ndarray:
     The acceleration of the human mesh recovery literature (Kanazawa et al., CVPR 2019), without a reference motion.
     Slow motion has little of it, whatever its quality.
     """
-    return np.linalg.norm(np.diff(joints, n=2, axis=1), axis=-1) * FPS**2  # [N, T-2, 22]
+    return np.linalg.norm(np.diff(joints, n=2, axis=1), axis=-1) * format_of(joints).fps ** 2  # [N, T-2, J]
 
 
 def root_drift(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -104,23 +104,24 @@ def root_drift(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     for number in range(1, stretch.max(initial=0) + 1):
         inside = (both & (stretch == number))[..., None]
         way += np.linalg.norm(np.where(inside, steps, 0).sum(axis=1), axis=-1)
-    seconds = np.maximum(valid[:, 1:].sum(axis=1), 1) / FPS
+    seconds = np.maximum(valid[:, 1:].sum(axis=1), 1) / format_of(joints).fps
     return np.where(finite, way / seconds, np.nan).astype(np.float32)
 
 
 def _stance(joints: np.ndarray) -> np.ndarray:
     """bool [N, T-1, 2]: the steps between two frames in both of which a foot's toe and ankle are low."""
-    low = (joints[:, :, TOES, 1] < TOE_HEIGHT) & (joints[:, :, ANKLES, 1] < ANKLE_HEIGHT)
+    kind = format_of(joints)
+    low = (joints[:, :, kind.toes, 1] < TOE_HEIGHT) & (joints[:, :, kind.ankles, 1] < ANKLE_HEIGHT)
     return low[:, 1:] & low[:, :-1]
 
 
 def _checked(joints: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joints in float64 with 0 past each length, which frames are valid [N, T], which samples are finite [N]."""
     joints, lengths = np.asarray(joints), np.asarray(lengths)
-    if joints.ndim != 4 or joints.shape[2:] != (JOINTS, 3) or lengths.shape != joints.shape[:1]:
+    if joints.shape[2:] not in [(kind.joints, 3) for kind in FORMATS.values()] or lengths.shape != joints.shape[:1]:
         raise InputError(
             f"physics: joints of shape {joints.shape} and lengths of shape {lengths.shape}, "
-            f"expected (N, T, {JOINTS}, 3) and (N,)"
+            "expected (N, T, 22, 3) or KIT's (N, T, 21, 3), and (N,)"
         )
     if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= joints.shape[1]):
         raise InputError(f"physics: lengths {lengths.min()}..{lengths.max()}, expected 1..{joints.shape[1]}")

@@ -24,7 +24,7 @@ from rewards.motion.consistency import feature_inconsistency
 from rewards.motion.motions import Motions
 from rewards.options import number
 from rollout.io.errors import InputError
-from rollout.motion.features import features_to_joints
+from rollout.motion.features import joints_in_metres
 
 STATISTICS = Path(__file__).parent.parent / "assets" / "real_physics.json"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -74,7 +74,7 @@ def _of_floor(measure: Callable) -> staticmethod:
     def of(motions: Motions) -> np.ndarray:
         if motions.produced is None:
             return measure(motions.joints, motions.lengths)
-        return measure(features_to_joints(motions.produced), motions.lengths + 1)
+        return measure(joints_in_metres(motions.produced), motions.lengths + 1)
 
     return staticmethod(of)
 

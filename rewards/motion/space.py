@@ -67,6 +67,8 @@ class Evaluator(OfEmbeddings):
         """float32 [D]."""
         raise NotImplementedError
 
-    def _require_width(self, features: np.ndarray) -> None:
-        if features.shape[-1] != len(self.mean):
-            raise InputError(f"{self.name}: motions of {features.shape[-1]} features, the evaluator reads {len(self.mean)}")
+    def require(self, features: int) -> None:
+        """Raises InputError for motions of another width than it reads."""
+        if features != len(self.mean):
+            reads = f"motions of {features} features, the evaluator reads {len(self.mean)}"
+            raise InputError(f"{self.name}: {reads} (reward.{self.name}_path, expected one of the model's format)")

@@ -133,7 +133,7 @@ class T2MReward(Evaluator):
         The convolutions look 3 frames past a motion's end. They see zeros there, so that a score is of the motion alone;
         with `keep_tail` they see what `features` holds, as the official evaluation of generated motions does.
         """
-        self._require_width(features)
+        self.require(features.shape[-1])
         x_ntf = (torch.as_tensor(features, device=self.device).double() - self.mean) / self.std
         return self.embed_normalised(x_ntf.float(), torch.as_tensor(lengths), keep_tail).cpu().numpy()
 

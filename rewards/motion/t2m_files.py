@@ -1,7 +1,8 @@
 """Where a T2M evaluator's files are: a folder like the shipped one, an MDM checkout, or the finest.tar itself.
 
 * like `rewards/assets/t2m`: finest.tar, mean.npy, std.npy, vocabulary.json, word_vectors.npy side by side
-* MDM checkout: t2m/text_mot_match/model/finest.tar under it; or that file, or its folder. Beside it or up to three
+* MDM checkout: t2m/text_mot_match/model/finest.tar under it, else KIT's kit/text_mot_match/model/finest.tar; or such a file, or
+  its folder. Beside it or up to three
   folders above (the checkout): `glove/our_vab_*`, and t2m_mean.npy with t2m_std.npy, there or in `dataset/`.
   Which of them belongs to KIT shows in the width: an evaluator of 251 features has kit_mean.npy and kit_std.npy.
 """
@@ -15,11 +16,11 @@ from rewards.motion.glove import FILES, GloveWords
 from rewards.motion.words import EOS, SOS, WordTable
 from rollout.io.errors import InputError
 from rollout.io.weights import as_tensor, read_array
+from rollout.motion.skeleton import FORMATS, HUMANML3D
 from rollout.motion.vocabulary import Vocabulary
 
-CHECKPOINT = Path("t2m/text_mot_match/model/finest.tar")
-LEVELS = len(CHECKPOINT.parts)
-STATISTICS = {263: "t2m", 251: "kit"}
+CHECKPOINTS = [Path(each.evaluator, "text_mot_match/model/finest.tar") for each in FORMATS.values()]
+LEVELS = len(CHECKPOINTS[0].parts)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -28,10 +29,10 @@ def find_checkpoint(path: Path) -> Path:
         return path
     if like_shipped(path):
         return path / "finest.tar"
-    for place in (path / "finest.tar", path / CHECKPOINT):
+    for place in (path / "finest.tar", *(path / each for each in CHECKPOINTS)):
         if place.is_file():
             return place
-    raise InputError(f"{path}: T2M evaluator not found, looked for finest.tar and {CHECKPOINT} in it")
+    raise InputError(f"{path}: T2M evaluator not found, looked for finest.tar, {' and '.join(map(str, CHECKPOINTS))} in it")
 
 
 def like_shipped(folder: Path) -> bool:
@@ -43,7 +44,7 @@ def read_statistics(checkpoint: Path, nfeats: int) -> tuple[Tensor, Tensor]:
     if like_shipped(checkpoint.parent):
         folder, mean, std = checkpoint.parent, "mean.npy", "std.npy"
     else:
-        mean, std = (f"{STATISTICS.get(nfeats, 't2m')}_{name}.npy" for name in ("mean", "std"))
+        mean, std = (f"{FORMATS.get(nfeats, HUMANML3D).evaluator}_{name}.npy" for name in ("mean", "std"))
         folder = _folder_with((mean, std), [place for above in _above(checkpoint) for place in (above, above / "dataset")])
     arrays = []
     for path in (folder / mean, folder / std):

@@ -201,7 +201,7 @@ class TMRReward(Evaluator):
     @torch.no_grad()
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Raw features [N, T, F] and lengths [N] to latent means, float32 [N, D], in input order."""
-        self._require_width(features)
+        self.require(features.shape[-1])
         x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
         lengths_n = torch.as_tensor(lengths, device=self.device)
         mask_nt = valid_frames(x_ntf.shape[1], lengths_n)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from rollout.io.errors import InputError
-from rollout.motion.skeleton import Skeleton, skeleton_of
+from rollout.motion.skeleton import MotionFormat, format_of
 
 EULER = "ZXY"  # intrinsic: the first letter is the outermost rotation, in BVH's order of channels
 _END = 0.4  # length of head, hands and toes, of the bone that leads to them
@@ -25,7 +25,7 @@ def write_bvh(path: Path | str, joints: np.ndarray) -> None:
     The rest pose stands with arms out, facing +z. Joints are met to about a centimetre, see `fit`. Raises InputError for
     another shape and for numbers that are not finite.
     """
-    skeleton = skeleton_of(np.asarray(joints))
+    skeleton = format_of(np.asarray(joints))
     joints = np.asarray(joints, dtype=np.float64) * skeleton.metres
     if joints.ndim != 3 or not len(joints) or not np.isfinite(joints).all():
         raise InputError(f"joints: found shape {joints.shape} for {path}, expected (frames, joints, 3) of finite numbers")
@@ -41,7 +41,7 @@ def write_bvh(path: Path | str, joints: np.ndarray) -> None:
     Path(path).write_text("\n".join(lines) + "\n")
 
 
-def fit(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+def fit(joints: np.ndarray, skeleton: MotionFormat) -> tuple[np.ndarray, np.ndarray]:
     """Bones [J, 3] in the rest pose, from parent to joint, and rotations [T, J, 3, 3] of every joint in the world.
 
     A bone is aimed from where the fitted skeleton is, not from the measured joint, so that errors do not add up.
@@ -81,7 +81,7 @@ def euler_angles(rotations: np.ndarray) -> np.ndarray:
     return angles
 
 
-def _rest_directions(skeleton: Skeleton) -> np.ndarray:
+def _rest_directions(skeleton: MotionFormat) -> np.ndarray:
     """Unit vectors [J, 3]: arms out, because a bone opposite to its rest direction may be twisted either way."""
     right, down, forward = np.array([-1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, 1.0])
     directions = np.zeros((len(skeleton.names), 3))
@@ -117,7 +117,7 @@ def _mean_shape(shape: np.ndarray, bones: np.ndarray) -> np.ndarray:
     return shape
 
 
-def _hierarchy(skeleton: Skeleton, offsets: np.ndarray, joint: int, indent: str, order: list[int]) -> list[str]:
+def _hierarchy(skeleton: MotionFormat, offsets: np.ndarray, joint: int, indent: str, order: list[int]) -> list[str]:
     """The lines of a joint and all below it; `order` takes the joints as they are written, which is that of the channels."""
     order.append(joint)
     inside = indent + "  "

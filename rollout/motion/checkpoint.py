@@ -13,7 +13,7 @@ from rollout.io.weights import as_tensor, check_strict, load_strict, read_array,
 from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
-from rollout.motion.skeleton import FEATURES, KIT_FEATURES
+from rollout.motion.skeleton import EITHER, FORMATS, MotionFormat
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
 
@@ -24,7 +24,6 @@ MISSING_ARGS = {
     "diffusion_steps": 1000, "noise_schedule": "cosine", "sigma_small": True, "emb_trans_dec": False, "dataset": "humanml",
 }  # fmt: skip
 MOST_POSITIONS = 100_000  # each costs a row of the latent width; published models have 5,000
-DATASET_FOLDERS = {FEATURES: "HumanML3D", KIT_FEATURES: "KIT-ML"}  # where an MDM checkout keeps Mean.npy and Std.npy
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,10 @@ class Opened:
     std: np.ndarray
 
     options = property(lambda self: with_missing(self.args))
+
+    @property
+    def format(self) -> MotionFormat:
+        return FORMATS[self.shape.features]
 
     def schedule(self, respacing: str, ddim_eta: float = 1.0) -> Schedule:
         return Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"], respacing, ddim_eta)
@@ -93,14 +96,14 @@ def open_checkpoint(path: Path, stats: Path | str | None = None) -> Opened:
     file = path if path.suffix == ".pt" else newest_model(path)
     args = _read_args(file.parent / "args.json")
     state, shape = check_denoiser(read_torch(file), args, file)
-    folder = Path(stats) if stats else _stats_folder(file.parent, shape.features)
+    folder = Path(stats) if stats else _stats_folder(file.parent, FORMATS[shape.features])
     return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
 def checkpoint_files(path: Path, stats: Path | str | None) -> dict[str, Path]:
-    """By name, every file that `open_checkpoint` reads for a model that can be trained, of 263 features."""
+    """By name, every file that `open_checkpoint` reads for a model that can be trained."""
     file = path if path.suffix == ".pt" else newest_model(path)
-    folder = Path(stats) if stats else _stats_folder(file.parent, FEATURES)
+    folder = Path(stats) if stats else _stats_folder(file.parent, open_checkpoint(path).format)
     names = {name: place / name for place, name in [(file.parent, "args.json"), (folder, "Mean.npy"), (folder, "Std.npy")]}
     own = [file.parent / name for name in ("text_encoder.pt", "vocabulary.json")]
     return {"base checkpoint": file, **names, **{part.name: part for part in own if part.exists()}}
@@ -136,11 +139,15 @@ def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[
         feedforward=size_of(ours, "layers.0.linear1.weight", 0, 0), text=0 if options["unconstrained"] else ours["text_in.weight"].shape[1],
         max_positions=options["pos_embed_max_len"], decoder=decoder, class_token=class_token,
     )  # fmt: skip
-    if shape.features not in DATASET_FOLDERS or shape.latent % HEADS or not shape.latent:
+    if shape.features not in FORMATS or shape.latent % HEADS or not shape.latent:
         raise InputError(
             f"{source}: {shape.features} motion features, latent width {shape.latent}; "
-            f"expected {FEATURES} (KIT: {KIT_FEATURES}) features and a width for {HEADS} heads"
+            f"expected {EITHER} features and a width for {HEADS} heads"
         )
+    others = {name for width, each in FORMATS.items() if width != shape.features for name in each.datasets}
+    if args.get("dataset") in others:
+        weights = f"the weights make {FORMATS[shape.features].name}'s {shape.features} features"
+        raise InputError(f"{source}: dataset is {args['dataset']!r} in args.json, but {weights}")
     return check_strict(lambda: MDM(shape), ours, str(source)), shape
 
 
@@ -207,12 +214,12 @@ def _load_text_encoder(folder: Path, shape: MDMShape) -> VocabularyTextEncoder |
     return encoder.eval()
 
 
-def _stats_folder(folder: Path, features: int) -> Path:
+def _stats_folder(folder: Path, kind: MotionFormat) -> Path:
     """Where Mean.npy is: beside the weights, else in the dataset of the nearest checkout above them."""
     if not (folder / "Mean.npy").exists():
         for above in folder.resolve().parents:
-            if (above / "dataset" / DATASET_FOLDERS[features] / "Mean.npy").exists():
-                return above / "dataset" / DATASET_FOLDERS[features]
+            if (above / "dataset" / kind.name / "Mean.npy").exists():
+                return above / "dataset" / kind.name
     return folder
 
 

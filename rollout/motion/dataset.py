@@ -9,7 +9,7 @@ import pyarrow as pa
 from rollout.io.errors import InputError
 from rollout.io.parquet import read_table
 from rollout.motion.features import joints_to_features
-from rollout.motion.skeleton import FPS, JOINTS, retarget
+from rollout.motion.skeleton import HUMANML3D, retarget
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = {
@@ -52,20 +52,20 @@ def read_clips(path: Path | str) -> list[Clip]:
         where = f"{path}: clip {clip_id!r}"
         frames, split, captions = rest["n_frames"][row], rest["split"][row], rest["captions"][row]
         flat = values[starts[row] : starts[row + 1]]
-        if rest["fps"][row] != FPS:
-            raise InputError(f"{where}: fps is {rest['fps'][row]}, expected {FPS}")
+        if rest["fps"][row] != HUMANML3D.fps:
+            raise InputError(f"{where}: fps is {rest['fps'][row]}, expected {HUMANML3D.fps}")
         if split not in SPLITS:
             raise InputError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}")
         if not captions or not all(captions):
             raise InputError(f"{where}: captions are {captions!r}, expected at least one and none empty")
-        if frames < 2 or len(flat) != frames * JOINTS * 3:
+        if frames < 2 or len(flat) != frames * HUMANML3D.joints * 3:
             raise InputError(
                 f"{where}: joints hold {len(flat)} numbers for n_frames {frames}, "
-                f"expected n_frames x {JOINTS} x 3 and at least 2 frames"
+                f"expected n_frames x {HUMANML3D.joints} x 3 and at least 2 frames"
             )
         if not np.isfinite(flat).all():
             raise InputError(f"{where}: joints hold NaN or infinite numbers, expected finite metres")
-        joints = flat.reshape(frames, JOINTS, 3)
+        joints = flat.reshape(frames, HUMANML3D.joints, 3)
         clips.append(Clip(clip_id, split, rest["action"][row], tuple(captions), joints, rest["mirrored"][row]))
     return clips
 

@@ -19,6 +19,7 @@ from rollout.motion.checkpoint import open_checkpoint
 from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.mdm import MDMShape
 from rollout.motion.settings import LORA_TARGETS, Model
+from rollout.motion.skeleton import FORMATS
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
 from rollout.trainable import Trainable
@@ -47,6 +48,8 @@ class MotionPolicySettings:
 
 def check_model(model: Model, shape: MDMShape, options: dict) -> int:
     """The frames that a network of this shape and these options makes at once. InputError for settings it cannot be sampled with."""
+    if model.dataset not in (None, *(kind := FORMATS[shape.features]).datasets):
+        raise InputError(f"dataset: found {model.dataset!r}, but {model.checkpoint} makes {kind.name}'s {shape.features} features")
     frames = options["pred_len"] if options["context_len"] else model.frames
     if frames + options["context_len"] >= shape.max_positions:
         raise InputError(f"frames: found {frames}, the model has {shape.max_positions - 1} positions")

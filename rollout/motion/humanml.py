@@ -18,11 +18,11 @@ import numpy as np
 
 from rollout.io.errors import InputError
 from rollout.io.skipped import Skipped
-from rollout.motion.skeleton import FEATURES, FPS, KIT_FEATURES
+from rollout.motion.skeleton import FORMATS
 
 MOTIONS, TEXTS = "new_joint_vecs", "texts"
-SHORTEST = {FEATURES: 40, KIT_FEATURES: 24}  # frames, by the width of the features
-LONGEST = 199
+LONGEST = 199  # frames
+SPAN_FPS = 20  # frames a second that spans in seconds are counted at, of both data sets
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def read_split(file: Path, skipped: Skipped) -> Iterator[CaptionedMotion]:
         except Exception:  # a damaged header surfaces as almost any exception type
             skipped.add("motion files unreadable, truncated or no .npy of numbers", motion_file)
             continue
-        if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] not in SHORTEST or motion.dtype.kind != "f":
+        if not isinstance(motion, np.ndarray) or motion.ndim != 2 or motion.shape[1] not in FORMATS or motion.dtype.kind != "f":
             skipped.add("motion files that hold no floats [frames, 263 or 251]", motion_file)
             continue
         width = width or motion.shape[1]
         if motion.shape[1] != width:
             skipped.add(f"motion files not {width} wide like the first", motion_file)
-        elif not SHORTEST[width] <= len(motion) <= LONGEST:
-            skipped.add(f"motions outside {SHORTEST[width]} to {LONGEST} frames", motion_file)
+        elif not FORMATS[width].shortest <= len(motion) <= LONGEST:
+            skipped.add(f"motions outside {FORMATS[width].shortest} to {LONGEST} frames", motion_file)
         else:
             yield from _captioned(name, motion, lines, skipped)
 
@@ -112,14 +112,14 @@ def _read_names(file: Path) -> list[str]:
 
 def _captioned(name: str, motion: np.ndarray, lines: list[str], skipped: Skipped) -> Iterator[CaptionedMotion]:
     """The spans that captions describe, then the whole clip if any caption does."""
-    whole = []
+    whole, shortest = [], FORMATS[motion.shape[1]].shortest
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{TEXTS}/{name}.txt, line {number}"
         try:
             caption, start, end = read_caption(line)
-            first, last = int(start * FPS), int(end * FPS)
+            first, last = int(start * SPAN_FPS), int(end * SPAN_FPS)
         except (ValueError, OverflowError):
             skipped.add("captions not of the form caption#word/POS ...#from#to", where)
             continue
@@ -127,8 +127,8 @@ def _captioned(name: str, motion: np.ndarray, lines: list[str], skipped: Skipped
             skipped.add("empty captions", where)
         elif start == end == 0:
             whole.append(caption)
-        elif first < 0 or not SHORTEST[motion.shape[1]] <= len(motion[first:max(last, 0)]) <= LONGEST:
-            skipped.add(f"spans outside {SHORTEST[motion.shape[1]]} to {LONGEST} frames", where)
+        elif first < 0 or not shortest <= len(motion[first:max(last, 0)]) <= LONGEST:
+            skipped.add(f"spans outside {shortest} to {LONGEST} frames", where)
         else:
             yield CaptionedMotion(f"{name}#{number}", (caption,), motion[first:last])
     if whole:

@@ -8,8 +8,8 @@ import numpy as np
 
 from rollout.io.errors import InputError
 from rollout.motion.dataset import SPLITS, clip_features, read_clips
-from rollout.motion.humanml import LONGEST, SHORTEST, Caption, CaptionedMotion, Skipped, read_split
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.humanml import LONGEST, Caption, CaptionedMotion, Skipped, read_split
+from rollout.motion.skeleton import HUMANML3D
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def _read_parquet(path: Path, split: str, skipped: Skipped) -> Iterator[Captione
     for clip in read_clips(path):
         if clip.split != split:
             continue
-        if not SHORTEST[FEATURES] <= len(clip.joints) - 1 <= LONGEST:
-            skipped.add(f"motions outside {SHORTEST[FEATURES]} to {LONGEST} frames", clip.clip_id)
+        if not HUMANML3D.shortest <= len(clip.joints) - 1 <= LONGEST:
+            skipped.add(f"motions outside {HUMANML3D.shortest} to {LONGEST} frames", clip.clip_id)
             continue
         try:
             (features,) = clip_features([clip])

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import uniform_filter1d
 
 from rollout.io.colours import FAINT, INK, LEFT, PAPER, RIGHT, TRAIL
-from rollout.motion.skeleton import skeleton_of
+from rollout.motion.skeleton import format_of
 from rollout.motion.stick_figures import View, scene
 
 FIGURES = 8
@@ -61,7 +61,7 @@ class Scene:
 
     def __init__(self, title: str, cells: list[Cell]):
         self.joints = [_drawable(cell.joints) for cell in cells]
-        self.milliseconds = round(1000 / skeleton_of(self.joints[0]).fps)
+        self.milliseconds = round(1000 / format_of(self.joints[0]).fps)
         self.frames = max(len(joints) for joints in self.joints)
         width, height = _GIF_CELL
         reach = max(float(np.ptp(joints[:, 0, axis])) for joints in self.joints for axis in (0, 2))
@@ -114,7 +114,7 @@ def strip(joints: np.ndarray) -> Image.Image:
         near = np.abs(joints[: frame + 1, 0] - root)[:, [0, 2]].max(axis=1) < 0.65
         start = frame + 1 - int(np.argmin(near[::-1])) if not near.all() else 0
         image.paste(scene(view, joints[frame], joints[start : frame + 1, 0], patch), (i * width, 0))
-        write(draw, (i * width + width / 2, height), f"{frame / skeleton_of(joints).fps:.1f} s", 12, FAINT, anchor="ma")
+        write(draw, (i * width + width / 2, height), f"{frame / format_of(joints).fps:.1f} s", 12, FAINT, anchor="ma")
     image.paste(_plan(joints[:, 0], moments), (FIGURES * width, 0))
     return image
 
@@ -175,7 +175,7 @@ def blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 def _drawable(joints: np.ndarray) -> np.ndarray:
     """Float64 joints in metres, without NaN and within 50 m."""
-    metres = np.asarray(joints, dtype=np.float64) * skeleton_of(joints).metres
+    metres = np.asarray(joints, dtype=np.float64) * format_of(joints).metres
     return np.clip(np.nan_to_num(metres, posinf=50, neginf=-50), -50, 50)
 
 

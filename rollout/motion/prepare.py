@@ -14,7 +14,6 @@ from rollout.motion.diffusion_policy import check_model
 from rollout.motion.huggingface import SOURCES, text_encoder
 from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.settings import Model
-from rollout.motion.skeleton import FEATURES
 from rollout.policy import Conditioning
 
 
@@ -34,7 +33,7 @@ class MotionPreparer:
         require_whole_motions(self.model.checkpoint, self.checkpoint, "trained")
 
     def read(self, path: Path | str) -> list[MotionPrompt]:
-        return read_prompts(path, self.model.frames)
+        return read_prompts(path, self.model.frames, self.checkpoint.format)
 
     @functools.cached_property
     def encode(self) -> Callable[[list[str]], list[np.ndarray]]:
@@ -63,5 +62,3 @@ def require_whole_motions(path: Path, checkpoint: Opened, purpose: str) -> None:
     """InputError for models that can only be sampled, not `purpose` (trained, evaluated)."""
     if checkpoint.options["context_len"]:
         raise InputError(f"{path}: a prefix-completion model can be sampled (rollout.sample --prefix), not {purpose}")
-    if checkpoint.shape.features != FEATURES:
-        raise InputError(f"{path}: {checkpoint.shape.features} motion features can be sampled, not {purpose}; expected {FEATURES}")

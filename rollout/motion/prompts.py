@@ -15,8 +15,8 @@ from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in
 from rollout.io.parquet import read_table
 from rollout.io.text_files import is_text, read_json
-from rollout.motion.humanml import Skipped, is_split_file, read_caption, read_split
-from rollout.motion.skeleton import FPS
+from rollout.motion.humanml import SPAN_FPS, Skipped, is_split_file, read_caption, read_split
+from rollout.motion.skeleton import FORMATS, MotionFormat
 
 log = logging.getLogger(__name__)
 MAX_CHARACTERS = 1000
@@ -37,7 +37,7 @@ class MotionPrompt(policy.Prompt):
         return f"{self.text}|{self.length}"
 
 
-def read_prompts(path: Path | str, default_length: int) -> list[MotionPrompt]:
+def read_prompts(path: Path | str, default_length: int, kind: MotionFormat | None = None) -> list[MotionPrompt]:
     """All prompts of a file or folder, in its order; the suffix tells the format of a file.
 
     * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`. .jsonl: one of them a line
@@ -50,12 +50,13 @@ def read_prompts(path: Path | str, default_length: int) -> list[MotionPrompt]:
       frames (#NA: `default_length`); or a HumanML3D caption, caption#word/POS ...#from#to, with its tokens and the length of
       its span. Lines that are blank or start with # are skipped. A line that may be more than a caption is refused
 
+    kind: what the model makes, None where that does not matter; a folder of the other format is refused.
     Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
     empty or overlong caption and for a length that is no positive whole number.
     """
     path = Path(path)
     if path.is_dir() or is_split_file(path):
-        return _from_split(path / "train.txt" if path.is_dir() else path)
+        return _from_split(path / "train.txt" if path.is_dir() else path, kind)
     if not path.is_file():
         raise InputError(f"{path}: prompt file not found")
     refuse_stand_in(path)
@@ -87,7 +88,7 @@ def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
             try:
                 caption, start, end = read_caption(line)
                 text, tokens = caption.text, caption.tokens
-                length = int(end * FPS) - int(start * FPS) if start or end else default_length
+                length = int(end * SPAN_FPS) - int(start * SPAN_FPS) if start or end else default_length
             except (ValueError, OverflowError):
                 raise InputError(f"{where}: found {line[:60]!r}, expected caption#word/POS ...#from#to") from None
         elif stated := re.fullmatch(r"(.*?)(?:\t|(?<=\S)#(?=\d+$|NA$))(.*)", line):
@@ -154,9 +155,13 @@ def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
             yield f"{path}, row {number}", caption or "", row["n_frames"]
 
 
-def _from_split(file: Path) -> list[MotionPrompt]:
+def _from_split(file: Path, kind: MotionFormat | None) -> list[MotionPrompt]:
     prompts, skipped = [], Skipped()
     for motion in read_split(file, skipped):
+        if kind and motion.features.shape[1] != kind.features:
+            theirs = FORMATS[motion.features.shape[1]]
+            expected = f"those of a {kind.name} folder, as the model makes: lengths are in its frames, {kind.fps} a second"
+            raise InputError(f"{file}: found motions of {theirs.name}, expected {expected}")
         for caption in motion.captions:
             if len(caption.text) > MAX_CHARACTERS:
                 skipped.add(f"captions of more than {MAX_CHARACTERS} characters", motion.name)

@@ -7,12 +7,12 @@ import pyarrow as pa
 
 from rollout import record
 from rollout.motion.packing import pack, unpack
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import EITHER, FORMATS
 
 
 def _pack_motion(motion: np.ndarray, row: dict) -> bytes:
-    if np.shape(motion) != (row["length"], FEATURES):
-        raise ValueError(f"motion of shape {np.shape(motion)}, expected ({row['length']}, {FEATURES})")
+    if np.shape(motion) not in [(row["length"], features) for features in FORMATS]:
+        raise ValueError(f"motion of shape {np.shape(motion)}, expected ({row['length']}, {EITHER})")
     return pack(motion)
 
 
@@ -22,7 +22,7 @@ def _unpack_motion(packed: bytes, row: dict) -> np.ndarray:
             raise ValueError
         return unpack(packed, row["length"])
     except ValueError:
-        raise ValueError(f"holds {len(packed)} bytes of motion, expected {row['length']} x {FEATURES} numbers") from None
+        raise ValueError(f"holds {len(packed)} bytes of motion, expected {row['length']} x {EITHER} numbers") from None
 
 
 def _timesteps(steps: np.ndarray, row: dict) -> np.ndarray:
@@ -34,7 +34,7 @@ def _timesteps(steps: np.ndarray, row: dict) -> np.ndarray:
 COLUMNS = [
     # [K], of the trained steps.
     record.Column("timesteps", pa.list_(pa.int32()), lambda group, i: group.columns["timesteps"][i], _timesteps, _timesteps),
-    # float32 [length, 263]: raw features of the valid frames, as near as `rollout.motion.packing` keeps them.
+    # float32 [length, F]: raw features of the valid frames, as near as `rollout.motion.packing` keeps them.
     record.Column("motion", pa.binary(), lambda group, i: group.outputs[i, : group.lengths[i]], _pack_motion, _unpack_motion, bulky=True),
 ]
 

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m rollout.sample", description=__doc__, allow_abbrev=False)
     new_folder = "a new folder: NNN.joints.npy, NNN.features.npy, NNN.bvh, prompts.json, motions.gif"
     flags = {
-        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, optionally a tab and its frames; or a HumanML3D folder"),
+        "prompts": dict(required=True, metavar="FILE", help="one prompt a line, then a tab and its frames if stated; or a data set's folder"),
         "out": dict(required=True, type=Path, metavar="DIR", help=new_folder),
         "adapter": dict(type=Path, metavar="DIR", help="adapter/ of a run; without it the base model samples"),
         "prefix": dict(type=Path, metavar="FILE", help="for a prefix-completion model: the raw features (.npy) that every motion continues"),
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     }
     for name, options in flags.items():
         parser.add_argument(f"--{name}", **options)
-    add_model_flags(parser, "path", "stats", "text_encoder", "frames", "steps", "ddim_eta", "guidance")
+    add_model_flags(parser, "path", "stats", "text_encoder", "dataset", "frames", "steps", "ddim_eta", "guidance")
 
     def run() -> str:
         args = parser.parse_args(argv)
@@ -54,10 +54,10 @@ def sample(args: argparse.Namespace) -> None:
     from rollout.motion.features import features_to_joints
     from rollout.motion.pictures import motions_gif
     from rollout.motion.prepare import MotionPreparer
-    from rollout.motion.prompts import read_prompts
     from rollout.policy import Request
 
-    prompts = read_prompts(args.prompts, model.frames)
+    preparer = MotionPreparer(model)
+    prompts = preparer.read(args.prompts)
     policy = load_policy(MotionPolicySettings(model), args.adapter)
     context = policy.options["context_len"]
     if bool(context) != bool(args.prefix):
@@ -65,7 +65,7 @@ def sample(args: argparse.Namespace) -> None:
     prefix = read_array(args.prefix) if context else None
     if context:
         check_prefix(policy, prefix, str(args.prefix))
-    conditionings = MotionPreparer(model).prepare(prompts)
+    conditionings = preparer.prepare(prompts)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

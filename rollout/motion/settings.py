@@ -22,11 +22,11 @@ class Model(Section):
     text_encoder: HubName | None = option(
         None, "folder or hub name of the CLIP or DistilBERT the checkpoint was trained on; null = the official one, from the hub's cache"
     )
-    dataset: Literal["cmu", "humanml", "kit"] = option(
-        "cmu", "feature layout of the model and its prompts: cmu and humanml have 22 joints and 263 features, kit is not supported yet",
+    dataset: Literal["cmu", "humanml", "kit"] | None = option(
+        None, "format of its motions: cmu, humanml (22 joints, 263 features, 20 frames a second) or kit (21, 251, 12.5); null = its weights'",
         flags=("--dataset",),
     )  # fmt: skip
-    frames: int = option(40, "length of a sampled motion in frames, at 20 frames a second", minimum=2)
+    frames: int = option(40, "length of a sampled motion in frames", minimum=2)
     steps: str = option(
         "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them", min_length=0
     )
@@ -41,8 +41,6 @@ class Model(Section):
         return Path(self.path or SHIPPED_MODEL)
 
     def check(self) -> None:
-        if self.dataset == "kit":
-            refuse("dataset", "kit", "cmu or humanml (KIT's 21 joints and 251 features are not supported yet)")
         if not re.fullmatch(r"(ddim)?[1-9][0-9]{0,5}|", self.steps):
             refuse("steps", self.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
 
@@ -61,7 +59,7 @@ class Lora(AdapterSettings):
 class Rollout(GroupSettings):
     """What is sampled in one iteration: prompts_per_iteration groups of group_size motions."""
 
-    prompts: FilePath | None = option(None, "file of training prompts or HumanML3D folder; null = the prompts that ship with the project")
+    prompts: FilePath | None = option(None, "file of training prompts, or HumanML3D or KIT folder; null = those that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
     trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on; of awm and nft: noise levels", minimum=1)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from rollout.io.colours import LEFT, PAPER, RIGHT, TRAIL
-from rollout.motion.skeleton import skeleton_of
+from rollout.motion.skeleton import format_of
 
 TRUNK = "#3b4252"
 GROUND, GRID, SHADOW = "#f1f3f6", "#dce1e8", "#c9cfd8"
@@ -80,14 +80,14 @@ def _draw_ground(draw: ImageDraw.ImageDraw, view: View, patch: np.ndarray) -> No
 
 def _draw_shadow(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
     pixels, depth = view.project(joints * np.array([1, 0, 1]))
-    for chain, (_, radius) in zip(skeleton_of(joints).chains, _LIMBS):
+    for chain, (_, radius) in zip(format_of(joints).chains, _LIMBS):
         _draw_limb(draw, pixels[list(chain)], _radius_pixels(view, radius, depth[list(chain)].mean()), SHADOW)
 
 
 def _draw_figure(draw: ImageDraw.ImageDraw, view: View, joints: np.ndarray) -> None:
     pixels, depth = view.project(joints)
     parts = []
-    right_leg, left_leg, spine, right_arm, left_arm = chains = skeleton_of(joints).chains
+    right_leg, left_leg, spine, right_arm, left_arm = chains = format_of(joints).chains
     for chain, (colour, radius) in zip(chains, _LIMBS):
         near = depth[list(chain[2:])].mean()
         parts.append((near, partial(_draw_rimmed, draw, pixels[list(chain)], _radius_pixels(view, radius, near), colour)))

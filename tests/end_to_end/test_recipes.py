@@ -7,6 +7,7 @@ from learner.config.parse import parse_config
 from learner.config.settings import Config
 from learner.main import main
 from rollout.io.errors import InputError
+from rollout.motion.skeleton import FORMATS
 from tests.humanml_folder import clip, write_folder
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -17,20 +18,24 @@ SMALL = ["--evaluate.prompts", "2", "--dry_run"]
 def checkout(tiny, tmp_path_factory):
     """An MDM checkout with small networks, and TMR's beside it."""
     root = tmp_path_factory.mktemp("work")
-    mdm, humanml = root / "motion-diffusion-model", root / "motion-diffusion-model" / "dataset" / "HumanML3D"
+    mdm = root / "motion-diffusion-model"
     for name in ("humanml_enc_512_50steps", "official_humanml_enc_512_50steps"):
         tiny.write_mdm(mdm / "save" / name, mask_frames=True, pos_embed_max_len=5000)
     next((mdm / "save" / name).glob("model*.pt")).rename(mdm / "save" / name / "model000750000.pt")
     for split, texts in (("train", tiny.TRAINING), ("test", tiny.HELDOUT)):
         tagged = [f"{text}#{' '.join(f'{word}/NOUN' for word in text.split())}#0.0#0.0\n" for text in texts]
-        write_folder(humanml, {f"{split}{i}": (clip(60, seed=i), text) for i, text in enumerate(tagged)}, split)
-    tiny.write_t2m(mdm / "t2m" / "text_mot_match" / "model")
+        for kind in FORMATS.values():
+            clips = {f"{split}{i}": (clip(60, kind.features, i), text) for i, text in enumerate(tagged)}
+            write_folder(mdm / "dataset" / kind.name, clips, split)
+    for kind in FORMATS.values():
+        tiny.write_t2m(mdm / kind.evaluator / "text_mot_match" / "model", kind)
+    tiny.write_mdm(mdm / "save" / "kit_trans_enc_512", dataset="kit", diffusion_steps=1000, pos_embed_max_len=5000)
     tiny.write_tmr(root / "TMR" / "models" / "tmr_humanml3d_guoh3dfeats")
     return mdm
 
 
-def test_there_are_eight_of_at_most_forty_lines_each_with_comments():
-    assert NAMES == ["awm", "demo", "humanml_eight_gpus", "humanml_one_gpu", "mdm50_humanml3d", "original", "people", "points"]
+def test_there_are_nine_of_at_most_forty_lines_each_with_comments():
+    assert NAMES == ["awm", "demo", "humanml_eight_gpus", "humanml_one_gpu", "mdm50_humanml3d", "mdm_kit", "original", "people", "points"]
     for name in NAMES:
         lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
         assert len(lines) <= 40 and lines[0].startswith("# ")
@@ -40,7 +45,12 @@ def test_the_demo_is_what_runs_without_settings():
     assert parse_config(["--config", "demo"]) == Config()
 
 
-@pytest.mark.parametrize("words", [["demo"], ["awm"], ["humanml_one_gpu"], ["humanml_one_gpu", "humanml_eight_gpus"], ["mdm50_humanml3d"], ["original"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo"], ["awm"], ["humanml_one_gpu"], ["humanml_one_gpu", "humanml_eight_gpus"], ["mdm50_humanml3d"], ["mdm_kit"], ["original"],
+    ],
+)  # fmt: skip
 def test_each_passes_a_dry_run(checkout, monkeypatch, capsys, words):
     monkeypatch.chdir(checkout)
     given = [word for name in words for word in ("--config", name)]

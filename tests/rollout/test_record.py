@@ -109,8 +109,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"length": 19}, "motion of shape .20, 263., expected .19, 263."),
-        ({"motion": np.zeros((20, 251))}, "motion of shape .20, 251."),
+        ({"length": 19}, "motion of shape .20, 263., expected .19, HumanML3D's 263 or KIT"),
+        ({"motion": np.zeros((20, 252))}, "motion of shape .20, 252."),
         ({"timesteps": np.arange(4)}, "5 log-probs for 4 timesteps"),
         ({"colour": 1}, "colour"),
     ],
@@ -134,5 +134,5 @@ def test_what_is_no_rollout_is_refused(tmp_path):
     table = pq.read_table(tmp_path / "r.parquet")
     longer = table.set_column(5, "length", pa.array([21], pa.int32()))
     pq.write_table(longer, tmp_path / "longer.parquet")
-    with pytest.raises(InputError, match="row 0 holds .* bytes of motion, expected 21 x 263 numbers"):
+    with pytest.raises(InputError, match="row 0 holds .* bytes of motion, expected 21 x HumanML3D's 263 or KIT-ML's 251 numbers"):
         read_rollout(tmp_path / "longer.parquet")

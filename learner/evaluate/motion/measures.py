@@ -14,9 +14,10 @@ from rewards.motion.evaluators import load_evaluators
 from rewards.motion.metrics import diversity, matching_score, multimodality, r_precision
 from rewards.motion.physics import PHYSICS
 from rewards.motion.settings import Evaluators
+from rewards.motion.space import cosine
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
-from rollout.motion.features import features_to_joints, rederived_motions
+from rollout.motion.features import joints_in_metres, rederived_motions
 from rollout.motion.prompts import MotionPrompt
 
 METRICS = {
@@ -38,7 +39,8 @@ T2M_METRICS = [name for name in METRICS if name in ("r_at_1", "r_at_2", "r_at_3"
 
 @dataclass(frozen=True)
 class Measured:
-    """N motions as both evaluators and the physics read them: embeddings [N, D] of each evaluator; the rest [N], float32."""
+    """N motions as both evaluators and the physics read them: embeddings [N, D] of each evaluator, [N, 0] without a TMR; the rest
+    [N], float32."""
 
     t2m: np.ndarray
     tmr: np.ndarray
@@ -66,15 +68,15 @@ class Measured:
         return Measured(*(np.asarray(getattr(self, field.name)[index], np.float32) for field in fields(self)))
 
 
-def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward, t2m: T2MReward, keep_tail: bool = False) -> Measured:
-    """Raw features [N, T, 263] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
+def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward | None, t2m: T2MReward, keep_tail: bool = False) -> Measured:
+    """Raw features [N, T, F] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
 
     keep_tail: whether T2M sees what lies past a length, as officially for generated motion; real motion is padded with 0.
     """
-    joints = features_to_joints(features)
+    joints = joints_in_metres(features)
     return Measured(
         t2m.embed_motion(features, lengths, keep_tail),
-        tmr.embed_motion(*rederived_motions(features, lengths)),
+        tmr.embed_motion(*rederived_motions(features, lengths)) if tmr else np.empty((len(lengths), 0), np.float32),
         **{name: of(joints, lengths) for name, of in PHYSICS.items()},
     )
 
@@ -92,15 +94,15 @@ class Reader:
 class Texts:
     """Both evaluators' embeddings of captions, each caption embedded once."""
 
-    def __init__(self, prompts: list[MotionPrompt], tmr: TMRReward, t2m: T2MReward):
+    def __init__(self, prompts: list[MotionPrompt], tmr: TMRReward | None, t2m: T2MReward):
         """Raises InputError for a caption that an evaluator cannot read."""
         distinct = dict.fromkeys((prompt.text, prompt.tokens) for prompt in prompts)
         self._row = {key: row for row, key in enumerate(distinct)}
         texts, tokens = zip(*distinct)
-        self._t2m, self._tmr = t2m.embed_text(texts, tokens), tmr.embed_text(texts, tokens)
+        self._t2m, self._tmr = (each.embed_text(texts, tokens) if each else np.empty((len(texts), 0)) for each in (t2m, tmr))
 
     def of(self, prompts: list[MotionPrompt]) -> tuple[np.ndarray, np.ndarray]:
-        """T2M [N, D] and TMR [N, E] embeddings."""
+        """T2M [N, D] and TMR [N, E] embeddings; E is 0 without a TMR."""
         rows = [self._row[prompt.text, prompt.tokens] for prompt in prompts]
         return self._t2m[rows], self._tmr[rows]
 
@@ -109,13 +111,11 @@ def replication_metrics(prompts: list[MotionPrompt], measured: Measured, texts: 
     """All metrics of one replication but FID and MultiModality. Row i of `measured` was made for prompt i, in consecutive pools."""
     t2m_text, tmr_text = texts.of(prompts)
     precision = r_precision(t2m_text, measured.t2m, 3, POOL)
-    norms = np.linalg.norm(tmr_text, axis=1) * np.linalg.norm(measured.tmr, axis=1)
-    cosine = (tmr_text * measured.tmr).sum(axis=1) / norms
     return {
         **{f"r_at_{k}": float(precision[k - 1]) for k in (1, 2, 3)},
         "mm_dist": matching_score(t2m_text, measured.t2m),
         "diversity": diversity(measured.t2m, seed=seed),
-        "tmr_score": float((cosine / 2 + 0.5).mean()),
+        **({"tmr_score": float((cosine(tmr_text, measured.tmr) / 2 + 0.5).mean())} if measured.tmr.size else {}),
         **{name: float(getattr(measured, name).mean()) for name in PHYSICS},
     }
 

@@ -21,7 +21,7 @@ from rollout.motion.family import MOTION
 from rollout.motion.motion_set import read_motions
 from rollout.motion.prepare import MotionPreparer, require_whole_motions
 from rollout.motion.prompts import MotionPrompt, read_prompts
-from rollout.motion.skeleton import FEATURES
+from rollout.motion.skeleton import MotionFormat
 from rollout.policy import Conditioning, arrays_digest
 
 REAL_ROW = "ground truth"
@@ -69,7 +69,11 @@ class Evaluation:
         models = [_model(BASE, None, policy)]
         models += [_model(name, folder, load_policy(settings, folder)) for name, folder in named(config.adapter, REAL_ROW)]
         tmr, t2m = load_evaluators(config.reward)
-        real, notes = _real(config)
+        for evaluator in filter(None, (tmr, t2m)):
+            evaluator.require(preparer.checkpoint.format.features)
+        real, notes = _real(config, preparer.checkpoint.format)
+        if tmr is None:
+            notes.append(f"no TMR score: reward.tmr_path names no TMR of {preparer.checkpoint.format.name}")
         prompts = list(dict.fromkeys(real.prompts()))
         encoded = {}
         for first in range(0, len(prompts), ENCODED_AT_ONCE):
@@ -95,14 +99,15 @@ def _model(name: str, folder: Path | None, policy: MotionDiffusionPolicy) -> Eva
     return EvaluatedModel(name, source, MotionDiffusionPolicy, policy.settings, Adapter.pack(0, policy.adapter_state()))
 
 
-def _real(config: EvaluateConfig) -> tuple[RealData | RealStored, list[str]]:
+def _real(config: EvaluateConfig, made: MotionFormat) -> tuple[RealData | RealStored, list[str]]:
     """Real motions, and what a reader of the table has to know about them."""
     frames = config.model.frames
     notes = ["FID is to the real motion of the same replication; that of ground truth, to other crops of the same motions"]
     if config.data:
         motions = read_motions(config.data, config.split)
-        if motions.features != FEATURES:
-            raise InputError(f"data: {config.data} has {motions.features} features a frame, expected {FEATURES} (22 joints)")
+        if motions.features != made.features:
+            expected = f"{made.name}'s {made.features}, which the model makes"
+            raise InputError(f"data: {config.data} has {motions.features} features a frame, expected {expected}")
         real = RealData(motions, frames)
         notes.append(f"real motion: {len(motions.motions)} motions of {config.data}, split {config.split}")
         if motions.skipped:

@@ -1,4 +1,4 @@
-"""The public evaluation protocol of HumanML3D (Guo et al., CVPR 2022; MDM): which captions, crops and noise a replication has.
+"""The public evaluation protocol of HumanML3D and KIT-ML (Guo et al., CVPR 2022; MDM): which captions, crops and noise a replication has.
 
 Pools of 32 in random order, an incomplete last pool dropped; a random caption of each motion; a crop of whole fours of
 frames, one four shorter for a third of them, from a random start. Everything follows from (seed, replication), never from

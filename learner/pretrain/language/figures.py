@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rollout.motion.skeleton import skeleton_of
+from rollout.motion.skeleton import format_of
 
 FRAMES, SIZE = 8, 56
 SUPERSAMPLING = 2
@@ -47,7 +47,7 @@ def _frame(pose: np.ndarray, centre: np.ndarray, azimuth: float, number: int) ->
     for x, y in pixels(whole + np.round(centre * np.array([2, 0, 2])) / 2):
         draw.ellipse((x - 1, y - 1, x + 1, y + 1), fill=DOT)
     placed, depth = pixels(pose), pose @ away
-    for chain, colour in sorted(zip(skeleton_of(pose).chains, COLOURS), key=lambda each: -depth[list(each[0])].mean()):
+    for chain, colour in sorted(zip(format_of(pose).chains, COLOURS), key=lambda each: -depth[list(each[0])].mean()):
         draw.line([tuple(placed[joint]) for joint in chain], fill=colour, width=5, joint="curve")
     head = placed[15] + (placed[15] - placed[12]) * 0.5
     draw.ellipse((*(head - 5), *(head + 5)), fill=COLOURS[2])

@@ -5,15 +5,11 @@ const DISTANCE = 6,
   GRID = 0.5,
   STANDING = { toe: 0.05, ankle: 0.08 },
   SLIDES = 0.2; // m, m, m; m/s
-const FEET = [
-  { ankle: 7, toe: 10 },
-  { ankle: 8, toe: 11 },
-]; // left, right
 const RADII = [0.045, 0.045, 0.05, 0.038, 0.038]; // m, of the chains: legs, spine, arms
 
 // What does not change from frame to frame: where the floor is seen, and when each foot stands and how fast it slides.
-function staged(motion, fps) {
-  const at = (frame, joint) => motion.joints.subarray((frame * 22 + joint) * 3, (frame * 22 + joint) * 3 + 3);
+function staged(motion, { fps, names, feet }) {
+  const at = (frame, joint) => motion.joints.subarray((frame * names.length + joint) * 3, (frame * names.length + joint) * 3 + 3);
   const xs = [],
     zs = [];
   for (let frame = 0; frame < motion.frames; frame++) {
@@ -22,7 +18,7 @@ function staged(motion, fps) {
   }
   const low = [Math.min(...xs), Math.min(...zs)],
     high = [Math.max(...xs), Math.max(...zs)];
-  const stands = FEET.map(({ ankle, toe }) =>
+  const stands = feet.map(([ankle, toe]) =>
     xs.map((_, frame) => {
       if (!frame) return null;
       const down = [frame - 1, frame].every((f) => at(f, toe)[1] < STANDING.toe && at(f, ankle)[1] < STANDING.ankle);
@@ -108,7 +104,7 @@ function drawFigure(canvas, scene, time, camera, skeleton, span) {
   pen.globalAlpha = 1;
   path(way.slice(0, frame + 1).concat(see(root[0], 0, root[2])));
   pen.stroke();
-  FEET.forEach(({ toe }, foot) => {
+  skeleton.feet.forEach(([, toe], foot) => {
     for (let f = 0; f <= frame; f++) {
       const speed = scene.stands[foot][f];
       if (speed !== null) {
@@ -171,7 +167,7 @@ function drawFigure(canvas, scene, time, camera, skeleton, span) {
     const p = see(...point);
     parts.push([p.depth, () => disc(pen, p, radius * p.by, tone)]);
   }
-  FEET.forEach(({ toe }, foot) => {
+  skeleton.feet.forEach(([, toe], foot) => {
     const speed = scene.stands[foot][frame];
     if (speed !== null)
       parts.push([seen[toe].depth - 0.2, () => disc(pen, seen[toe], 0.055 * seen[toe].by, speed > SLIDES ? paint.slides : paint.stands)]);

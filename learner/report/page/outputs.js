@@ -1,7 +1,7 @@
 "use strict";
 // What the model made, as the page has it: motions as joints, answers as text.
 
-// {frames, joints: Float32Array [T * 22 * 3] in metres, y up}: see learner/report/motion.py for how it was packed.
+// {frames, joints: Float32Array [T * J * 3] in metres, y up}: see learner/report/motion.py for how it was packed.
 async function motionOf(run, place) {
   const packed = await inflated(run.outputs[place], "deflate"),
     { step, names } = run.shown,
@@ -57,7 +57,7 @@ function pointed(picture, text, scale) {
   return box;
 }
 
-// A NumPy file of float32 [T, 22, 3].
+// A NumPy file of float32 [T, J, 3].
 function npy({ frames, joints }, count) {
   const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${frames}, ${count}, 3), }`;
   const padded = text + " ".repeat(63 - ((10 + text.length) % 64)) + "\n",

@@ -106,7 +106,7 @@ class Player {
       read = this.motion ? motionOf : answerOf;
     const outputs = await Promise.all(cells.map((cell) => (cell.output == null ? null : read(this.run, cell.output))));
     if (order !== this.order) return; // something else was asked for meanwhile
-    const motions = outputs.map((output) => output && this.motion && staged(output, this.run.shown.fps));
+    const motions = outputs.map((output) => output && this.motion && staged(output, this.run.shown));
     this.cells = cells.map((cell, i) => ({ ...cell, output: outputs[i], scene: motions[i] }));
     this.grid.replaceChildren(...this.cells.map((cell) => this.cell(cell)));
     if (!this.motion) return;

@@ -133,7 +133,7 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--objective.guidance_gradient both --model.guidance 1", "--objective.guidance_gradient: found 'both', expected conditional: without"),
         ("--objective.guidance_gradient both --family language", "--objective.guidance_gradient: found 'both', expected conditional: without"),
         ("--family language --objective nft", "--objective: found 'nft', expected grpo or trajectory: the family language has no policy"),
-        ("--dataset kit", "--dataset: found 'kit', expected cmu or humanml (KIT"),
+        ("--dataset amass", "--dataset: found 'amass', expected one of"),
         ("--cluster.max_staleness 2", "--cluster.max_staleness: found 2, expected a number below 2"),
         ("--cluster.min_samplers 3", "--cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
         ("--evaluate.on_divergence stop", "--evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),

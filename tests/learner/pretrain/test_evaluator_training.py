@@ -12,17 +12,17 @@ from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.dataset import Clip, clip_features
 from rollout.motion.features import features_to_joints, joints_to_features
-from rollout.motion.skeleton import BONE_LENGTHS, JOINTS, PARENTS, UNIT_OFFSETS
+from rollout.motion.skeleton import BONE_LENGTHS, HUMANML3D
 from rollout.motion.vocabulary import UNKNOWN
 
 
 def swaying(frames: int, speed: float, seed: int) -> np.ndarray:
     """Joints [T, 22, 3] of a rest pose that sways and moves forward by `speed` metres a frame."""
-    pose = np.zeros((JOINTS, 3), np.float32)
-    for joint in range(1, JOINTS):
-        pose[joint] = pose[PARENTS[joint]] + UNIT_OFFSETS[joint] * BONE_LENGTHS[joint]
+    pose = np.zeros((HUMANML3D.joints, 3), np.float32)
+    for joint in range(1, HUMANML3D.joints):
+        pose[joint] = pose[HUMANML3D.parents[joint]] + HUMANML3D.unit_offsets[joint] * BONE_LENGTHS[joint]
     draw = np.random.default_rng(seed)
-    swing = 0.04 * np.sin(np.arange(frames)[:, None, None] * 0.3 + draw.uniform(0, 6, (1, JOINTS, 3)))
+    swing = 0.04 * np.sin(np.arange(frames)[:, None, None] * 0.3 + draw.uniform(0, 6, (1, HUMANML3D.joints, 3)))
     joints = pose + swing
     joints[..., 2] += speed * np.arange(frames)[:, None]
     return joints.astype(np.float32)

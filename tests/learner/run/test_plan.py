@@ -17,6 +17,7 @@ from rollout.motion.diffusion_policy import MotionPolicySettings
 from rollout.motion.family import policy_settings
 from rollout.motion.prompts import MotionPrompt
 from rollout.motion.settings import SHIPPED_MODEL, Model
+from rollout.motion.skeleton import KIT
 from tests.tiny import FRAMES, HELDOUT, TRAINING, WORDS, write_prompts, write_run_config
 
 
@@ -145,9 +146,26 @@ def test_models_that_can_be_sampled_only_are_refused(folder, tmp_path, tiny):
         plan(folder, "--model.path", str(completing))
     with pytest.raises(InputError, match="rollout.trained_steps: found 51, expected at most 50, the noise levels of .*mdm"):
         plan(folder, "--objective", "awm", "--rollout.trained_steps", "51")
-    kit = tiny.write_mdm(tmp_path / "kit", dataset="kit")
-    with pytest.raises(InputError, match="251 motion features can be sampled, not trained"):
-        plan(folder, "--model.path", str(kit))
+
+
+def test_model_evaluators_and_prompts_of_two_formats_are_one_line(folder, tmp_path, tiny):
+    write_run_config(tmp_path, KIT)
+    assert len(plan(tmp_path).training) == len(plan(tmp_path, "--dataset", "kit").training) == 4
+    for flags, found in (
+        ([], "tmr: motions of 251 features, the evaluator reads 263 .reward.tmr_path, expected one of the model's format.$"),
+        (["--reward.tmr_path", str(tmp_path / "tmr")], "t2m: motions of 251 features, the evaluator reads 263 .reward.t2m_path, "),
+        (["--dataset", "humanml"], "^dataset: found 'humanml', but .*mdm makes KIT-ML's 251 features$"),
+        (["--dataset", "cmu"], "^dataset: found 'cmu', but .*mdm makes KIT-ML's 251 features$"),
+    ):
+        with pytest.raises(InputError, match=found):
+            plan(folder, "--model.path", str(tmp_path / "mdm"), *flags)
+    with pytest.raises(InputError, match="^dataset: found 'kit', but .*mdm makes HumanML3D's 263 features$"):
+        plan(folder, "--dataset", "kit")
+    theirs = tiny.write_motions(tmp_path / "HumanML3D")
+    with pytest.raises(InputError, match="test.txt: found motions of HumanML3D, expected those of a KIT-ML folder, as the model makes"):
+        plan(tmp_path, "--rollout.prompts", str(theirs / "test.txt"))
+    own, heldout = tiny.write_motions(tmp_path / "KIT-ML", kind=KIT) / "test.txt", write_prompts(tmp_path / "heldout.txt", ["walks left"])
+    assert plan(tmp_path, "--rollout.prompts", str(own), "--evaluate.heldout", str(heldout)).prompts == 80
 
 
 def test_preparing_prompts_builds_no_network(folder, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 from rewards.motion.physics import floating, foot_skate, ground_penetration, jerk, root_drift, smoothness
 from rollout.io.errors import InputError
 from rollout.motion.dataset import read_clips
-from rollout.motion.skeleton import BONE_LENGTHS, JOINTS, PARENTS, UNIT_OFFSETS
+from rollout.motion.skeleton import BONE_LENGTHS, HUMANML3D, KIT
+from tests.figures import kit_stander
 
 MEASURES = (foot_skate, ground_penetration, floating, jerk, smoothness, root_drift)
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "cmu_motion_text.parquet"
@@ -16,9 +17,9 @@ REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "cmu_mot
 
 def standing(frames: int = 30) -> np.ndarray:
     """Someone who stands with the lowest joint on the floor, float32 [frames, 22, 3]."""
-    pose = np.zeros((JOINTS, 3))
-    for joint in range(1, JOINTS):
-        pose[joint] = pose[PARENTS[joint]] + UNIT_OFFSETS[joint] * BONE_LENGTHS[joint]
+    pose = np.zeros((HUMANML3D.joints, 3))
+    for joint in range(1, HUMANML3D.joints):
+        pose[joint] = pose[HUMANML3D.parents[joint]] + HUMANML3D.unit_offsets[joint] * BONE_LENGTHS[joint]
     pose -= [0, pose[:, 1].min(), 0]
     return np.repeat(pose[None], frames, axis=0).astype(np.float32)
 
@@ -42,6 +43,24 @@ def test_gliding_feet_skate_at_their_speed():
     joints[..., 2] += 0.6 * seconds()
     joints[..., 0] += 0.8 * seconds()
     assert one(foot_skate, joints) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_same_is_measured_of_a_kit_body_in_metres_and_seconds():
+    joints = (kit_stander(30) * KIT.metres).astype(np.float32)
+    time = np.arange(30)[:, None] / 12.5
+    for measure in MEASURES:
+        assert one(measure, joints) == pytest.approx(0.02 if measure is floating else 0, abs=1e-6)  # the feet's height
+    gliding, shaking = joints.copy(), joints.copy()
+    gliding[..., 2] += 0.6 * time
+    gliding[..., 0] += 0.8 * time
+    assert one(foot_skate, gliding) == pytest.approx(1.0, abs=1e-4) and one(root_drift, gliding) == pytest.approx(1.0, abs=1e-4)
+    shaking[..., 2] += time**3
+    assert one(jerk, shaking) == pytest.approx(6, abs=0.02)
+    assert one(smoothness, shaking) == pytest.approx(np.mean(6 * time[1:-1]), abs=0.02)
+    lifted = gliding.copy()
+    lifted[:, [13, 18], 1] += 0.02  # ankles: above 8 cm a foot does not stand
+    assert one(foot_skate, lifted) == 0
+    assert one(ground_penetration, joints - np.array([0, 0.05, 0], np.float32)) == pytest.approx(0.03, abs=1e-6)
 
 
 def test_a_lifted_foot_does_not_skate():
@@ -110,9 +129,9 @@ def test_each_stretch_of_standing_drifts_by_its_own_net_way():
 @pytest.mark.parametrize("garbage", [7.0, -7.0, np.nan])
 def test_padded_frames_never_count(measure, garbage):
     rng = np.random.default_rng(0)
-    joints = standing(20) + rng.normal(0, 0.02, (20, JOINTS, 3)).astype(np.float32)
+    joints = standing(20) + rng.normal(0, 0.02, (20, HUMANML3D.joints, 3)).astype(np.float32)
     joints[12:, :, 1] += 0.3
-    padded = np.concatenate([joints, np.full((9, JOINTS, 3), garbage, dtype=np.float32)])
+    padded = np.concatenate([joints, np.full((9, HUMANML3D.joints, 3), garbage, dtype=np.float32)])
     assert one(measure, joints) > 0
     assert measure(padded[None], np.array([20]))[0] == np.float32(one(measure, joints))
 
@@ -120,7 +139,7 @@ def test_padded_frames_never_count(measure, garbage):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_samples_are_measured_each_by_itself(measure):
     rng = np.random.default_rng(1)
-    batch = standing(20) + rng.normal(0, 0.03, (3, 20, JOINTS, 3)).astype(np.float32)
+    batch = standing(20) + rng.normal(0, 0.03, (3, 20, HUMANML3D.joints, 3)).astype(np.float32)
     batch[1, 5, 3, 1] = np.nan
     lengths = np.array([20, 15, 11])
     found = measure(batch, lengths)
@@ -137,7 +156,7 @@ def test_a_single_frame_has_nothing_to_slide_or_shake(measure):
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
     [
-        ((2, 20, 21, 3), [20, 20], "expected .N, T, 22, 3."),
+        ((2, 20, 20, 3), [20, 20], "expected .N, T, 22, 3."),
         ((20, 22, 3), [20], "expected .N, T, 22, 3."),
         ((2, 20, 22, 3), [20], "lengths of shape"),
         ((2, 20, 22, 3), [20, 21], "lengths 20..21, expected 1..20"),

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from rollout.io.errors import InputError
 from rollout.motion.bvh import write_bvh
 from rollout.motion.dataset import read_clips
-from rollout.motion.skeleton import BONE_LENGTHS, JOINT_NAMES, KIT, PARENTS, UNIT_OFFSETS
+from rollout.motion.skeleton import BONE_LENGTHS, HUMANML3D, KIT
 from tests.figures import kit_stander, walker
 from tests.rollout.motion.test_dataset import REAL
 from tests.rollout.motion.test_features import walking_joints
@@ -66,7 +66,7 @@ def turn(axis: int, angle: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def errors(path: Path, joints: np.ndarray, names=JOINT_NAMES) -> np.ndarray:
+def errors(path: Path, joints: np.ndarray, names=HUMANML3D.names) -> np.ndarray:
     """Distances [T, J] in metres between what was written and what the file says."""
     found = Bvh(path).joints()
     return np.linalg.norm(np.stack([found[name] for name in names], axis=1) - joints, axis=-1)
@@ -80,8 +80,8 @@ def tumbling(frames: int = 80, seed: int = 0) -> np.ndarray:
     rotations = [Rotation.from_rotvec(np.array([0, 3.5, 0]) * time)]
     for joint in range(1, 22):
         swing = 0.5 * np.sin(time * draw.uniform(1, 2, 3) + draw.uniform(0, 6, 3))
-        rotations.append(rotations[PARENTS[joint]] * Rotation.from_rotvec(swing))
-        joints[:, joint] = joints[:, PARENTS[joint]] + rotations[PARENTS[joint]].apply(UNIT_OFFSETS[joint] * BONE_LENGTHS[joint])
+        rotations.append(rotations[HUMANML3D.parents[joint]] * Rotation.from_rotvec(swing))
+        joints[:, joint] = joints[:, HUMANML3D.parents[joint]] + rotations[HUMANML3D.parents[joint]].apply(HUMANML3D.unit_offsets[joint] * BONE_LENGTHS[joint])
     return joints
 
 
@@ -90,12 +90,12 @@ def test_a_body_of_fixed_bones_comes_back_exactly(tmp_path):
     assert errors(tmp_path / "m.bvh", tumbling()).max() < 1e-5
     file = Bvh(tmp_path / "m.bvh")
     ends = [f"end of {name}" for name in ("l_foot", "r_foot", "head", "l_wrist", "r_wrist")]
-    assert sorted(file.names) == sorted([*JOINT_NAMES, *ends])
+    assert sorted(file.names) == sorted([*HUMANML3D.names, *ends])
     assert file.seconds == 0.05
-    for name, parent in zip(JOINT_NAMES[1:], PARENTS[1:]):
+    for name, parent in zip(HUMANML3D.names[1:], HUMANML3D.parents[1:]):
         own = file.names.index(name)
-        assert file.names[file.parents[own]] == JOINT_NAMES[parent]
-        assert np.linalg.norm(file.offsets[own]) == pytest.approx(BONE_LENGTHS[JOINT_NAMES.index(name)], abs=2e-6)
+        assert file.names[file.parents[own]] == HUMANML3D.names[parent]
+        assert np.linalg.norm(file.offsets[own]) == pytest.approx(BONE_LENGTHS[HUMANML3D.names.index(name)], abs=2e-6)
 
 
 def test_angles_go_on_past_a_full_turn(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints, joints_to_features
-from rollout.motion.skeleton import BONE_LENGTHS, JOINTS, PARENTS, UNIT_OFFSETS, retarget
+from rollout.motion.skeleton import BONE_LENGTHS, HUMANML3D, retarget
 
 FIXTURES = Path(os.environ.get("PARITY_FIXTURES", Path(__file__).resolve().parents[3].parent / "shared" / "fixtures"))
 TOLERANCE = 5e-5
@@ -30,9 +30,9 @@ def recorded(prefix: str) -> dict[str, dict[str, np.ndarray]]:
 
 def walking_joints(frames: int = 60, turn: float = 0.0) -> np.ndarray:
     """A rest pose whose legs swing while it moves forward and turns by `turn` radians in all, [T, 22, 3]."""
-    pose = np.zeros((JOINTS, 3), dtype=np.float32)
-    for joint in range(1, JOINTS):
-        pose[joint] = pose[PARENTS[joint]] + UNIT_OFFSETS[joint] * BONE_LENGTHS[joint]
+    pose = np.zeros((HUMANML3D.joints, 3), dtype=np.float32)
+    for joint in range(1, HUMANML3D.joints):
+        pose[joint] = pose[HUMANML3D.parents[joint]] + HUMANML3D.unit_offsets[joint] * BONE_LENGTHS[joint]
     joints = np.repeat(pose[None], frames, axis=0)
     phase = np.linspace(0, 4 * np.pi, frames)
     joints[:, [4, 7, 10], 2] += 0.1 * np.sin(phase)[:, None]
@@ -111,14 +111,14 @@ def test_a_left_turn_adds_up_in_half_angles():
 def test_retargeting_sets_bone_lengths_and_keeps_directions():
     source = walking_joints() * 1.7
     found = retarget(source)
-    bones, old = (j[:, 1:] - j[:, PARENTS[1:]] for j in (found, source))
+    bones, old = (j[:, 1:] - j[:, HUMANML3D.parents[1:]] for j in (found, source))
     np.testing.assert_allclose(np.linalg.norm(bones, axis=-1), np.tile(BONE_LENGTHS[1:], (60, 1)), atol=1e-6)
     cosines = (bones * old).sum(-1) / np.linalg.norm(bones, axis=-1) / np.linalg.norm(old, axis=-1)
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("call", [joints_to_features, retarget])
-@pytest.mark.parametrize("shape", [(5, 21, 3), (22, 3), (1, 22, 3)])
+@pytest.mark.parametrize("shape", [(5, 20, 3), (22, 3), (1, 22, 3)])
 def test_joints_of_another_shape_are_refused(call, shape):
     with pytest.raises(InputError, match="joints: found shape"):
         call(np.zeros(shape, dtype=np.float32))
@@ -131,7 +131,7 @@ def test_a_leg_without_length_is_refused():
 
 @pytest.mark.parametrize("width", [66, 239, 262, 264, 275])
 def test_features_of_another_width_are_refused(width):
-    with pytest.raises(InputError, match="expected .*263 or KIT's 251"):
+    with pytest.raises(InputError, match="expected .*263 or KIT-ML's 251"):
         features_to_joints(np.zeros((5, width), dtype=np.float32))
 
 

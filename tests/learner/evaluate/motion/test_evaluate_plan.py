@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from learner.config.parse import parse_config
+from learner.evaluate.motion.measures import Reader
 from learner.evaluate.motion.plan import EncodedPools, Evaluation, stored_real_motion
 from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.family import MOTION
 from rollout.motion.prompts import MotionPrompt, read_prompts
+from rollout.motion.skeleton import KIT
 from tests.humanml_folder import write_folder
 from tests.tiny import make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm
 
@@ -19,6 +21,11 @@ from tests.tiny import make_policy, noisy_adapter, prepared, write_evaluate_conf
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory):
     return write_evaluate_config(tmp_path_factory.mktemp("evaluate"))
+
+
+@pytest.fixture(scope="module")
+def kit_file(tmp_path_factory):
+    return write_evaluate_config(tmp_path_factory.mktemp("kit"), KIT)
 
 
 @pytest.fixture(scope="module")
@@ -113,20 +120,30 @@ def test_a_caption_that_cannot_be_read_is_named_before_anything_starts(config_fi
         Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "odd", motions)))
 
 
-@pytest.mark.parametrize(
-    "args, message",
-    [({"context_len": 4, "pred_len": 8}, "a prefix-completion model can be sampled"), ({"dataset": "kit"}, "251 motion features can be sampled")],
-    ids=["prefix", "kit"],
-)
-def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path, args, message):
-    with pytest.raises(InputError, match=message):
-        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", **args)))
+def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path):
+    with pytest.raises(InputError, match="a prefix-completion model can be sampled"):
+        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", context_len=4, pred_len=8)))
 
 
-def test_kit_features_are_refused(config_file, tmp_path):
-    motions = {f"{i:06}": (np.ones((44, 251), np.float32), "a person walks#a/DET#0.0#0.0") for i in range(32)}
-    with pytest.raises(InputError, match="has 251 features a frame, expected 263"):
-        Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "kit", motions)))
+def test_model_evaluators_and_data_of_two_formats_are_refused(config_file, kit_file):
+    with pytest.raises(InputError, match="has 251 features a frame, expected HumanML3D's 263, which the model makes"):
+        Evaluation.make(parsed(config_file, "--data", kit_file.parent / "motions"))
+    with pytest.raises(InputError, match="tmr: motions of 251 features, the evaluator reads 263 .reward.tmr_path, expected one of the model's"):
+        Evaluation.make(parsed(config_file, "--model.path", kit_file.parent / "mdm"))
+
+
+def test_kit_is_measured_by_its_own_evaluators_and_without_a_tmr_of_its_own_by_t2m_alone(kit_file):
+    both, alone = (Evaluation.make(parsed(kit_file, *flags)) for flags in ([], ["--reward.tmr_path", "null"]))
+    assert "no TMR score: reward.tmr_path names no TMR of KIT-ML" in alone.notes and not any("TMR" in note for note in both.notes)
+    draws = both.replications.real_draws(0)
+    prompts = [draw.prompt for draw in draws]
+    features, lengths = both.real.crops(draws)
+    assert features.shape == (320, 12, 251) and {motion.features.shape[1] for motion in both.real.motions} == {251}
+    found = []
+    for evaluation in (both, alone):
+        found.append(evaluation.metrics(0, prompts, Reader(evaluation.config.reward, "cpu")(features, lengths, False)))
+    assert set(found[0]) - set(found[1]) == {"tmr_score"} and 0 <= found[0].pop("tmr_score") <= 1
+    assert found[0] == found[1] and all(np.isfinite(value) for value in found[0].values())
 
 
 def test_quick_is_five_replications_without_multimodality_unless_told_otherwise():
