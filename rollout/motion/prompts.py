@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,15 @@ MAX_CHARACTERS = 1000
 # Lines that other projects write and that hold more than a caption, or none: a number or a clip's name first (its length? its
 # place?), a list's or a file's punctuation, a key, an address, a number or nothing behind a comma.
 NO_CAPTION = re.compile(r"^\w*\d|^\W|^\w+\s*[:=]|[][{}<>\t]|://|[,;|]\W*([\d.]+\s*\w*|n/?an?|none|\w*length|\w*frames)?\W*$", re.IGNORECASE)
+# A number at the end of a line with nothing but a space or a sign before it: of frames or seconds, as some projects write them, unless
+# the words before it take one ("counts to 10", "does a 180") or it is the angle of a turn ("turns 90").
+NUMBER_LAST = re.compile(
+    r"(?P<before>\w*)(?:\s+|\s*[(:=/@\u2013\u2014]\s*|\s+-+\s*)"
+    r"(?P<number>\d{2,}|\d+[.:]\d+|\d+(?=\s*f))(\s*(frames?|f|s|secs?))?\W*$", re.IGNORECASE,
+)  # fmt: skip
+TAKES_NUMBER = set("a about agent almost an at by exactly for from least most nearly number of over than the till to under until".split())
+TURNING, ANGLE = re.compile(r"\b(turn|rotat|spin|pivot|twist|twirl)", re.IGNORECASE), 15  # degrees
+OTHER_LENGTHS = re.compile(r"\W*(\w*_)?(n|num)?(len|lengths?|frames?|durations?|secs?|seconds?)(_\w+)?\W*", re.IGNORECASE)  # names of one
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ def read_prompts(path: Path | str, default_length: int, kind: MotionFormat | Non
       clips is taken as the list of clips it is. What cannot be used is skipped, counted and logged
     * anything else is UTF-8 text, one prompt a line, quoted or not, optionally followed by a tab or # and its length in
       frames (#NA: `default_length`); or a HumanML3D caption, caption#word/POS ...#from#to, with its tokens and the length of
-      its span. Lines that are blank or start with # are skipped. A line that may be more than a caption is refused
+      its span. Lines that are blank or start with # are skipped. A line that may be more than a caption is refused, and so is a
+      number at its end that may be a length ("a person walks 132"), unless the caption is quoted
 
     kind: what the model makes, None where that does not matter; a folder of the other format is refused.
     Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
@@ -97,9 +107,19 @@ def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
         text = text.strip()
         if len(text) > 1 and text[0] == text[-1] in "\"'" and text[0] not in text[1:-1]:
             text = text[1:-1].strip()
+        elif text == line.strip() and len(text) <= MAX_CHARACTERS and _ends_in_a_length(text):
+            expected = "a tab before a number of frames, or quotes around a caption that ends in a number"
+            raise InputError(f"{where}: found {text[:60]!r}, expected {expected}")
         if len(text) <= MAX_CHARACTERS and ("#" in text or NO_CAPTION.search(text)):
             raise InputError(f"{where}: found {text[:60]!r}, expected a caption alone, then a tab and its frames if they are stated")
         yield where, text, length, tokens
+
+
+def _ends_in_a_length(text: str) -> bool:
+    last = NUMBER_LAST.search(text)
+    if not last or last["before"].lower() in TAKES_NUMBER:
+        return False
+    return not (TURNING.search(text) and last["number"].isdigit() and int(last["number"]) % ANGLE == 0)
 
 
 def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
@@ -122,7 +142,14 @@ def _from_json_lines(path: Path, default_length: int) -> Iterator[tuple]:
 def _entry(where: str, entry: object, default_length: int) -> tuple:
     if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
         raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
+    _require_no_other_length(where, entry)
     return where, entry["caption"], entry.get("length", default_length)
+
+
+def _require_no_other_length(where: str, names: Iterable[str]) -> None:
+    """InputError for a length under another name, which would be passed over."""
+    if "length" not in names and (other := next(filter(OTHER_LENGTHS.fullmatch, names), None)):
+        raise InputError(f"{where}: found {other[:60]!r}, expected frames under the name length")
 
 
 def _from_csv(path: Path, default_length: int) -> Iterator[tuple]:
@@ -132,6 +159,7 @@ def _from_csv(path: Path, default_length: int) -> Iterator[tuple]:
             names = next(rows, ["caption"])
             if names.count("caption") != 1 or names.count("length") > 1:
                 raise InputError(f"{path}, line 1: found columns {str(names)[:100]}, expected caption, and length or none")
+            _require_no_other_length(f"{path}, line 1", names)
             for row in filter(None, rows):
                 where, cells = f"{path}, line {rows.line_num}", dict(zip(names, row))
                 if len(row) != len(names):

@@ -65,7 +65,33 @@ def test_a_line_that_may_be_more_than_a_caption_is_refused_with_its_number(tmp_p
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["turns 180", "a person steps left, right, left", "a T-pose, then 3 jumps", "someone says 'hi'", "un garçon saute"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a person walks 132", "a person walks  132", "a person walks\u3000132", "a person walks 132 frames", "a person walks 132f",
+        "a person walks (132)", "a person walks - 132", "a person walks \u2013 132", "a person walks: 132",
+        "a person walks length=132", "a person walks / 132", "a person walks/132", "a person walks @132", "a person walks 132.",
+        "a person walks 6.5", "a person walks 6.5s", "a person walks 0.0 6.6", "a person walks 00:06", "a person walks 132 60",
+        "a person walks around 132", "a person turns 132", "a person turns left 132",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("others", ["", "a man runs\n"])
+def test_a_number_that_may_be_a_length_is_no_part_of_a_caption_unless_it_is_quoted(tmp_path, line, others):
+    with pytest.raises(InputError, match=f"p.txt, line {2 if others else 1}: found 'a person .*expected a tab before a number of frames"):
+        read_prompts(written(tmp_path / "p.txt", f"{others}{line}\n"), 40)
+    for quoted, length in ((f'"{line}"', 40), (f"{line}\t60", 60), (f"{line}##0.0#0.0", 40)):
+        assert read_prompts(written(tmp_path / "p.txt", quoted), 40) == [MotionPrompt(line, length)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "turns 180", "walks forward 3 steps and turns 90", "spins left 360", "she rotates clockwise by 45", "a man does a 180",
+        "runs the 400", "a person counts to 10", "a man counts from 1 to 100", "walks for 10 seconds", "jumps 3",
+        "walks in a figure 8", "jumps 20 times", "waltzes in 3/4", "bowls a 7-10 split", "acts like a T-800",
+        "a person steps left, right, left", "a T-pose, then 3 jumps", "someone says 'hi'", "un garçon saute",
+    ],
+)  # fmt: skip
 def test_captions_with_numbers_and_commas_are_captions(tmp_path, line):
     assert read_prompts(written(tmp_path / "p.txt", line), 40) == [MotionPrompt(line, 40)]
 
@@ -86,7 +112,8 @@ def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path):
 
 
 def test_a_json_list_has_captions_and_lengths(tmp_path):
-    path = written(tmp_path / "p.json", '[{"caption": "a person walks", "length": 60, "id": 7}, {"caption": "hop"}]')
+    entries = '[{"caption": "a person walks", "length": 60, "id": 7, "n_frames": 61, "silence": 1}, {"caption": "hop"}]'
+    path = written(tmp_path / "p.json", entries)
     assert read_prompts(path, 40) == [MotionPrompt("a person walks", 60), MotionPrompt("hop", 40)]
 
 
@@ -133,6 +160,12 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.csv", "caption,length\nwalk,3.5", "p.csv, line 2: length is '3.5', expected"),
         ("p.csv", "caption\nwalk#60", "p.csv, line 2: found 'walk#60', expected a caption without #"),
         ("p.csv", 'caption\n"walk', "p.csv, line 2: not CSV"),
+        ("p.csv", "caption,frames\nwalk,60", "p.csv, line 1: found 'frames', expected frames under the name length"),
+        ("p.csv", "caption, length\nwalk,60", "p.csv, line 1: found ' length', expected frames under the name length"),
+        ("p.csv", "id,caption,num_frames\n1,walk,60", "p.csv, line 1: found 'num_frames', expected"),
+        ("p.json", '[{"caption": "walk", "Length": 60}]', "p.json, prompt 1: found 'Length', expected frames under the name length"),
+        ("p.json", '[{"caption": "walk", "motion_length": 60}]', "p.json, prompt 1: found 'motion_length', expected"),
+        ("p.jsonl", '{"caption": "walk", "duration_s": 6.5}', "p.jsonl, line 1: found 'duration_s', expected"),
         ("p.parquet", "walk\n", "p.parquet: not a readable Parquet file"),
     ],
 )
