@@ -3,7 +3,7 @@
 One POST a group, or as many as `request_size` makes of it. The body is an npz file (`numpy.load(io.BytesIO(body))`, nothing
 pickled) of
 
-    features float32 [G, T, F]     joints float32 [G, T, 22, 3], metres     lengths int [G]     prompts str [G]
+    features float32 [G, T, F]     joints float32 [G, T, J, 3], metres     lengths int [G]     prompts str [G]
 
 as `rewards.motion.motions.Motions` has them. The answer is JSON `{"scores": [G numbers]}`, null for a motion that cannot be
 scored. Timeouts, refused connections and the statuses 429 and 5xx are tried again, later each time; any other answer is

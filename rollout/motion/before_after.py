@@ -1,6 +1,6 @@
 """Base beside tuned: film strips, and an animation of the same.
 
-Joints are [T, 22, 3] in metres, y up, 20 fps, as `rollout.motion.pictures` draws them.
+Joints are [T, J, 3], y up, of either format, as `rollout.motion.pictures` draws them.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def before_after_png(path: Path | str, rows: list[Row]) -> None:
 
 
 def before_after_gif(path: Path | str, rows: list[Row]) -> None:
-    """Writes a GIF at 20 fps, base beside tuned for each prompt; a motion that ends earlier holds its last pose."""
+    """Writes a GIF at the motions' rate, base beside tuned for each prompt; a motion that ends earlier holds its last pose."""
     scenes = []
     for caption, before, after, reward_before, reward_after in rows:
         base = Cell(f"base   reward {reward_before:.3f}", FAINT, before)

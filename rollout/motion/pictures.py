@@ -26,7 +26,7 @@ _LINE = 34  # characters of a caption above one cell
 
 
 class Motion(NamedTuple):
-    """A motion [T, 22, 3] and what stands above it."""
+    """A motion [T, J, 3] and what stands above it."""
 
     caption: str
     joints: np.ndarray
@@ -48,7 +48,7 @@ def motions_gif(path: Path | str, rows: list[Motion]) -> None:
 
 
 class Cell(NamedTuple):
-    """One moving figure of a `Scene`, joints [T, 22, 3], under a label of `size` pixels."""
+    """One moving figure of a `Scene`, joints [T, J, 3], under a label of `size` pixels."""
 
     label: str
     colour: str
