@@ -144,7 +144,7 @@ def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[
             f"{source}: {shape.features} motion features, latent width {shape.latent}; "
             f"expected {EITHER} features and a width for {HEADS} heads"
         )
-    others = {name for width, each in FORMATS.items() if width != shape.features for name in each.datasets}
+    others = [name for width, each in FORMATS.items() if width != shape.features for name in each.datasets]
     if args.get("dataset") in others:
         weights = f"the weights make {FORMATS[shape.features].name}'s {shape.features} features"
         raise InputError(f"{source}: dataset is {args['dataset']!r} in args.json, but {weights}")

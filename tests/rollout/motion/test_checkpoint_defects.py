@@ -47,6 +47,14 @@ def test_a_missing_file_is_named(folder, name):
     assert "not found" in message or name == WEIGHTS
 
 
+def test_args_that_name_another_data_set_than_the_weights_were_made_for_are_told(folder):
+    edit_args(folder, dataset="kit")
+    assert "model000000123.pt: dataset is 'kit' in args.json, but the weights make HumanML3D's 263 features" in error_of(folder)
+    for dataset in ("cmu", "my own", ["kit"], None):
+        edit_args(folder, dataset=dataset)
+        assert load_checkpoint(folder).mean.shape == (263,)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage"])
 def test_a_damaged_file_is_named(folder, name, damage):
