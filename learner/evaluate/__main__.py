@@ -16,6 +16,7 @@ examples:
   python -m learner.evaluate --quick                                  the shipped motion model, in minutes
   python -m learner.evaluate --adapter runs/A/adapter --adapter tuned=runs/B/adapter
   python -m learner.evaluate --data HumanML3D --model.path DIR --model.frames 196 --model.steps ""
+  python -m learner.evaluate --adapter runs/A/adapter --prompts odd=odd.txt     further prompts, in rows of their own
   python -m learner.evaluate --family language --adapter runs/C/adapter     the shipped vision-language model
   python -m learner.evaluate --family language --model.path points --reward.components.points.path negative_points \\
     --reward.components.points.space 0-1000                           the shipped model of points

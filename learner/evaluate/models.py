@@ -28,8 +28,9 @@ class EvaluatedModel:
         return functools.partial(self.policy, self.settings)
 
 
-def named(given: Sequence[str], *taken: str) -> list[tuple[str, Path]]:
-    """Name and folder of each `[NAME=]DIR`; without a name, that of the run, or of the folder. taken: names of other rows."""
+def named(given: Sequence[str], *taken: str, setting: str = "adapter") -> list[tuple[str, Path]]:
+    """Name and path of each `[NAME=]PATH` of a setting; without a name, that of the run, or of what lies there. taken: names of other
+    rows."""
     found: dict[str, Path] = {}
     for each in given:
         name, separator, path = (part.strip() for part in each.partition("="))
@@ -39,9 +40,9 @@ def named(given: Sequence[str], *taken: str) -> list[tuple[str, Path]]:
         else:
             folder = Path(path)
         if name in (*found, BASE, *taken):
-            raise InputError(f"adapter: {each}: the name {name!r} is taken, give another as NAME=DIR")
+            raise InputError(f"{setting}: {each}: the name {name!r} is taken, give another as NAME=PATH")
         if not re.fullmatch(r"[\w.\- :]+", name):
-            raise InputError(f"adapter: {each}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
+            raise InputError(f"{setting}: {each}: the name {name!r} is given to metrics, expected letters, digits, spaces and . - _ :")
         found[name] = folder
     return list(found.items())
 

@@ -1,5 +1,6 @@
 """Whole evaluations on tiny models: the table does not depend on the cluster, and nothing changes a row but its weights."""
 
+import itertools
 import json
 import math
 import signal
@@ -15,7 +16,7 @@ from learner.evaluate.__main__ import main
 from learner.evaluate.motion.measures import METRICS
 from learner.evaluate.motion.settings import EvaluateConfig
 from tests.end_to_end.conftest import DEADLINE_S, ROOT, wait_for
-from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
+from tests.tiny import WORDS, make_policy, noisy_adapter, write_evaluate_config, write_prompts
 
 COMMAND = [sys.executable, "-m", "learner.evaluate"]
 
@@ -45,8 +46,10 @@ def words(evaluate_file, runs):
 @pytest.fixture(scope="module")
 def evaluated(words, runs, environment, head):
     """Two evaluations of one seed: one sampler in a Ray of its own and no MultiModality, most of whose motions are its
-    alone; and two samplers on a cluster, for which one adapter does. Their folders and what they printed."""
-    command = [*COMMAND, *words("evaluated1", ("zero", "tuned"), "--cluster.samplers", "1", "--multimodality", "0")]
+    alone, with further prompts; and two samplers on a cluster, for which one adapter does. Their folders and what they printed."""
+    odd = write_prompts(runs / "odd.txt", [" ".join(each) for each in itertools.product(WORDS, repeat=2)])
+    more = ["--cluster.samplers", "1", "--multimodality", "0", "--prompts", f"odd={odd}"]
+    command = [*COMMAND, *words("evaluated1", ("zero", "tuned"), *more)]
     alone = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
     cluster = head.run(main, *words("evaluated2", ("tuned",), "--cluster.samplers", "2"))
     assert (alone.returncode, alone.stderr) == (cluster.returncode, cluster.stderr) == (0, "")
@@ -58,7 +61,7 @@ def rows(folder: Path) -> dict[str, dict]:
 
 
 def test_real_motion_comes_first_then_the_base_then_each_adapter(evaluated):
-    assert list(rows(evaluated["1"][0])) == ["ground truth", "base", "zero", "tuned"]
+    assert list(rows(evaluated["1"][0])) == ["ground truth", "base", "base on odd", "zero", "zero on odd", "tuned", "tuned on odd"]
     folder, printed = evaluated["2"]
     found = rows(folder)
     assert list(found) == ["ground truth", "base", "tuned"]
@@ -83,6 +86,16 @@ def test_one_sampler_or_two_give_identical_numbers(evaluated):
 def test_an_adapter_of_zeros_is_the_base_and_another_is_not(evaluated):
     found = rows(evaluated["1"][0])
     assert found["zero"]["metrics"] == found["base"]["metrics"] != found["tuned"]["metrics"]
+
+
+def test_further_prompts_are_measured_beside_without_fid(evaluated):
+    folder, printed = evaluated["1"]
+    found = rows(folder)
+    assert found["zero on odd"]["metrics"] == found["base on odd"]["metrics"] != found["tuned on odd"]["metrics"]
+    assert found["base on odd"]["metrics"].keys() == found["base"]["metrics"].keys() - {"fid"}
+    assert all(math.isfinite(value) for entry in found["base on odd"]["metrics"].values() for value in entry["values"])
+    assert found["base on odd"]["metrics"]["mm_dist"] != found["base"]["metrics"]["mm_dist"]
+    assert "| base on odd" in printed and "odd: 36 prompts of" in printed
 
 
 def test_the_settings_it_kept_are_read_back(evaluated):

@@ -12,7 +12,7 @@ from cluster.evaluation_pool import EvaluationPool
 from learner.evaluate.models import EvaluatedModel, published
 from learner.evaluate.motion.measures import Measured, Reader, repeats_spread
 from learner.evaluate.motion.plan import REAL_ROW, EncodedPools, Evaluation
-from learner.evaluate.motion.protocol import REPEATS, RealStored
+from learner.evaluate.motion.protocol import REPEATS, RealStored, Replications
 from learner.evaluate.motion.report import EvaluationReport, Row
 from learner.evaluate.motion.settings import POOL, EvaluateConfig
 from learner.evaluate.parts import Parts
@@ -28,7 +28,7 @@ class MotionProtocol:
     read = staticmethod(Measured.read)
 
     def units(self, config: EvaluateConfig) -> int:
-        return config.rounds * (2 + len(config.adapter))
+        return config.rounds * (1 + (1 + len(config.adapter)) * (1 + len(config.prompts)))
 
     def plan(self, config: EvaluateConfig, progress: Progress) -> Evaluation:
         progress.stage("reading model, evaluators and captions", line=False)
@@ -38,11 +38,14 @@ class MotionProtocol:
         return functools.partial(Reader, config.reward)
 
     def rows(self, plan: Evaluation, pool: EvaluationPool, parts: Parts, progress: Progress) -> Iterator[Row]:
-        """Ground truth first, as proof of the pipeline, then the base model, then each adapter."""
+        """Ground truth first, as proof of the pipeline, then the base model, then each adapter; each model on every split."""
         row, reference = real_row(plan, pool, progress)
         yield row
+        generate = functools.partial(parts.generate, pool)
         for model in published(plan.models, pool):
-            yield model_row(plan, model, reference, functools.partial(parts.generate, pool, model.name), progress)
+            yield model_row(plan, plan.replications, model, model.name, reference, generate, progress)
+            for split, draws in plan.further.items():
+                yield model_row(plan, draws, model, f"{model.name} on {split}", None, generate, progress)
 
 
 def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -> tuple[Row, list[tuple]]:
@@ -70,10 +73,10 @@ def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -
 
 
 def model_row(
-    evaluation: Evaluation, model: EvaluatedModel, reference: list[tuple], generate: Callable[..., list[Measured]], progress: Progress
+    evaluation: Evaluation, draws: Replications, model: EvaluatedModel, name: str, reference: list[tuple] | None,
+    generate: Callable[..., list[Measured]], progress: Progress,
 ) -> Row:  # fmt: skip
-    """The row of one model; the pools of all replications are spread over the samplers together, by `generate`."""
-    draws = evaluation.replications
+    """The row of one model on one split; the pools of all replications are spread over the samplers together, by `generate`."""
     drawn = [draws.batches(replication) for replication in range(evaluation.config.rounds)]
     batches = [batch for each in drawn for batch in each]
     ends = np.cumsum([len(each) for each in drawn])
@@ -81,27 +84,28 @@ def model_row(
 
     def arrived(done: int) -> None:
         nonlocal started
-        progress.stage(model.name, done * POOL, len(batches) * POOL, line=False)
+        progress.stage(name, done * POOL, len(batches) * POOL, line=False)
         if done in ends:
             now = time.perf_counter()
-            progress.step(model.name, now - started)
+            progress.step(name, now - started)
             started = now
 
-    results = iter(generate(EncodedPools(batches, evaluation.encoded), arrived))
+    results = iter(generate(name, EncodedPools(batches, evaluation.encoded), arrived))
     found = []
     for replication, each in enumerate(drawn):
         own = list(zip(each, results))
         prompts = [prompt for batch, _ in own if batch.repeat == 0 for prompt in batch.prompts]
         measured = Measured.joined([each for batch, each in own if batch.repeat == 0])
         metrics = evaluation.metrics(replication, prompts, measured)
-        metrics["fid"] = fid_to(reference[replication], measured.t2m)
+        if reference:
+            metrics["fid"] = fid_to(reference[replication], measured.t2m)
         if repeated := {batch.pool for batch, _ in own if batch.repeat}:
             repeats = [[each for batch, each in own if batch.pool in repeated and batch.repeat == i] for i in range(REPEATS)]
             metrics["multimodality"] = repeats_spread([Measured.joined(each) for each in repeats], draws.pairs_seed(replication))
         found.append(metrics)
         if broken := int((~np.isfinite(measured.t2m)).any(axis=1).sum()):
-            progress.note(f"{model.name}, replication {replication + 1}: {broken} motions are not finite")
-    return Row(model.name, model.source, model.adapter.sha256, _by_metric(found))
+            progress.note(f"{name}, replication {replication + 1}: {broken} motions are not finite")
+    return Row(name, model.source, model.adapter.sha256, _by_metric(found))
 
 
 def _by_metric(found: list[dict[str, float]]) -> dict[str, list[float]]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from learner.evaluate.models import BASE, EvaluatedModel, named
 from learner.evaluate.motion.measures import Measured, Texts, replication_metrics
-from learner.evaluate.motion.protocol import DrawnPool, RealData, RealStored, Replications
-from learner.evaluate.motion.settings import POOL, EvaluateConfig
+from learner.evaluate.motion.protocol import FOUR, DrawnPool, PromptsAlone, RealData, RealStored, Replications
+from learner.evaluate.motion.settings import POOL, SHORTEST, EvaluateConfig
 from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import REAL
 from rewards.motion.settings import Evaluators
@@ -52,6 +52,7 @@ class Evaluation:
     encoded: dict[str, dict[str, np.ndarray]]
     real: RealData | RealStored
     replications: Replications
+    further: dict[str, Replications]  # by split
     texts: Texts
     notes: list[str]
     standing: dict[str, str]  # by name, the digest of what the numbers stand on
@@ -74,7 +75,11 @@ class Evaluation:
         real, notes = _real(config, preparer.checkpoint.format)
         if tmr is None:
             notes.append(f"no TMR score: reward.tmr_path names no TMR of {preparer.checkpoint.format.name}")
-        prompts = list(dict.fromkeys(real.prompts()))
+        further = {}
+        for split, file in named(config.prompts, REAL_ROW, *(model.name for model in models), setting="prompts"):
+            further[split] = Replications(config, PromptsAlone(_further(file, preparer)))
+            notes.append(f"{split}: {len(further[split].real.prompts())} prompts of {file}, without real motion and so without FID")
+        prompts = list(dict.fromkeys(prompt for each in (real, *(draws.real for draws in further.values())) for prompt in each.prompts()))
         encoded = {}
         for first in range(0, len(prompts), ENCODED_AT_ONCE):
             some = prompts[first : first + ENCODED_AT_ONCE]
@@ -85,10 +90,11 @@ class Evaluation:
         standing = {
             "base model": policy.base_digest(), "real motion": arrays_digest({}, repr(replications.real_draws(0))),
             **{f"adapter {model.name}": model.adapter.sha256 for model in models},
-            **{f"{evaluator.name} evaluator": evaluator.weights_sha256() for evaluator in (tmr, t2m)},
+            **{f"{evaluator.name} evaluator": evaluator.weights_sha256() for evaluator in filter(None, (tmr, t2m))},
+            **{f"prompts {split}": arrays_digest({}, repr(draws.real.prompts())) for split, draws in further.items()},
             "captions": arrays_digest({text: array for text, arrays in encoded.items() for array in arrays.values()}),
         }  # fmt: skip
-        return cls(config, models, encoded, real, replications, Texts(prompts, tmr, t2m), notes, standing)
+        return cls(config, models, encoded, real, replications, further, Texts(prompts, tmr, t2m), notes, standing)
 
     def metrics(self, replication: int, prompts: list[MotionPrompt], measured: Measured) -> dict[str, float]:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
@@ -97,6 +103,19 @@ class Evaluation:
 def _model(name: str, folder: Path | None, policy: MotionDiffusionPolicy) -> EvaluatedModel:
     source = None if folder is None else str(folder)
     return EvaluatedModel(name, source, MotionDiffusionPolicy, policy.settings, Adapter.pack(0, policy.adapter_state()))
+
+
+def _further(file: Path, preparer: MotionPreparer) -> list[MotionPrompt]:
+    """The captions of a prompt file, each once, as long as they ask for: in whole fours of frames, as evaluators read them."""
+    found = {}
+    for prompt in preparer.read(file):
+        length = min(prompt.length, preparer.frames) // FOUR * FOUR
+        if length < SHORTEST:
+            raise InputError(f"prompts: {file}: {prompt.text!r} has {prompt.length} frames, expected at least {SHORTEST}")
+        found.setdefault(prompt.text, dataclasses.replace(prompt, length=length))
+    if len(found) < POOL:
+        raise InputError(f"prompts: {file} has {len(found)} captions, expected at least {POOL}, among which a motion has to find its own")
+    return list(found.values())
 
 
 def _real(config: EvaluateConfig, made: MotionFormat) -> tuple[RealData | RealStored, list[str]]:

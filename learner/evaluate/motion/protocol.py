@@ -92,10 +92,23 @@ class RealStored:
         return self._measured.rows(np.array([draw.item * self._crops + draw.start for draw in draws]))
 
 
+class PromptsAlone:
+    """Captions without real motion, each with the length that is wanted of it."""
+
+    def __init__(self, prompts: list[MotionPrompt]):
+        self._prompts = prompts
+
+    def prompts(self) -> list[MotionPrompt]:
+        return self._prompts
+
+    def epoch(self, draw: np.random.Generator) -> list[Draw]:
+        return [Draw(item, self._prompts[item], 0) for item in shuffled_pools(len(self._prompts), draw)]
+
+
 class Replications:
     """What each replication of an evaluation draws."""
 
-    def __init__(self, config: EvaluateConfig, real: RealData | RealStored):
+    def __init__(self, config: EvaluateConfig, real: RealData | RealStored | PromptsAlone):
         self.config, self.real = config, real
 
     def real_draws(self, replication: int) -> list[Draw]:

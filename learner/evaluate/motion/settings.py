@@ -7,6 +7,7 @@ from rewards.motion.settings import Evaluators
 from rollout.io.settings import FilePath, Section, option, refuse
 from rollout.motion.settings import Model
 
+SHORTEST = 8  # frames, for the evaluators to read
 POOL = 32  # captions among which a motion has to find its own; the batch of the official protocol
 
 
@@ -17,6 +18,10 @@ class EvaluateConfig(Section):
     adapter: tuple[str, ...] = ADAPTER
     data: FilePath | None = option(None, "HumanML3D or KIT folder, or Parquet file of clips; null = the held-out prompts that ship with the project")
     split: str = option("test", "split of --data that is read")
+    prompts: tuple[str, ...] = option(
+        (), "file of further prompts, as FILE or NAME=FILE, such as some out of the distribution: a split of its own without real motion, whose "
+        "rows stand beside the others; given again, another",
+    )  # fmt: skip
     quick: bool = option(False, "5 replications without MultiModality, as the official code's debug mode")
     replications: int | None = option(None, "times that everything is sampled anew; null = 20, or 5 with --quick", minimum=2)
     multimodality: int | None = option(
@@ -31,8 +36,8 @@ class EvaluateConfig(Section):
     tracking: Tracking = Tracking()
 
     def check(self) -> None:
-        if self.model.frames < 8:
-            refuse("model.frames", self.model.frames, "at least 8 for the evaluators to read")
+        if self.model.frames < SHORTEST:
+            refuse("model.frames", self.model.frames, f"at least {SHORTEST} for the evaluators to read")
         if (self.multimodality or 0) > self.rounds:
             refuse("multimodality", self.multimodality, f"at most the {self.rounds} replications")
 

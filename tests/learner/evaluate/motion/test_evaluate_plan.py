@@ -1,5 +1,6 @@
 """What an evaluation checks before anything starts: each mistake is one clear line."""
 
+import itertools
 import json
 import shutil
 
@@ -15,7 +16,7 @@ from rollout.motion.family import MOTION
 from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import KIT
 from tests.humanml_folder import write_folder
-from tests.tiny import make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm
+from tests.tiny import WORDS, make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm, write_prompts
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_bad_input_is_one_line(config_file, flags, message):
 
 
 def test_two_adapters_of_one_name_are_refused(config_file, adapter):
-    with pytest.raises(InputError, match="the name 'tuned' is taken, give another as NAME=DIR"):
+    with pytest.raises(InputError, match="the name 'tuned' is taken, give another as NAME=PATH"):
         Evaluation.make(parsed(config_file, "--adapter", f"{adapter},{adapter}"))
     with pytest.raises(InputError, match="the name 'base' is taken"):
         Evaluation.make(parsed(config_file, "--adapter", f"base={adapter}"))
@@ -128,7 +129,7 @@ def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path
 def test_model_evaluators_and_data_of_two_formats_are_refused(config_file, kit_file):
     with pytest.raises(InputError, match="has 251 features a frame, expected HumanML3D's 263, which the model makes"):
         Evaluation.make(parsed(config_file, "--data", kit_file.parent / "motions"))
-    with pytest.raises(InputError, match="tmr: motions of 251 features, the evaluator reads 263 .reward.tmr_path, expected one of the model's"):
+    with pytest.raises(InputError, match="tmr: motions of 251 features, the evaluator reads 263 .reward.tmr_path, "):
         Evaluation.make(parsed(config_file, "--model.path", kit_file.parent / "mdm"))
 
 
@@ -144,6 +145,26 @@ def test_kit_is_measured_by_its_own_evaluators_and_without_a_tmr_of_its_own_by_t
         found.append(evaluation.metrics(0, prompts, Reader(evaluation.config.reward, "cpu")(features, lengths, False)))
     assert set(found[0]) - set(found[1]) == {"tmr_score"} and 0 <= found[0].pop("tmr_score") <= 1
     assert found[0] == found[1] and all(np.isfinite(value) for value in found[0].values())
+
+
+def test_further_prompts_are_a_split_of_their_own(config_file, tmp_path):
+    captions = [" ".join(words) for words in itertools.product(WORDS, repeat=2)]
+    odd = write_prompts(tmp_path / "odd.txt", [f"{captions[0]}\t10", *captions[1:], captions[0], captions[1]])
+    made = Evaluation.make(parsed(config_file, "--prompts", odd, "--prompts", f"again={odd}"))
+    assert list(made.further) == ["odd.txt", "again"] and f"again: 36 prompts of {odd}, without real motion and so without FID" in made.notes
+    prompts = made.further["again"].real.prompts()
+    assert [prompt.text for prompt in prompts] == captions and [prompt.length for prompt in prompts] == [8] + [12] * 35
+    batches = made.further["again"].batches(0)
+    assert all(len({prompt.text for prompt in batch.prompts}) == 32 for batch in batches)
+    EncodedPools(batches, made.encoded)[0]  # all of them are encoded
+    for lines, found in (
+        (captions[:31], "prompts: .* has 31 captions, expected at least 32, among which"),
+        ([f"{captions[0]}\t7", *captions], "prompts: .*odd.txt: 'a a' has 7 frames, expected at least 8"),
+    ):
+        with pytest.raises(InputError, match=found):
+            Evaluation.make(parsed(config_file, "--prompts", write_prompts(odd, lines)))
+    with pytest.raises(InputError, match="prompts: base=.*: the name 'base' is taken"):
+        Evaluation.make(parsed(config_file, "--prompts", f"base={odd}"))
 
 
 def test_quick_is_five_replications_without_multimodality_unless_told_otherwise():
