@@ -92,7 +92,7 @@ def test_further_prompts_are_measured_beside_without_fid(evaluated):
     folder, printed = evaluated["1"]
     found = rows(folder)
     assert found["zero on odd"]["metrics"] == found["base on odd"]["metrics"] != found["tuned on odd"]["metrics"]
-    assert found["base on odd"]["metrics"].keys() == found["base"]["metrics"].keys() - {"fid"}
+    assert found["base on odd"]["metrics"].keys() == found["base"]["metrics"].keys() - {"fid", "fid_unit"}
     assert all(math.isfinite(value) for entry in found["base on odd"]["metrics"].values() for value in entry["values"])
     assert found["base on odd"]["metrics"]["mm_dist"] != found["base"]["metrics"]["mm_dist"]
     assert "| base on odd" in printed and "odd: 36 prompts of" in printed

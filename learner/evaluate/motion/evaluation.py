@@ -10,14 +10,13 @@ import numpy as np
 
 from cluster.evaluation_pool import EvaluationPool
 from learner.evaluate.models import EvaluatedModel, published
-from learner.evaluate.motion.measures import Measured, Reader, repeats_spread
+from learner.evaluate.motion.measures import Measured, Reader, Reference, repeats_spread
 from learner.evaluate.motion.plan import REAL_ROW, EncodedPools, Evaluation
 from learner.evaluate.motion.protocol import REPEATS, RealStored, Replications
 from learner.evaluate.motion.report import EvaluationReport, Row
 from learner.evaluate.motion.settings import POOL, EvaluateConfig
 from learner.evaluate.parts import Parts
 from learner.run.progress import Progress
-from rewards.motion.metrics import fid_to, statistics
 
 
 class MotionProtocol:
@@ -39,17 +38,17 @@ class MotionProtocol:
 
     def rows(self, plan: Evaluation, pool: EvaluationPool, parts: Parts, progress: Progress) -> Iterator[Row]:
         """Ground truth first, as proof of the pipeline, then the base model, then each adapter; each model on every split."""
-        row, reference = real_row(plan, pool, progress)
+        row, references = real_row(plan, pool, progress)
         yield row
         generate = functools.partial(parts.generate, pool)
         for model in published(plan.models, pool):
-            yield model_row(plan, plan.replications, model, model.name, reference, generate, progress)
+            yield model_row(plan, plan.replications, model, model.name, references, generate, progress)
             for split, draws in plan.further.items():
                 yield model_row(plan, draws, model, f"{model.name} on {split}", None, generate, progress)
 
 
-def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -> tuple[Row, list[tuple]]:
-    """The row of real motion; and mean and covariance of its T2M embeddings by replication, for FID.
+def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -> tuple[Row, list[Reference]]:
+    """The row of real motion; and what FID is to, by replication.
 
     Its own FID is to the next replication's crops and captions of the same motions.
     """
@@ -66,14 +65,14 @@ def real_row(evaluation: Evaluation, pool: EvaluationPool, progress: Progress) -
         found.append(evaluation.metrics(replication, [draw.prompt for draw in draws], measured))
         embeddings.append(measured.t2m)
         progress.step(REAL_ROW, time.perf_counter() - started)
-    reference = [statistics(each) for each in embeddings]
+    references = [Reference(each) for each in embeddings]
     for replication, metrics in enumerate(found):
-        metrics["fid"] = fid_to(reference[(replication + 1) % rounds], embeddings[replication])
-    return Row(REAL_ROW, None, None, _by_metric(found)), reference
+        metrics |= references[(replication + 1) % rounds].fids(embeddings[replication])
+    return Row(REAL_ROW, None, None, _by_metric(found)), references
 
 
 def model_row(
-    evaluation: Evaluation, draws: Replications, model: EvaluatedModel, name: str, reference: list[tuple] | None,
+    evaluation: Evaluation, draws: Replications, model: EvaluatedModel, name: str, references: list[Reference] | None,
     generate: Callable[..., list[Measured]], progress: Progress,
 ) -> Row:  # fmt: skip
     """The row of one model on one split; the pools of all replications are spread over the samplers together, by `generate`."""
@@ -97,8 +96,8 @@ def model_row(
         prompts = [prompt for batch, _ in own if batch.repeat == 0 for prompt in batch.prompts]
         measured = Measured.joined([each for batch, each in own if batch.repeat == 0])
         metrics = evaluation.metrics(replication, prompts, measured)
-        if reference:
-            metrics["fid"] = fid_to(reference[replication], measured.t2m)
+        if references:
+            metrics |= references[replication].fids(measured.t2m)
         if repeated := {batch.pool for batch, _ in own if batch.repeat}:
             repeats = [[each for batch, each in own if batch.pool in repeated and batch.repeat == i] for i in range(REPEATS)]
             metrics["multimodality"] = repeats_spread([Measured.joined(each) for each in repeats], draws.pairs_seed(replication))

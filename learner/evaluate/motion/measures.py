@@ -11,7 +11,7 @@ import numpy as np
 from learner.evaluate.motion.settings import POOL
 from learner.evaluate.rows import Metric
 from rewards.motion.evaluators import load_evaluators
-from rewards.motion.metrics import diversity, matching_score, multimodality, r_precision
+from rewards.motion.metrics import diversity, fid_to, matching_score, multimodality, r_precision, statistics
 from rewards.motion.physics import PHYSICS
 from rewards.motion.settings import Evaluators
 from rewards.motion.space import cosine
@@ -25,6 +25,7 @@ METRICS = {
     "r_at_2": Metric("R@2", "↑", 3),
     "r_at_3": Metric("R@3", "↑", 3),
     "fid": Metric("FID", "↓", 3),
+    "fid_unit": Metric("FID unit", "↓", 4),
     "mm_dist": Metric("MM-Dist", "↓", 3),
     "diversity": Metric("Diversity", "→", 3),
     "multimodality": Metric("MultiModality", "↑", 3),
@@ -34,7 +35,7 @@ METRICS = {
     "floating": Metric("float m", "→", 4),
     "jerk": Metric("jerk m/s³", "→", 1),
 }
-T2M_METRICS = [name for name in METRICS if name in ("r_at_1", "r_at_2", "r_at_3", "fid", "mm_dist", "diversity", "multimodality")]
+T2M_METRICS = list(METRICS)[: list(METRICS).index("tmr_score")]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,26 @@ def replication_metrics(prompts: list[MotionPrompt], measured: Measured, texts: 
         **({"tmr_score": float((cosine(tmr_text, measured.tmr) / 2 + 0.5).mean())} if measured.tmr.size else {}),
         **{name: float(getattr(measured, name).mean()) for name in PHYSICS},
     }
+
+
+class Reference:
+    """Real motion of a replication, for the FID of others to it: of T2M's embeddings as they are, as published, and at length 1, where
+    only their direction counts."""
+
+    def __init__(self, t2m: np.ndarray):
+        """t2m: [N, D]."""
+        self._statistics = {name: statistics(of(t2m)) for name, of in VIEWS.items()}
+
+    def fids(self, t2m: np.ndarray) -> dict[str, float | str]:
+        """By metric; see `fid_to`."""
+        return {name: fid_to(self._statistics[name], of(t2m)) for name, of in VIEWS.items()}
+
+
+def _at_length_1(t2m: np.ndarray) -> np.ndarray:
+    return t2m / np.linalg.norm(t2m, axis=1, keepdims=True)
+
+
+VIEWS = {"fid": np.asarray, "fid_unit": _at_length_1}
 
 
 def repeats_spread(repeats: list[Measured], seed: int) -> float:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluate.motion.measures import Measured, Texts, measure, repeats_spread, replication_metrics
+from learner.evaluate.motion.measures import Measured, Reference, Texts, measure, repeats_spread, replication_metrics
 from rewards.motion.metrics import fid_to, statistics
 from rewards.motion.physics import PHYSICS
 from rewards.motion.t2m import T2MReward
@@ -95,6 +95,15 @@ def test_real_motion_has_no_distance_to_itself_and_one_broken_motion_leaves_no_n
     rows[7, 2] = np.nan
     assert np.isnan(fid_to((np.zeros(6), np.eye(6)), rows))
     assert fid_to((np.zeros(6), np.eye(6)), rows[:6]) == "too few motions"
+
+
+def test_fid_at_length_1_is_blind_to_length_and_both_need_as_many_motions():
+    rows = DRAW.normal(size=(400, 6))
+    longer = Reference(rows).fids(rows * DRAW.uniform(2, 9, (400, 1)))
+    assert longer["fid"] > 10 and longer["fid_unit"] == pytest.approx(0, abs=1e-9)
+    turned = Reference(rows).fids(rows + 1)
+    assert turned["fid"] == pytest.approx(6) and turned["fid_unit"] > 0.5
+    assert Reference(rows).fids(rows[:6]) == {"fid": "too few motions", "fid_unit": "too few motions"}
 
 
 def test_multimodality_compares_the_repeats_of_a_caption():
