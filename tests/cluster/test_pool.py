@@ -14,7 +14,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import ray
-import torch
 from ray.exceptions import OwnerDiedError
 
 from cluster.actors import RewardActor, SamplerActor
@@ -465,10 +464,15 @@ def test_work_that_kills_whoever_does_it_ends_the_run(published):
 
 
 def test_a_fresh_sampler_refuses_until_it_was_given_an_adapter(config, requests, tuned):
+
+    def allowed(actor):
+        import torch
+
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
     sampler = SamplerActor.options(num_cpus=0).remote()
     get(sampler.start.remote(build(config), 1, "tf32"))  # which a CPU has no use for, but a GPU would
-    allowed = get(sampler.__ray_call__.remote(lambda actor: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)))
-    assert allowed == (True, True)
+    assert get(sampler.__ray_call__.remote(allowed)) == (True, True)
     with pytest.raises(SyncError, match="with adapter nothing loaded was asked"):
         sampled(sampler, requests[0], tuned.sha256)
 
