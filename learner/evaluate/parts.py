@@ -54,7 +54,7 @@ class Parts:
         """
         given = {key: value for key, value in flatten(config).items() if key not in ("out", *MAY_CHANGE)}
         device = "GPU" if config.cluster.gpus_per_actor else "CPU"
-        now = strict({**given, **standing, "kind of CPU": cpu_kind(), "device": device})
+        now = strict({"arguments": given, "standing": {**standing, "kind of CPU": cpu_kind(), "device": device}})
         out = Path(config.out).expanduser().resolve() if config.out else None
         if out is None or not (out / PARTS / BEGUN).is_file():
             folder = Folder.claim(out, "out", f"evaluation-seed{config.seed}", (PARTS,))
@@ -66,8 +66,10 @@ class Parts:
                 folder.discard()
                 raise InputError(f"out: cannot write in {folder.path} ({error.strerror})") from None
         before = read_json_object(out / PARTS / BEGUN)
-        if changed := [f"{key} {_said(before, key)} -> {_said(now, key)}" for key in {**before, **now} if before.get(key) != now.get(key)]:
-            raise InputError(f"out: the evaluation in {out} was begun otherwise: {', '.join(changed)}; another --out begins anew")
+        for part, new in now.items():  # what follows from other arguments is not told beside them
+            old = before.get(part) if isinstance(before.get(part), dict) else {}
+            if changed := [f"{key} {_said(old, key)} -> {_said(new, key)}" for key in {**old, **new} if old.get(key) != new.get(key)]:
+                raise InputError(f"out: the evaluation in {out} was begun otherwise: {', '.join(changed)}; another --out begins anew")
         return cls(Folder(out, made=False), locked(out / PARTS, "out"), True, read)
 
     def generate(self, pool: Any, row: str, batches: Sequence, arrived: Callable[[int], None]) -> list[Any]:
