@@ -356,7 +356,7 @@ def test_runs_of_two_seeds_by_the_same_actors_are_each_that_of_one_process(confi
     """The groups of one are sampled while the other updates, an adapter of one is published while the other has work under way, and the
     learner is lost in between."""
     configs = [config.replace(seed=seed, cluster=config.cluster.replace(samplers=1)) for seed in (3, 4)]
-    pool = TrainingPool(configs[0], build(configs[0]), REWARDS, {}, print, {each.seed: build(each) for each in configs})
+    pool = TrainingPool(configs[0], build(configs[0]), REWARDS, {}, print, others={each.seed: build(each) for each in configs})
     pools, learners = [pool, pool.beside(configs[1])], [Learner(build(each)("cpu"), each.objective, each.optimizer) for each in configs]
     for each in pools:
         each.publish(each.adapter())

@@ -46,5 +46,5 @@ def test_what_one_of_them_has_not_measured_is_not_measured_over_them():
 def test_the_table_has_a_column_for_every_seed():
     lines = table(together(RUNS), RUNS).splitlines()
     assert lines[0] == "|  | seed 0 | seed 1 | seed 2 | before | after | gain over seeds |"
-    of_each = "| held-out reward | +0.100±0.030 up | +0.200±0.040 up | +0.600±0.050 up"
+    of_each = "| held-out reward | +0.100±0.030 better | +0.200±0.040 better | +0.600±0.050 better"
     assert lines[2].startswith(f"{of_each} | 0.500±0.000 | 0.800±0.657 | +0.300±0.657")
