@@ -99,6 +99,7 @@ class Samplers:
         self._spans = spans or Spans()
         self._newest: Published | None = None
         self._jobs: list[Job] = []  # that are not done; one of a pool
+        self._done: Job | None = None  # the last of the others
         self.all = [Sampler(start()) for _ in range(count)]
         for sampler in self.all:
             sampler.ask(Step.PENDING, sampler.actor.whereabouts.remote())
@@ -181,8 +182,8 @@ class Samplers:
 
     @property
     def progress(self) -> tuple[str, int, int]:
-        """Of the job that goes first: what it is, how many of its pieces are done, and of how many."""
-        job = next(iter(self._jobs), None)
+        """Of the job that goes first, or went last: what it is, how many of its pieces are done, and of how many."""
+        job = next(iter(self._jobs), self._done)
         return (job.what, job.pieces - job.left, job.pieces) if job else ("", 0, 0)
 
     def _what(self, sampler: Sampler) -> str:
@@ -225,6 +226,7 @@ class Samplers:
                 job.left -= 1
                 if not job.left:
                     self._jobs.remove(job)
+                    self._done = job
                 job.take(piece, ref, value, job.pieces - job.left)
 
     def _load_into(self, sampler: Sampler, published: Published) -> None:
