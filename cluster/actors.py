@@ -6,7 +6,7 @@ Each is built by `start`, since an error in a constructor reaches the driver as 
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,48 +139,63 @@ class EvaluatorActor(Process):
 
 @ray.remote
 class LearnerActor(Process):
-    """Owns the trainable weights and the optimizer, and witnesses what samplers compute."""
+    """Owns the trainable weights and the optimizer of every seed, and witnesses what samplers compute. The seeds share one policy, which
+    holds the weights of the one that was worked for last."""
 
-    def start(self, config: Config, build: Build, threads: int) -> State:
-        """The state that a run begins with."""
-        self.policy = build(own_device(threads, config.cluster.precision))
-        self.learner = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
-        return self.state()
+    def start(self, config: Config, builds: Mapping[int, Build], threads: int) -> dict[int, State]:
+        """The states, by seed, that runs of these policies begin with."""
+        device, first = own_device(threads, config.cluster.precision), {}
+        for seed, build in builds.items():
+            self.policy = None  # never two in memory
+            self.policy = build(device)
+            first[seed] = Adapter.pack(0, self.policy.adapter_state())
+        self.learners = {}
+        for seed, adapter in first.items():
+            self.policy.load_adapter(adapter)
+            self.learners[seed] = Learner(self.policy, config.objective, config.optimizer, config.cluster.max_staleness)
+        return {seed: self.state(seed) for seed in self.learners}
 
-    def state(self) -> State:
+    def state(self, seed: int) -> State:
         """That of the learner, and what it is computed on."""
-        state = self.learner.state()
+        state = self.learners[seed].state()
         return dataclasses.replace(state, facts=state.facts | {"device": device_kind(str(self.policy.device))})
 
-    def load(self, state: State) -> State:
-        self.learner.load(state)
-        return self.state()
+    def load(self, seed: int, state: State) -> State:
+        self.learners[seed].load(state)
+        return self.state(seed)
 
-    def adapt(self, changes: dict[str, float]) -> tuple[None, State]:
-        return self.learner.adapt(changes), self.state()
+    def adapt(self, seed: int, changes: dict[str, float]) -> tuple[None, State]:
+        return self.learners[seed].adapt(changes), self.state(seed)
 
-    def evaluation_adapter(self) -> Adapter:
-        return self.learner.evaluation_adapter()
+    def evaluation_adapter(self, seed: int) -> Adapter:
+        return self.learners[seed].evaluation_adapter()
 
-    def witness(self, lesson: Lesson, made: Made, partial: Partial, part: int) -> float:
+    def witness(self, seed: int, lesson: Lesson, made: Made, partial: Partial, part: int) -> float:
         """See `Learner.witness`."""
-        return self.learner.witness(made.whole(self.policy), lesson, partial, part)
+        return self._holding(seed).witness(made.whole(self.policy), lesson, partial, part)
 
-    def step(self, first: bool, digests: list[str], witnessed: int, *found: Any) -> tuple[dict[str, float], State]:
+    def step(self, seed: int, first: bool, digests: list[str], witnessed: int, *found: Any) -> tuple[dict[str, float], State]:
         """One optimizer step. found: what was witnessed, so many gaps; then gradients in request order, which have these digests.
         Raises SyncError for one that was damaged on its way."""
-        gaps, gradients = found[:witnessed], found[witnessed:]
+        (gaps, gradients), learner = (found[:witnessed], found[witnessed:]), self._holding(seed)
         for sha256, each in zip(digests, gradients, strict=True):
             if digest(each) != sha256:
-                raise SyncError(f"a gradient of adapter version {self.learner.adapter.version} was damaged on its way")
-        return {"grad_norm": self.learner.step(gradients, first), "log_prob_gap": max(gaps, default=0.0)}, self.state()
+                raise SyncError(f"a gradient of adapter version {learner.adapter.version} was damaged on its way")
+        return {"grad_norm": learner.step(gradients, first), "log_prob_gap": max(gaps, default=0.0)}, self.state(seed)
 
-    def adapter_files(self, adapter: Adapter) -> dict[str, bytes]:
+    def adapter_files(self, seed: int, adapter: Adapter) -> dict[str, bytes]:
         """`adapter` in the format that others read, by file name; the weights being trained are put back afterwards."""
         with tempfile.TemporaryDirectory() as folder:
             self.policy.load_adapter(adapter)
             try:
                 self.policy.save_adapter(Path(folder))
             finally:
-                self.policy.load_adapter(self.learner.adapter)
+                self._holding(seed)
             return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+    def _holding(self, seed: int) -> Learner:
+        """The learner of that seed, once the policy holds its weights."""
+        learner = self.learners[seed]
+        if self.policy.loaded != (learner.adapter.version, learner.adapter.sha256):
+            self.policy.load_adapter(learner.adapter)
+        return learner

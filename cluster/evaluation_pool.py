@@ -45,7 +45,7 @@ class EvaluationPool(Pool):
 
         def send(sampler: ActorHandle, index: int) -> ray.ObjectRef:
             conditionings, seeds, told[index] = batches[index]
-            return sampler.generate.remote(conditionings, seeds, self._adapter.sha256)
+            return sampler.generate.remote(conditionings, seeds, self.published.adapter.sha256)
 
         def take(index: int, ref: ray.ObjectRef, outputs: Any, done: int) -> None:
             measuring[self.evaluator.measure.remote(ref, *told.pop(index))] = index
@@ -58,8 +58,8 @@ class EvaluationPool(Pool):
                 (found[index],) = self._measured([ref])
                 measured(index, found[index])
 
-        self.samplers.begin(Job(len(batches), send, take, "generate"))
-        self.samplers.finish()
+        self.samplers.begin(Job(self.published, len(batches), send, take, "generate"))
+        self.samplers.finish(self)
         while measuring:
             gather(1)
         return found

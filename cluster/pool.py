@@ -12,7 +12,7 @@ from cluster.actors import Build, SamplerActor
 from cluster.calls import LOST, cause_of, get
 from cluster.device import environment
 from cluster.placement import place
-from cluster.samplers import ATTEMPTS, START_DEADLINE_S, Samplers
+from cluster.samplers import ATTEMPTS, START_DEADLINE_S, Published, Samplers
 from cluster.spans import Spans
 from learner.config.settings import Cluster
 from learner.gradient import SyncError
@@ -27,7 +27,7 @@ class Pool:
         """others: actors beside the samplers. tell: is given a line about every actor that is lost, and about waiting for nodes."""
         self.cluster, self._tell, self.spans = cluster, tell, Spans()
         self._shares = place(cluster, others, tell)
-        self._adapter: Adapter | None = None
+        self.published: Published | None = None  # what every sampler holds that works for this pool
 
     def start_samplers(self, build: Build) -> None:
         """Begins to start them; `samplers.await_all` waits until they are there."""
@@ -51,11 +51,7 @@ class Pool:
     def reload(self, build: Build) -> None:
         """Every sampler builds another policy; it samples nothing before the next `publish`."""
         self.samplers.rebuild(self._build(build))
-
-    @property
-    def published(self) -> str:
-        """The digest of what every sampler holds."""
-        return self._adapter.sha256
+        self.published = None
 
     def publish(self, adapter: Adapter) -> None:
         """Has every sampler load it and acknowledge what it then holds, once all that was launched is sampled.
@@ -67,9 +63,8 @@ class Pool:
         except InputError as error:
             raise SyncError(f"not published: {error}") from None
         started = time.monotonic()
-        self.samplers.load(adapter)
+        self.published = self.samplers.load(adapter, self)
         self.spans.add("driver", "publish", started)
-        self._adapter = adapter
 
 
 Begun = tuple[ActorHandle, ray.ObjectRef]  # a new actor, and what its `start` will answer

@@ -1,4 +1,4 @@
-"""The learner's actor, and the state from which another one goes on when it dies or hangs."""
+"""The learner's actor, and the states from which another one goes on when it dies or hangs."""
 
 import time
 from collections.abc import Callable
@@ -14,23 +14,23 @@ ATTEMPTS = 3  # at one call
 
 
 class RemoteLearner:
-    """Calls of a `LearnerActor`. After every update the driver holds the learner's whole state: a call that was lost with its
-    actor is made again, to a fresh actor that has loaded it, with the same result."""
+    """Calls of a `LearnerActor`. After every update the driver holds the whole state of every seed's learner: a call that was lost
+    with its actor is made again, to a fresh actor that has loaded them, with the same result."""
 
     def __init__(self, start: Callable[[], tuple[ActorHandle, ray.ObjectRef]], deadline_s: float, turn: Callable, tell: Callable[[str], None]):
-        """start: a new actor, and its state to come; deadline_s: for any one answer; turn: what goes on while the driver waits
+        """start: a new actor, and its states to come; deadline_s: for any one answer; turn: what goes on while the driver waits
         (`Samplers.turn`); tell: is given a line about a loss."""
         self._start, self.deadline_s, self._turn, self._tell = start, deadline_s, turn, tell
         self.actor, self._started = start()
         self._whereabouts, self._since = None, None
-        self.state: State | None = None  # of the last finished call
+        self.states: dict[int, State] = {}  # by seed, of the last finished call
 
     def await_start(self) -> None:
-        self.state = self.ask(lambda actor: self._started)
+        self.states = self.ask(lambda actor: self._started)
 
-    def restore(self, state: State) -> None:
-        """The learner goes on from `state`."""
-        self.state = self.ask(lambda actor: actor.load.remote(state))
+    def restore(self, seed: int, state: State) -> None:
+        """The learner of that seed goes on from `state`."""
+        self.states[seed] = self.ask(lambda actor: actor.load.remote(seed, state))
 
     def ask(self, send: Callable[[ActorHandle], ray.ObjectRef], remake: Callable[[], None] | None = None):
         """What the actor answers to `send(actor)`. When what it was sent is lost and not the actor, `remake()` makes it again.
@@ -54,9 +54,9 @@ class RemoteLearner:
                 self._tell("groups went with their node: they are sampled again" if made_again else f"the learner {cause}: another one goes on from its state")
         raise RunFailed(f"the learner keeps dying, {ATTEMPTS} times over the same call: the last one {cause}")
 
-    def update(self, send: Callable[[ActorHandle], ray.ObjectRef], remake: Callable[[], None] | None = None):
+    def update(self, seed: int, send: Callable[[ActorHandle], ray.ObjectRef], remake: Callable[[], None] | None = None):
         """As `ask`, for a call that answers with a result and the state it leaves."""
-        result, self.state = self.ask(send, remake)
+        result, self.states[seed] = self.ask(send, remake)
         return result
 
     def _answer(self, ref: ray.ObjectRef):
@@ -78,5 +78,5 @@ class RemoteLearner:
         self._whereabouts = None
         self.actor, self._started = self._start()
         self._answer(self._started)
-        if self.state is not None:
-            self._answer(self.actor.load.remote(self.state))
+        for seed, state in self.states.items():
+            self._answer(self.actor.load.remote(seed, state))

@@ -1,6 +1,7 @@
 """The samplers: work is handed to whichever is idle, one that dies or hangs is replaced, and the others go on meanwhile.
 
-Everything the driver waits for goes through `turn`, so that samplers are moved on while it waits for something else.
+Everything the driver waits for goes through `turn`, so that samplers are moved on while it waits for something else. Several pools
+may share them, each with an adapter of its own: a sampler takes no work before it has acknowledged the adapter that it is for.
 """
 
 import time
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -35,6 +37,15 @@ class Step(Enum):
 DOING = {Step.STARTING: "load", Step.LOADING: "take adapter"}
 
 
+@dataclass(frozen=True, eq=False)
+class Published:
+    """An adapter in the object store. pool: whose it is, by identity; what is done under it is told to its `spans`."""
+
+    adapter: Adapter
+    ref: ray.ObjectRef
+    pool: Any
+
+
 @dataclass
 class Sampler:
     """One place for a sampler; the actor in it changes when it is replaced. `call`: what it has been asked, since `since`."""
@@ -45,7 +56,7 @@ class Sampler:
     since: float = 0.0
     whereabouts: Whereabouts | None = None
     piece: tuple["Job", int] | None = None
-    given: Adapter | None = None  # what it loads or holds
+    given: Published | None = None  # what it loads or holds
     losses: int = 0  # in a row, without a piece of work done in between
     witnessed: int = 0  # the adapter version that a gradient of it was last recomputed for
 
@@ -54,13 +65,15 @@ class Sampler:
 
 
 class Job:
-    """Pieces of work 0 .. pieces-1: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each as it arrives, with
-    how many have. what: it is, in a word. homes: by piece, the actor that has what it needs already. `waited`: seconds that nothing
-    else was done meanwhile."""
+    """Pieces of work 0 .. pieces-1 under what was published: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each
+    as it arrives, with how many have. what: it is, in a word. homes: by piece, the actor that has what it needs already. `waited`:
+    seconds that nothing else was done meanwhile."""
 
-    def __init__(self, pieces: int, send: Callable, take: Callable, what: str = "work", homes: Sequence[ActorHandle] = ()):
+    def __init__(
+        self, published: Published, pieces: int, send: Callable, take: Callable, what: str = "work", homes: Sequence[ActorHandle] = ()
+    ):  # fmt: skip
         self.waiting, self.left, self.pieces, self.send, self.take, self.homes = list(range(pieces)), pieces, pieces, send, take, homes
-        self.what = what
+        self.published, self.what = published, what
         self.lost: Counter[int] = Counter()
         self.waited = 0.0
 
@@ -84,14 +97,15 @@ class Samplers:
         self._turned = turned
         self._start, self.build, self.floor, self.deadline_s, self._tell = start, build, floor, deadline_s, tell
         self._spans = spans or Spans()
-        self._adapter: Adapter | None = None
-        self._job: Job | None = None
+        self._newest: Published | None = None
+        self._jobs: list[Job] = []  # that are not done; one of a pool
+        self._done: Job | None = None  # the last of the others
         self.all = [Sampler(start()) for _ in range(count)]
         for sampler in self.all:
             sampler.ask(Step.PENDING, sampler.actor.whereabouts.remote())
 
     def await_all(self) -> None:
-        """Until every sampler has its policy and the current adapter. RunFailed when the cluster has no room for them all."""
+        """Until every sampler has its policy and an adapter. RunFailed when the cluster has no room for them all."""
         end = time.monotonic() + START_DEADLINE_S
         while any(sampler.step in (Step.PENDING, Step.STARTING, Step.LOADING) for sampler in self.all):
             if time.monotonic() > end:
@@ -101,42 +115,45 @@ class Samplers:
 
     def rebuild(self, build: Callable[[ActorHandle], ray.ObjectRef]) -> None:
         """Every sampler builds another policy; it gets no work before the next `load`."""
-        self.finish()
-        self.build, self._adapter = build, None
+        for job in [*self._jobs]:
+            self.finish(job.published.pool)
+        self.build, self._newest = build, None
         for sampler in self.all:
             if sampler.step is not Step.PENDING:
                 sampler.ask(Step.STARTING, build(sampler.actor))
         self.await_all()
 
-    def load(self, adapter: Adapter) -> None:
+    def load(self, adapter: Adapter, pool: Any) -> Published:
         """One `ray.put`; every sampler loads it and acknowledges the digest of what it then holds.
 
-        What is in flight is finished first: a sampler never changes weights inside a rollout. Samplers that are being
-        replaced load it when they are there. Raises SyncError when a sampler holds anything else afterwards.
+        What the pool has in flight is finished first: a sampler never changes weights inside a rollout. Samplers that are being
+        replaced, or at work for another pool, load it before they work for this one. Raises SyncError when a sampler holds
+        anything else afterwards.
         """
-        self.finish()
-        self._adapter, self.put = adapter, ray.put(adapter)
-        for sampler in self.all:
-            if sampler.step in (Step.IDLE, Step.EMPTY):
-                self._load_into(sampler)
-        while any(s.step is Step.LOADING for s in self.all) or sum(s.step is Step.IDLE for s in self.all) < self.floor:
+        self.finish(pool)
+        self._newest = published = Published(adapter, ray.put(adapter), pool)
+        self._hand_out()
+        while any(s.step is Step.LOADING for s in self.all) or sum(s.step in (Step.IDLE, Step.BUSY) for s in self.all) < self.floor:
             self.turn()
+        return published
 
     def begin(self, job: Job) -> None:
-        """Starts on `job`, once the one before is finished. Raises SyncError before any adapter is loaded."""
-        self.finish()
-        if self._adapter is None:
+        """Queues `job`, once the one before of its pool is finished. Raises SyncError before any adapter is loaded."""
+        if job.published is None:
             raise SyncError("samplers that were given no adapter were asked to sample")
-        self._job = job
+        self.finish(job.published.pool)
+        self._jobs.append(job)
         self._hand_out()
 
-    def finish(self) -> None:
-        """Until the job that was begun is done."""
+    def finish(self, pool: Any) -> None:
+        """Until what the pool began is done, which goes before what others did."""
         started = time.perf_counter()
-        while self._job is not None and self._job.left:
+        job = next((job for job in self._jobs if job.published.pool is pool), None)
+        self._jobs.sort(key=lambda other: other is not job)
+        while job in self._jobs:
             self.turn()
-        if self._job is not None:
-            self._job.waited += time.perf_counter() - started
+        if job is not None:
+            job.waited += time.perf_counter() - started
 
     def turn(self, others: Iterable[ray.ObjectRef] = (), deadline: float = float("inf")) -> None:
         """Waits for an answer of any sampler or one of `others`, or a deadline (of `time.monotonic`), and moves the samplers on.
@@ -165,8 +182,8 @@ class Samplers:
 
     @property
     def progress(self) -> tuple[str, int, int]:
-        """Of the job: what it is, how many of its pieces are done, and of how many."""
-        job = self._job
+        """Of the job that goes first, or went last: what it is, how many of its pieces are done, and of how many."""
+        job = next(iter(self._jobs), self._done)
         return (job.what, job.pieces - job.left, job.pieces) if job else ("", 0, 0)
 
     def _what(self, sampler: Sampler) -> str:
@@ -182,38 +199,39 @@ class Samplers:
     def _answered(self, sampler: Sampler, ref: ray.ObjectRef) -> None:
         try:
             value = get(ref)
+            if sampler.step is Step.LOADING:
+                self._verify(value, sampler.given.adapter)
         except LOST as death:
             self._lose(sampler, cause_of(death, sampler.whereabouts))
             return
         except Exception:  # it could not do what it was asked, and nor could another one
             sampler.ask(Step.EMPTY, None)
-            sampler.piece = self._job = None
+            sampler.piece = None
+            self._jobs.clear()
             raise
         if sampler.step is not Step.PENDING:
-            self._spans.add(f"sampler {self.all.index(sampler)}", self._what(sampler), sampler.since)
+            spans = self._spans if sampler.step is Step.STARTING else sampler.given.pool.spans
+            spans.add(f"sampler {self.all.index(sampler)}", self._what(sampler), sampler.since)
         if sampler.step is Step.PENDING:
             sampler.whereabouts = value
             sampler.ask(Step.STARTING, self.build(sampler.actor))
         elif sampler.step is Step.STARTING:
             sampler.ask(Step.EMPTY, None)
-            if self._adapter is not None:
-                self._load_into(sampler)
         elif sampler.step is Step.LOADING:
-            self._verify(value, sampler.given)
-            if sampler.given is self._adapter:
-                sampler.ask(Step.IDLE, None)
-            else:  # a newer one was published meanwhile
-                self._load_into(sampler)
+            sampler.ask(Step.IDLE, None)
         else:
             (job, piece), sampler.piece, sampler.losses = sampler.piece, None, 0
             sampler.ask(Step.IDLE, None)
-            if job is self._job:
+            if job in self._jobs:
                 job.left -= 1
+                if not job.left:
+                    self._jobs.remove(job)
+                    self._done = job
                 job.take(piece, ref, value, job.pieces - job.left)
 
-    def _load_into(self, sampler: Sampler) -> None:
-        sampler.given = self._adapter
-        sampler.ask(Step.LOADING, sampler.actor.load_adapter.remote(self.put))
+    def _load_into(self, sampler: Sampler, published: Published) -> None:
+        sampler.given = published
+        sampler.ask(Step.LOADING, sampler.actor.load_adapter.remote(published.ref))
 
     def _verify(self, held: tuple[int, str], given: Adapter) -> None:
         version, sha256 = given.version, given.sha256
@@ -226,11 +244,19 @@ class Samplers:
         raise SyncError(f"a sampler holds {what}, {held[0]} ({held[1][:12]}), {published}")
 
     def _hand_out(self) -> None:
+        """The first work that waits to whoever has nothing to do and holds its adapter; who holds another one loads it. Where none
+        waits, the adapter that was published last."""
         for sampler in self.all:
-            if sampler.step is Step.IDLE and self._job is not None and self._job.waiting:
-                piece = self._job.next(sampler.actor)
-                sampler.piece = (self._job, piece)
-                sampler.ask(Step.BUSY, self._job.send(sampler.actor, piece))
+            if sampler.step not in (Step.IDLE, Step.EMPTY):
+                continue
+            job = next((job for job in self._jobs if job.waiting), None)
+            wanted = job.published if job else self._newest
+            if wanted is not None and (sampler.step is Step.EMPTY or sampler.given is not wanted):
+                self._load_into(sampler, wanted)
+            elif job:
+                piece = job.next(sampler.actor)
+                sampler.piece = (job, piece)
+                sampler.ask(Step.BUSY, job.send(sampler.actor, piece))
 
     def _lose(self, sampler: Sampler, cause: str) -> None:
         """Another actor takes the place of one that is lost. RunFailed when that has become hopeless."""
@@ -242,7 +268,7 @@ class Samplers:
             job.lost[piece] += 1
             again = ", its work is done again"
             if job.lost[piece] == ATTEMPTS and len(self.all) > 1:
-                self._job = None  # none is left to die of it
+                self._jobs.clear()  # none is left to die of it
                 raise RunFailed(f"a sampler was lost {ATTEMPTS} times over the same work (piece {piece}), the last one {cause}")
         sampler.losses += 1
         if sampler.losses == ATTEMPTS:

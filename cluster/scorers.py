@@ -35,20 +35,19 @@ class Scorers:
 
     def __init__(
         self, actors: list[ActorHandle], another: Callable[[], ActorHandle], batch: int, deadline_s: float, tell: Callable[[str], None],
-        spans: Spans | None = None, turned: Callable[[], None] = lambda: None,
+        turn: Callable = lambda refs, until: ray.wait(refs, num_returns=1, timeout=max(0.0, until - time.monotonic())),
     ):  # fmt: skip
         """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
-        given a line about every loss; spans: what was answered is added there; turned: called at every turn."""
-        self._turned = turned
-        self._spans, self._free = spans or Spans(), {}  # since when the actor in a place has had nothing else to do
+        given a line about every loss; turn: what goes on while one of some answers is waited for, until a time (`Samplers.turn`)."""
+        self._turn, self._free = turn, {}  # since when the actor in a place has had nothing else to do
         self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
         self.whereabouts = [actor.whereabouts.remote() for actor in actors]
         self.running: dict[ray.ObjectRef, Call] = {}  # of all scorings, in the order of submission
         self.heard = 0.0  # when an answer came, or somebody began to wait for one
 
-    def begin(self, method: str, groups: int) -> "Scoring":
-        """Work on so many groups by `method` of the actors."""
-        return Scoring(self, method, groups)
+    def begin(self, method: str, groups: int, spans: Spans | None = None) -> "Scoring":
+        """Work on so many groups by `method` of the actors; what was answered is added to spans."""
+        return Scoring(self, method, groups, spans or Spans())
 
     def submit(self, scoring: "Scoring", block: int) -> None:
         place = block % len(self.actors)
@@ -59,8 +58,9 @@ class Scorers:
         """Waits for an answer, at most a second. Raises the exception of an actor, and RunFailed when actors keep dying or hanging
         over the same groups."""
         stop_if_asked()
-        self._turned()
-        ready, _ = ray.wait(list(self.running), num_returns=1, timeout=min(1.0, self.deadline_s))
+        until = time.monotonic() + min(1.0, self.deadline_s)
+        self._turn(list(self.running), until)
+        ready, _ = ray.wait(list(self.running), num_returns=1, timeout=0)
         if not ready:
             if time.monotonic() - self.heard >= self.deadline_s:
                 for place in {call.place for call in self.running.values()}:
@@ -71,7 +71,7 @@ class Scorers:
         call, self.heard = self.running[ready[0]], time.monotonic()
         try:
             call.scoring.done[call.block] = get(ready[0])
-            self._spans.add(f"reward {call.place}", call.scoring.method, self._since(call))
+            call.scoring.spans.add(f"reward {call.place}", call.scoring.method, self._since(call))
             self._free[call.place] = self.heard
         except LOST as death:
             self._replace(call.place, cause_of(death, self._whereabouts(call.place)))
@@ -114,8 +114,8 @@ class Scorers:
 class Scoring:
     """One result for each of a number of groups; calls start as soon as their groups are added."""
 
-    def __init__(self, scorers: Scorers, method: str, groups: int):
-        self.scorers, self.method = scorers, method
+    def __init__(self, scorers: Scorers, method: str, groups: int, spans: Spans):
+        self.scorers, self.method, self.spans = scorers, method, spans
         self.blocks = [range(first, min(first + scorers.batch, groups)) for first in range(0, groups, scorers.batch)]
         self.added: dict[int, ray.ObjectRef] = {}
         self.done: dict[int, list] = {}  # by block

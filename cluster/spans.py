@@ -6,6 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 KEPT = 100_000  # of those that nobody takes; the oldest go
+BESIDE = "for another seed"
 USUAL = 32  # of a kind, the latest, say how long one takes
 
 
@@ -19,9 +20,11 @@ class Timing(NamedTuple):
 
 
 class Spans:
-    """Those since they were last taken."""
+    """Those of one run since they were last taken. What the actors did for the runs beside it is in it too, as `BESIDE`: they were busy."""
 
-    def __init__(self):
+    def __init__(self, runs: list["Spans"] | None = None):
+        self._runs = [] if runs is None else runs
+        self._runs.append(self)
         self._found: deque[Timing] = deque(maxlen=KEPT)
         self._heard = time.monotonic()
         self._seconds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=USUAL))
@@ -29,9 +32,14 @@ class Spans:
     def add(self, actor: str, what: str, since: float) -> None:
         """`actor` has just answered what it was asked at `since`, of `time.monotonic`."""
         now, seconds = time.time(), time.monotonic() - since
-        self._found.append(Timing(actor, what, now - seconds, now))
+        for spans in self._runs:
+            spans._found.append(Timing(actor, what if spans is self else BESIDE, now - seconds, now))
+            spans._heard = time.monotonic()
         self._seconds[what].append(seconds)
-        self._heard = time.monotonic()
+
+    def beside(self) -> "Spans":
+        """Those of another run on the same actors."""
+        return Spans(self._runs)
 
     @property
     def quiet(self) -> float:

@@ -1,10 +1,11 @@
-"""The actors of a run as one object: publish an adapter, roll out groups, score them, update, all by fixed order.
+"""The actors of a run, or of one among several, as one object: publish an adapter, roll out groups, score them, update, all by fixed order.
 
 What comes back is ordered by request, never by arrival, so a result cannot depend on how many samplers there were or
 which of them was fast. The driver holds what it reads of a group, and makes rewards of its scores; the actions lie where they
 were made.
 """
 
+import copy
 import dataclasses
 import os
 import time
@@ -20,7 +21,7 @@ from cluster.actors import Build, LearnerActor, Made, RewardActor
 from cluster.pool import Begun, Pool, started
 from cluster.present import Present
 from cluster.remote_learner import RemoteLearner
-from cluster.samplers import Job, Samplers
+from cluster.samplers import Job, Published, Samplers
 from cluster.scorers import Scorers, Scoring
 from cluster.updating import Updating
 from learner.config.settings import Config, Objective
@@ -54,12 +55,15 @@ class ScoredRollout:
 class Pending:
     """A rollout that was begun: its groups and what a reward actor makes of each."""
 
-    def __init__(self, samplers: Samplers, scoring: Scoring, count: int, send: Callable, made: Callable, arrived: Callable[[int], None]):
+    def __init__(
+        self, samplers: Samplers, published: Published, scoring: Scoring, count: int, send: Callable, made: Callable,
+        arrived: Callable[[int], None],
+    ):  # fmt: skip
         """send(sampler, i): starts one of `count` groups, and gives where it and its actions will lie; made(i, group, actions): the
         whole of it."""
         self.samplers, self.scoring, self._start, self._made, self.arrived = samplers, scoring, send, made, arrived
         self.groups, self.actions, self.made, self.makers = ([None] * count for _ in range(4))
-        self.job = Job(count, self._send, self._take, "sample")
+        self.job = Job(published, count, self._send, self._take, "sample")
         samplers.begin(self.job)
 
     def _send(self, sampler: ActorHandle, index: int) -> ray.ObjectRef:
@@ -80,7 +84,7 @@ class Pending:
 
     def result(self) -> ScoredRollout:
         """Once all of it is sampled and scored."""
-        self.samplers.finish()
+        self.samplers.finish(self.job.published.pool)
         waited = time.perf_counter()
         results = self.scoring.results()
         return ScoredRollout(self.groups, results, self.made, self.makers, self.waited, time.perf_counter() - waited)
@@ -91,13 +95,14 @@ class TrainingPool(Pool):
 
     def __init__(
         self, config: Config, build: Build, rewards: Rewards, shared: Any = None, tell: Callable[[str], None] = lambda line: None,
-        present: Callable[[Mapping[str, Any]], None] = lambda found: None,
+        present: Callable[[Mapping[str, Any]], None] = lambda found: None, others: Mapping[int, Build] = {},
     ):  # fmt: skip
-        """rewards: the family's; shared: what the driver worked out for all reward actors; present: is given what `Present` tells."""
+        """rewards: the family's; shared: what the driver worked out for all reward actors; present: is given what `Present` tells;
+        others: by seed, of the runs `beside`."""
         cluster = config.cluster
         super().__init__(cluster, 1 + cluster.reward_actors, tell)
         self.present = Present(self.spans, present)
-        self.config, self._learner_build, self.composer = config, build, Composer(config.reward.parsed())
+        self.config, self._learner_builds, self.composer = config, {config.seed: build, **others}, Composer(config.reward.parsed())
         self._conditionings: dict[str, ray.ObjectRef] = {}  # by digest: each crosses the cluster once a node
         self.learner = RemoteLearner(self._new_learner, cluster.learner_deadline, lambda *waiting: self.samplers.turn(*waiting), tell)
         self._shared = rewards, ray.put(shared), os.getcwd()
@@ -105,18 +110,24 @@ class TrainingPool(Pool):
         self.start_samplers(build)
         actors = [started(self._new_scorer, scorer) for scorer in scorers]
         self.scorers = Scorers(
-            actors, lambda: started(self._new_scorer), cluster.reward_batch, cluster.reward_deadline, tell, self.spans, self.turned
-        )
+            actors, lambda: started(self._new_scorer), cluster.reward_batch, cluster.reward_deadline, tell, self.samplers.turn
+        )  # fmt: skip
         self.learner.await_start()
         self.samplers.await_all()
 
     def turned(self) -> None:
         self.present.take(self.samplers, self.scorers, self.learner)
 
+    def beside(self, config: Config) -> "TrainingPool":
+        """The same actors for the run of another seed, with an adapter, reward histories and spans of its own."""
+        other = copy.copy(self)
+        other.config, other.composer, other.spans, other.published = config, Composer(config.reward.parsed()), self.spans.beside(), None
+        return other
+
     def _new_learner(self) -> Begun:
         threads = self.cluster.sampler_cpus
         actor = self.new(LearnerActor, 0, threads)
-        return actor, actor.start.remote(self.config, self._learner_build, threads)
+        return actor, actor.start.remote(self.config, self._learner_builds, threads)
 
     def _new_scorer(self) -> Begun:
         threads = self.cluster.sampler_cpus
@@ -128,30 +139,32 @@ class TrainingPool(Pool):
 
         Raises SyncError for any other: no group of it could be trained on.
         """
-        own = self.learner.state.facts
-        if own["recent"].get(str(self._adapter.version)) != self._adapter.sha256:
+        own, adapter = self.learned.facts, self.published.adapter
+        if own["recent"].get(str(adapter.version)) != adapter.sha256:
             raise SyncError(
-                f"adapter version {self._adapter.version} ({self._adapter.sha256[:12]}) is published, the learner made "
+                f"adapter version {adapter.version} ({adapter.sha256[:12]}) is published, the learner made "
                 f"{', '.join(f'{version} ({digest[:12]})' for version, digest in own['recent'].items())}"
             )
         return self._begin(requests, "score", arrived)
 
-    def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> ScoredRollout:
-        """Groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
-        return self._begin(requests, "examine", arrived).result()
+    def examine(self, requests: list[Request], arrived: Callable[[int], None] = lambda done: None) -> Pending:
+        """Begins groups, and an `Examination` of each by reward and judge. `arrived(n)` is called when n groups are in."""
+        return self._begin(requests, "examine", arrived)
 
     def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
         self.present.doing = method
-        conditionings, origin, sha256 = [self._conditioning(request) for request in requests], self.samplers.put, self._adapter.sha256
+        conditionings, published = [self._conditioning(request) for request in requests], self.published
 
         def send(sampler: ActorHandle, index: int) -> list[ray.ObjectRef]:
             request = requests[index]
+            sha256 = published.adapter.sha256
             return sampler.sample.remote(conditionings[index], request.group_size, request.seed, request.trained_steps, sha256)
 
         def made(index: int, group: ray.ObjectRef, actions: ray.ObjectRef) -> Made:
-            return Made(group, conditionings[index], actions, origin, requests[index].trained_steps)
+            return Made(group, conditionings[index], actions, published.ref, requests[index].trained_steps)
 
-        return Pending(self.samplers, self.scorers.begin(method, len(requests)), len(requests), send, made, arrived)
+        scoring = self.scorers.begin(method, len(requests), self.spans)
+        return Pending(self.samplers, published, scoring, len(requests), send, made, arrived)
 
     def _conditioning(self, request: Request) -> ray.ObjectRef:
         digest = request.conditioning.digest
@@ -165,34 +178,39 @@ class TrainingPool(Pool):
         return update([ScoredGroup(*pair) for pair in zip(rollout.groups, rewards, strict=True)], Updating(self, rollout), self.config.rollout.trained_samples)
 
     @property
+    def learned(self) -> State:
+        """Of the learner, after its last finished call."""
+        return self.learner.states[self.config.seed]
+
+    @property
     def objective(self) -> Objective:
         """As health may have changed it."""
-        settings = self.learner.state.facts["settings"]
+        settings = self.learned.facts["settings"]
         return self.config.objective.replace(**{name: settings[name] for name, holder in ADAPTABLE.items() if holder == "objective"})
 
     @property
     def state(self) -> State:
         """All that a run goes on from: the learner's, and the histories of adaptive rewards."""
-        own = self.learner.state
+        own = self.learned
         return dataclasses.replace(own, facts=own.facts | {"reward": self.composer.state()})
 
     def adapter(self, version: int | None = None) -> Adapter:
         """What the learner holds, or the older version that groups may still come from."""
-        return self.learner.state.adapter(version)
+        return self.learned.adapter(version)
 
     def evaluation_adapter(self) -> Adapter:
         """What the learner holds, or the moving average that evaluation uses when there is one."""
-        return self.learner.ask(lambda actor: actor.evaluation_adapter.remote())
+        return self.learner.ask(lambda actor: actor.evaluation_adapter.remote(self.config.seed))
 
     def restore(self, state: State) -> None:
         self.composer.load_state(state.facts["reward"])
-        self.learner.restore(state)
+        self.learner.restore(self.config.seed, state)
 
     def adapt(self, changes: dict[str, float]) -> None:
         """New values for learning rate, KL penalty or clip, from the next update on."""
-        self.learner.update(lambda actor: actor.adapt.remote(changes))
+        self.learner.update(self.config.seed, lambda actor: actor.adapt.remote(self.config.seed, changes))
 
     def save_adapter(self, folder: Path, adapter: Adapter) -> None:
         """Writes `adapter` in the format that others read, on the driver's machine."""
-        for name, content in self.learner.ask(lambda actor: actor.adapter_files.remote(adapter)).items():
+        for name, content in self.learner.ask(lambda actor: actor.adapter_files.remote(self.config.seed, adapter)).items():
             replace_file(folder / name, content)

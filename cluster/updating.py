@@ -27,8 +27,7 @@ class Updating:
 
     def __init__(self, pool: TrainingPool, rollout: ScoredRollout):
         self.pool, self.made, self.makers = pool, rollout.made, rollout.makers
-        facts = pool.learner.state.facts
-        self.objective, self.learning_rate = pool.objective, facts["settings"]["learning_rate"]
+        self.seed, self.objective, self.learning_rate = pool.config.seed, pool.objective, pool.learned.facts["settings"]["learning_rate"]
 
     @property
     def adapter(self) -> Adapter:
@@ -36,11 +35,11 @@ class Updating:
 
     @property
     def recent(self) -> Mapping[int, str]:
-        return {int(version): sha256 for version, sha256 in self.pool.learner.state.facts["recent"].items()}
+        return {int(version): sha256 for version, sha256 in self.pool.learned.facts["recent"].items()}
 
     def gradients(self, lessons: Mapping[int, Lesson]) -> list[Partial]:
         """By the samplers, which hold `adapter`."""
-        if self.pool.published != self.adapter.sha256:  # after an earlier step of this update
+        if self.pool.published.adapter.sha256 != self.adapter.sha256:  # after an earlier step of this update
             self.pool.publish(self.adapter)
         self._lessons = list(lessons.items())
         self._take_gradients()
@@ -51,10 +50,10 @@ class Updating:
 
         def send(actor: ActorHandle) -> ray.ObjectRef:
             gaps = [self._witness(actor, piece) for piece in self._checked]
-            return actor.step.remote(first, [partial.sha256 for partial in self._partials], len(gaps), *gaps, *self._buffers)
+            return actor.step.remote(self.seed, first, [partial.sha256 for partial in self._partials], len(gaps), *gaps, *self._buffers)
 
         started = time.monotonic()
-        found = self.pool.learner.update(send, self._take_gradients)
+        found = self.pool.learner.update(self.seed, send, self._take_gradients)
         self.pool.spans.add("learner", "step", started)
         return found
 
@@ -81,13 +80,13 @@ class Updating:
                 self._checked.append(piece)
                 self._witness(self.pool.learner.actor, piece)
 
-        samplers.begin(Job(count, send, take, "gradient", [self.makers[index] for index, _ in self._lessons]))
-        samplers.finish()
+        samplers.begin(Job(self.pool.published, count, send, take, "gradient", [self.makers[index] for index, _ in self._lessons]))
+        samplers.finish(self.pool)
 
     def _witness(self, actor: ActorHandle, piece: int) -> ray.ObjectRef:
         """The gap that the learner finds, asked for once of each actor that is the learner."""
         if (actor, piece) not in self._asked:
             (index, lesson), partial = self._lessons[piece], self._partials[piece]
             part = (self.adapter.version + index) % len(partial.sketches)
-            self._asked[actor, piece] = actor.witness.remote(lesson, self.made[index], partial, part)
+            self._asked[actor, piece] = actor.witness.remote(self.seed, lesson, self.made[index], partial, part)
         return self._asked[actor, piece]

@@ -7,15 +7,17 @@ and the adapter goes back to the samplers.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import time
 from collections import deque
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from learner.config.parse import parse_config
 from learner.config.resume import ended
+from learner.config.seeds import of_seeds
 from learner.config.settings import Config
 from learner.run.folder import RunFolder
 from learner.run.platforms import require_platform
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from learner.run.report import Report
 
 
-def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str:
+def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> Generator[None, None, str]:
     """The loop: rollout, score, update, publish; an evaluation before, after and as often as asked for.
 
-    Returns how it ended: finished, or stopped by what health or the evaluations found.
+    It pauses where samplers have work for it, so that a run of another seed may go on. Returns how it ended: finished, or stopped by
+    what health or the evaluations found.
     """
     config, watcher, heldout, trained = plan.config, report.watcher, plan.heldout_requests(), plan.trained_requests()
 
@@ -41,7 +44,9 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         found = {}
         for name, requests in (("heldout", heldout), ("trained", trained)):
             prompts = "held-out" if name == "heldout" else "training"
-            rollout = pool.examine(requests, report.counting(f"evaluating {when} training, {prompts} prompts", requests))
+            pending = pool.examine(requests, report.counting(f"evaluating {when} training, {prompts} prompts", requests))
+            yield
+            rollout = pending.result()
             found[name] = rollout.groups, rollout.results
         return found
 
@@ -50,7 +55,7 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
         own, judged, began = pool.adapter(), pool.evaluation_adapter(), time.monotonic()
         if judged.sha256 != own.sha256:
             pool.publish(judged)
-        rollout = pool.examine(heldout)
+        rollout = pool.examine(heldout).result()
         metrics = report.judged(iterations, rollout.groups, rollout.results)
         if judged.sha256 != own.sha256:
             pool.publish(own)
@@ -61,7 +66,7 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
     saved = keeper.begin(report)
     if saved is None:
         keeper.finished(0, pool.state, report)
-    report.before(**examine("before"))
+    report.before(**(yield from examine("before")))
     launched = deque()
     if saved is not None:
         pool.restore(saved)
@@ -72,10 +77,12 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
     for iteration in range(keeper.first, config.iterations):
         if not launched:
             launched.append(pool.launch(plan.rollout_requests(iteration)))
+        yield
         rollout = launched.popleft().result()
         more = iteration + 1 < config.iterations
         if more and config.cluster.max_staleness:
             launched.append(pool.launch(plan.rollout_requests(iteration + 1)))
+            yield
         started = time.perf_counter()
         update = pool.update(rollout)
         updated = time.perf_counter()
@@ -104,14 +111,24 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str
     tuned = pool.evaluation_adapter()
     pool.publish(tuned)
     pool.save_adapter(report.folder.adapter, tuned)
-    report.after(tuned, **examine("after"))
+    report.after(tuned, **(yield from examine("after")))
     return "stopped" if watcher.ending else "finished"
 
 
-def run(config: Config) -> str:
-    """Validates everything, starts or joins Ray, trains; returns the run's status.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One seed's: what is to be done, by whom, who tells of it, and what it goes on from."""
 
-    The run folder is claimed first. A run that ends before it began training leaves nothing of it behind.
+    plan: Plan
+    pool: TrainingPool
+    report: Report
+    keeper: Keeper
+
+
+def run(config: Config) -> str:
+    """Validates everything, starts or joins Ray, trains, with `seeds` a run of each; returns the status.
+
+    Run folders are claimed first. What ends before it began training leaves nothing of it behind.
     """
     from cluster.gpu import use_gpu
     from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
@@ -121,12 +138,12 @@ def run(config: Config) -> str:
         return status
     require_platform(config.tracking.platform)
     use_gpu(config.cluster.device)
-    plan = Plan.make(config)
-    build = plan.family.build(config)
+    plans = Plan.of_seeds(of_seeds(config))
+    first, builds = plans[0], {plan.config.seed: plan.family.build(plan.config) for plan in plans}
     if config.dry_run:
         from learner.run.dry_run import predict
 
-        print(predict(plan, build))
+        print(predict(first, builds[first.config.seed], len(plans)))
         return "finished"
     from cluster.connect import connected
     from cluster.training_pool import TrainingPool
@@ -134,49 +151,92 @@ def run(config: Config) -> str:
     from learner.run.keeper import Keeper
     from learner.run.progress import Progress
     from learner.run.report import Report
+    from learner.run.together import Together
     from learner.run.tracking import Tracker
 
-    report = None
-    folder = RunFolder.reopen(config.resume) if config.resume else RunFolder.create(config.run_dir, config.seed)
+    runs, folders, together = [], [], None
     try:
+        if config.seeds:
+            together = Together(config, write_report)
+            folders.append(together.folder)
+        keepers = []
         stop_on_signals()
-        keeper = Keeper(plan, folder)
-        with Progress(config.iterations) as progress:
-            progress.log_to(folder.log)
-            progress.stage(f"going on after {keeper.first} iterations: starting Ray" if config.resume else "starting Ray")
+        for plan in plans:
+            own = plan.config
+            place = together.folder.path / own.run_name if together else own.run_dir
+            folders.append(RunFolder.reopen(own.resume) if own.resume else RunFolder.create(place, own.seed))
+            keepers.append(Keeper(plan, folders[-1]))
+        with contextlib.ExitStack() as shown:
+            progress = {}
+            for keeper in keepers:
+                name = keeper.folder.path.name if together else ""
+                progress[keeper] = each = shown.enter_context(Progress(config.iterations, name=name, beside=len(keepers)))
+                each.log_to(keeper.folder.log)
+                each.stage(f"going on after {keeper.first} iterations: starting Ray" if keeper.plan.config.resume else "starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = TrainingPool(config, build, plan.rewards, plan.shared, progress.note, folder.show_present)
-                keeper.require_device(pool.learner.state.facts["device"])
-                open_run = functools.partial(Tracker.resume, run_id=keeper.tracked) if keeper.found else Tracker.start
-                tracker = open_run(config, folder.path, tell=progress.note)
-                report = Report(plan, folder, progress, tracker, write_report)
-                return supervise(plan, pool, report, keeper)
+
+                def tell(line: str) -> None:
+                    for each in progress.values():
+                        each.note(line)
+
+                def present(found: Mapping[str, Any]) -> None:
+                    for keeper in keepers:
+                        keeper.folder.show_present(found)
+
+                pool = TrainingPool(first.config, builds[first.config.seed], first.rewards, first.shared, tell, present, builds)
+                parent = together.track() if together else None
+
+                def begun(keeper: Keeper) -> Run:
+                    plan, path, note = keeper.plan, keeper.folder.path, progress[keeper].note
+                    own = pool if plan is first else pool.beside(plan.config)
+                    keeper.require_device(own.state.facts["device"])
+                    old = keeper.tracked
+                    tracker = Tracker.resume(plan.config, path, old, note) if old else Tracker.start(plan.config, path, note, parent)
+                    return Run(plan, own, Report(plan, keeper.folder, progress[keeper], tracker, write_report), keeper)
+
+                runs = [begun(keeper) for keeper in keepers]
+                try:
+                    return supervise(runs)
+                finally:
+                    for keeper in keepers:  # of a seed that ended before others too
+                        keeper.folder.present.unlink(missing_ok=True)
+                    if together:
+                        together.close()
     except (KeyboardInterrupt, SystemExit):  # the last one: SIGTERM while Ray starts
-        return "saved" if folder.begun else "killed"
+        return "saved" if any(folder.begun for folder in folders) else "killed"
     finally:
-        if report is None:
+        for folder in [] if runs else folders[::-1]:
             folder.discard()
 
 
-def supervise(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> str:
-    """Trains; however that ends, what was finished is saved, and the report is closed with it."""
+def supervise(runs: list[Run]) -> str:
+    """Trains them by turns; however that ends, what was finished is saved, and every report is closed with it."""
+    left, ends = {run: train(run.plan, run.pool, run.report, run.keeper) for run in runs}, set()
     try:
         try:
-            status = train(plan, pool, report, keeper)
-            report.close(status)
-            return status
+            while left:
+                for run, turns in list(left.items()):
+                    try:
+                        next(turns)
+                    except StopIteration as end:
+                        run.report.close(end.value)
+                        ends.add(end.value)
+                        del left[run]
+            return "stopped" if "stopped" in ends else "finished"
         except KeyboardInterrupt:
-            resumable = keeper.save()
-            report.close("killed")
-            return "saved" if resumable else "killed"
+            resumable = [run.keeper.save() for run in left]
+            for run in left:
+                run.report.close("killed")
+            return "saved" if any(resumable) else "killed"
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError):  # a full disk, say
-            error = RunFailed(f"{reason}; once that is mended, --resume {report.folder.path} goes on")
-        for last in (keeper.save, lambda: report.close("failed", reason)):
-            with contextlib.suppress(OSError, RunFailed):
-                last()
+            error = RunFailed(f"{reason}; once that is mended, --resume {runs[0].report.folder.path} goes on")
+        for run in left:
+            for last in (run.keeper.save, lambda: run.report.close("failed", reason)):
+                with contextlib.suppress(OSError, RunFailed):
+                    last()
         raise error from None
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cluster.training_pool import TrainingPool
 from learner.config.parse import parse_config
-from learner.main import supervise
+from learner.main import Run, supervise
 from learner.report.write import write_report
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
@@ -65,6 +65,7 @@ def trained(plan: Plan, pool: TrainingPool, path: Path, watch: Callable[[Watched
     keeper.watch = lambda iterations: watch(keeper, iterations)
     with open(os.devnull, "w") as nowhere, Progress(plan.config.iterations, Console(file=nowhere)) as progress:
         progress.log_to(folder.log)
-        if supervise(plan, pool, Report(plan, folder, progress, Tracker.start(plan.config, folder.path), write_report), keeper) == "saved":
+        report = Report(plan, folder, progress, Tracker.start(plan.config, folder.path), write_report)
+        if supervise([Run(plan, pool, report, keeper)]) == "saved":
             raise KeyboardInterrupt
     return path

@@ -87,6 +87,8 @@ def parse_config(
     if run:
         return _resumed(run, *values_of(of_run, known, trusted), {**values, **given}, components)
     config = _build(kind, {**values, **given}, components)
+    if "seed" in given and getattr(config, "seeds", ()):
+        raise InputError(f"{given['seed'][0]}: given beside seeds {','.join(map(str, config.seeds))}, expected one or the other")
     return _named(config) if getattr(config, "run_name", None) else config
 
 

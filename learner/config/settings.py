@@ -7,7 +7,7 @@ from these.
 import copy
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from rewards import family as rewards
@@ -189,9 +189,13 @@ class Config(Section, validate_default=True):
 
     family: str = option(DEFAULT_FAMILY, "kind of generative model; it brings the sections model, lora, rollout, reward and evaluate")
     seed: int = option(0, "all noise and order of the run derive from it", minimum=0)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = option(
+        (), "in place of seed: an adapter of each, such as of 0,1,2,3, trained side by side by the same actors, to the bits of its run "
+        "alone; run_dir has a run folder of each, and what they say together"
+    )  # fmt: skip
     iterations: int = option(60, "rounds of sample, score, update, publish", minimum=1, flags=("--num_steps",))
     run_dir: FilePath | None = option(
-        None, "folder for the results, new or empty; null = runs/<UTC time>-seed<seed>", flags=("--save_dir",)
+        None, "folder for the results, new or empty; null = runs/<UTC time>-seed<seed>, or -seeds<seed>-<seed>", flags=("--save_dir",)
     )
     resume: FilePath | None = option(
         None, "run folder to go on with: its settings are read from it, and flags may change only what changes no result"
@@ -223,6 +227,10 @@ class Config(Section, validate_default=True):
         return given
 
     def check(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            refuse("seeds", self.seeds, "each seed once")
+        if self.seeds and self.tracking.platform == "WandBPlatform":
+            refuse("tracking.platform", self.tracking.platform, "NoPlatform or TensorboardPlatform beside seeds: W&B has one run a process")
         if self.run_name and (self.run_name in (".", "..") or "/" in self.run_name):
             refuse("run_name", self.run_name, "the name of a folder, without /")
         for _, section in self:

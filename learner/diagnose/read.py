@@ -65,6 +65,8 @@ def _read_folder(path: Path) -> Record:
             record.config = parse_config(["--config", str(path / "config.yaml")], only_read=True)
         except (InputError, *UNREADABLE) as error:
             record.defects.append(f"{' '.join(str(error).split())[:300]}; the default settings stand in")
+    if record.config and record.config.seeds:
+        raise InputError(f"{path}: found runs of seeds {', '.join(map(str, record.config.seeds))}, expected one of them: its folder seed*")
     if "metrics.jsonl" in there:
         _take_rows(record, _lines(path / "metrics.jsonl", record), "metrics.jsonl")
     if "summary.json" in there:

@@ -20,9 +20,9 @@ FEWEST = 2  # samples, of which a group can be made
 LONG_SECONDS = 5
 
 
-def predict(plan: Plan, build: Callable[[str], Policy]) -> str:
-    """A text of a few lines: what was resolved, seconds and memory of the run as measured on the first group, or, where that takes
-    more than seconds, on two samples of it; on a GPU if actors of this machine would have one."""
+def predict(plan: Plan, build: Callable[[str], Policy], seeds: int) -> str:
+    """A text of a few lines: what was resolved, seconds and memory of runs of so many seeds side by side, as measured on the first group,
+    or, where that takes more than seconds, on two samples of it; on a GPU if actors of this machine would have one."""
     config = plan.config
     torch.set_num_threads(config.cluster.sampler_cpus)
     device = "cuda" if torch.cuda.is_available() and config.cluster.gpus_per_actor != 0 else "cpu"
@@ -54,18 +54,18 @@ def predict(plan: Plan, build: Callable[[str], Policy]) -> str:
     between = config.iterations // config.evaluate.every if config.evaluate.every else 0
     examined = heldout + trained_again
     evaluating = sampling / size * (2 * examined + between * heldout) / samplers
-    total = START_SECONDS + iteration * config.iterations + evaluating
+    total = START_SECONDS + seeds * (iteration * config.iterations + evaluating)
     process_mb = (loaded + more * (peak_memory() - loaded)) / 2**20
     rollout_mb = more * groups * sum(array.nbytes for array in (*group.actions.values(), group.outputs)) / 2**20
     processes = samplers + config.cluster.reward_actors + 2
-    memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * rollout_mb) / 1024
+    memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * seeds * rollout_mb) / 1024
     trainable = sum(parameter.numel() for parameter in policy.parameters())
     return "\n".join([
         f"model      {plan.family.describe(config, policy)}, {trainable:,} trained parameters, passes in {config.cluster.precision}",
         f"prompts    {plan.prompts} for training ({len(plan.training)} of them in this run), {len(plan.heldout)} held out",
         f"iteration  {groups} prompts x {config.rollout.group_size} samples: about {iteration:.1f} s"
         f" (a group takes {sampling:.2f} s to sample and {updating:.2f} s for its gradient here)",
-        f"run        {config.iterations} iterations and two evaluations of {examined} samples"
+        f"run        {f'{seeds} seeds, each ' if seeds > 1 else ''}{config.iterations} iterations and two evaluations of {examined} samples"
         f"{f', {between} of {heldout} between' if between else ''}: about {total / 60:.1f} min",
         f"memory     about {memory_gb:.1f} GB over {processes} processes; an iteration's rollout is {rollout_mb:.0f} MB",
         "dry run: everything resolves; nothing was started",

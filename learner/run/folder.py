@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 LOCK, PRESENT = ".lock", "present.json"
 SPAN = re.compile(r'\{"iteration": (\d+), .*\}')  # a line of spans.jsonl that is whole
 NOT_FINITE = ("nan", "inf", "-inf")
+PARTS = ("rollouts", "evaluations", "adapter")
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class RunFolder(Folder):
     begun: bool = False  # by an earlier process, whose results lie here
 
     @classmethod
-    def create(cls, path: str | Path | None, seed: int = 0) -> "RunFolder":
+    def create(cls, path: str | Path | None, seed: int | str = 0, parts: tuple[str, ...] = PARTS) -> "RunFolder":
         """See `claim`; the setting is run_dir."""
-        folder = cls.claim(path, "run_dir", f"seed{seed}", ("rollouts", "evaluations", "adapter"))
+        folder = cls.claim(path, "run_dir", f"seed{seed}", parts)
         try:
             write_json(folder.path / RUN, {"format": FORMAT, **origin(folder.path), "machine": machine(), "versions": versions()})
         except OSError as error:
@@ -93,12 +94,12 @@ class RunFolder(Folder):
         return dataclasses.replace(folder, lock=locked(folder.path, "run_dir"))
 
     @classmethod
-    def reopen(cls, path: str | Path) -> "RunFolder":
+    def reopen(cls, path: str | Path, parts: tuple[str, ...] = PARTS) -> "RunFolder":
         """The folder of a run that goes on. Raises InputError when another process works in it, or it cannot be written in."""
         path = Path(path).expanduser().resolve()
         folder = cls(path, made=False, lock=locked(path, "run_dir"), begun=True)
-        for part in (folder.rollouts, folder.evaluations, folder.adapter):
-            part.mkdir(exist_ok=True)
+        for part in parts:
+            (path / part).mkdir(exist_ok=True)
         return folder
 
     def discard(self) -> None:

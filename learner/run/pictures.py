@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from learner.watch.divergence import paired_change
 from rollout.io.colours import FAINT, INK, LEFT, RIGHT, TRAIL, dress
 
 COLUMNS = 4  # panels side by side
@@ -54,6 +55,22 @@ def _draw_rewards(axes: Axes, history: list[dict[str, float]]) -> None:
             target.spines[["top"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
     axes.margins(y=0.2)
+
+
+def seeds_png(path: Path | str, rewards: list[list[float]]) -> None:
+    """Writes a PNG: the reward by iteration of runs of several seeds, and its mean with a band of 95 % over seeds."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    axes, common = figure.subplots(), min(map(len, rewards))
+    for each in rewards:
+        axes.plot(range(len(each)), each, color=LEFT, alpha=0.35, linewidth=1)
+    over = [paired_change(np.array(values)[:, None]) for values in zip(*rewards)]
+    mean, half = np.array([[each.mean, each.half] for each in over]).reshape(-1, 2).T
+    axes.fill_between(range(common), mean - half, mean + half, color=LEFT, alpha=0.15, linewidth=0)
+    axes.plot(range(common), mean, color=LEFT, linewidth=2.4, label=f"mean of {len(rewards)} seeds, band: 95 % over seeds")
+    axes.set_ylabel("reward")
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _by_iteration(axes, "reward by iteration")
+    figure.savefig(path, dpi=130)
 
 
 def heldout_curves_png(path: Path | str, entries: list[dict[str, float]]) -> None:

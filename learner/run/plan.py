@@ -41,25 +41,35 @@ class Plan:
 
     @classmethod
     def make(cls, config: Config) -> "Plan":
-        """Reads both prompt files and encodes what the run needs of them.
+        return cls.of_seeds([config])[0]
+
+    @classmethod
+    def of_seeds(cls, configs: list[Config]) -> list["Plan"]:
+        """Reads both prompt files and encodes what runs of settings that differ in the seed alone need of them, each prompt once.
 
         A held-out prompt that is trained on, however it is written, is left out and reported. Raises InputError when none
         is left, and for a model that cannot be trained.
         """
         torch.set_num_threads(1)  # how many there are orders the sums, and so the last bits of what is encoded and embedded here
+        config = configs[0]
         own, wanted = family(config.family), config.evaluate.prompts
         preparer = own.preparer(config)
         prompts = preparer.read(config.rollout.prompts or own.shipped("training", config))
-        examined = sorted({deal(config.seed, position, len(prompts)) for position in range(min(wanted, len(prompts)))})
-        positions = range(min(config.iterations * config.rollout.prompts_per_iteration, len(prompts)))  # then all are out
-        dealt = {deal(config.seed, position, len(prompts)) for position in positions}
-        places = sorted(dealt.union(examined))
-        training = dict(zip(places, preparer.prepare([prompts[place] for place in places])))
-        heldout = _never_trained_on(config, preparer, own, prompts, training)
+        cards = min(config.iterations * config.rollout.prompts_per_iteration, len(prompts))  # then all are out
+        examined = [sorted({deal(each.seed, position, len(prompts)) for position in range(min(wanted, len(prompts)))}) for each in configs]
+        dealt = [{deal(each.seed, position, len(prompts)) for position in range(cards)} for each in configs]
+        places = sorted(set().union(*dealt, *examined))
+        encoded = dict(zip(places, preparer.prepare([prompts[place] for place in places])))
+        training = [{place: encoded[place] for place in sorted(its.union(judged))} for its, judged in zip(dealt, examined)]
+        heldout = [_never_trained_on(config, preparer, own, prompts, its) for its in training]
         rewards = rewards_of(config.family)
         use_folder(os.getcwd())
-        shared = rewards.check(config, [c.prompt for c in [*training.values(), *heldout]])
-        return cls(config, own, rewards, training, len(prompts), examined, heldout, shared, arrays_digest({}, repr(prompts)))
+        shared = rewards.check(config, [c.prompt for c in [*encoded.values(), *sum(heldout, [])]])
+        digest = arrays_digest({}, repr(prompts))
+        return [
+            cls(each, own, rewards, its, len(prompts), judged, kept, shared, digest)
+            for each, its, judged, kept in zip(configs, training, examined, heldout)
+        ]  # fmt: skip
 
     def quality(self, results: list[Examination]) -> dict[str, float | str | None]:
         """What the family says of all outputs of an evaluation together."""

@@ -24,14 +24,15 @@ WINDOW = 10  # iterations whose seconds predict the rest
 
 
 class Progress:
-    """`with Progress(iterations) as progress:` around a run.
+    """`with Progress(iterations) as progress:` around a run. name: of one that takes turns with others, `beside` in all; its lines on
+    the console begin with it.
 
-    In a pipe, a file or a job's log nothing is drawn over and no escape codes are written. `log_to` keeps the plain
-    lines in a file too, in a terminal as elsewhere.
+    In a pipe, a file or a job's log, or where several take turns, nothing is drawn over and no escape codes are written. `log_to`
+    keeps the plain lines in a file too, in a terminal as elsewhere.
     """
 
-    def __init__(self, iterations: int, console: Console | None = None, unit: str = "iteration"):
-        self._iterations, self._unit = iterations, unit
+    def __init__(self, iterations: int, console: Console | None = None, unit: str = "iteration", name: str = "", beside: int = 1):
+        self._iterations, self._unit, self._name, self._beside = iterations, unit, name, beside
         self._log: Path | None = None
         self._lines: list[str] = []
         self._console = console or Console()
@@ -44,7 +45,7 @@ class Progress:
         self._rewards: list[float] = []
         self._seconds: deque[float] = deque(maxlen=WINDOW)
         terminal = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4) if terminal else None
+        self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4) if terminal and not name else None
 
     def __enter__(self) -> "Progress":
         if self._live:
@@ -107,14 +108,14 @@ class Progress:
             self._live.stop()
         status = f"run {summary.get('status', 'ended')}"
         table = Table("", "before", "after", "gain", "", title=status, box=SIMPLE)
-        for name, before, after, gain, verdict in _rows(summary):
+        for name, before, after, gain, verdict in measured(summary):
             table.add_row(name, before, after, gain, verdict)
             self._write(f"{name:<36} before {before:<12} after {after:<12} gain {gain:<13} {verdict}".rstrip())
         if self._live and table.rows:
             self._console.print(table)
         for text in summary.get("warnings", ()):
             self.note(f"warning: {text}")
-        facts = [f"{name} {summary[name]}" for name in ("iterations", "seed", "samplers", "max_log_prob_gap") if name in summary]
+        facts = [f"{name} {summary[name]}" for name in ("iterations", "seed", "seeds", "samplers", "max_log_prob_gap") if name in summary]
         if "wall_seconds" in summary:
             facts.append(_duration(summary["wall_seconds"]))
         if summary.get("adapter_sha256"):
@@ -126,7 +127,9 @@ class Progress:
 
     def _left(self) -> str:
         """What the latest iterations predict for the rest; the evaluation at the end is not in it."""
-        return _duration(sum(self._seconds) / len(self._seconds) * (self._iterations - self._done)) if self._seconds else "?"
+        if not self._seconds:
+            return "?"
+        return _duration(self._beside * sum(self._seconds) / len(self._seconds) * (self._iterations - self._done))
 
     def _reward(self) -> str:
         if "mean_reward" not in self._shown:
@@ -160,7 +163,8 @@ class Progress:
         if self._live is None:
             # The encoding of a log may lack a sign such as ±, and a run must not die of that.
             encoding = self._console.encoding
-            self._console.file.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            line = f"{self._name}  {text}" if self._name else text
+            self._console.file.write(line.encode(encoding, "replace").decode(encoding) + "\n")
             self._console.file.flush()
         elif in_terminal:
             self._console.print(Text(text))
@@ -183,7 +187,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
-def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def measured(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """Name, before, after, gain and verdict of everything in the summary that was measured before and after."""
     places = {"held-out": summary.get("heldout"), "trained": summary.get("trained"), "": summary}
     rows = []

@@ -34,7 +34,8 @@ UNTRACKED = ("rollouts", "evaluations", "checkpoints", LOCK, "summary.json")  # 
 PICTURED_GAINS = (0.95, 0.75, 0.5, 0.25)  # quantiles of the held-out gain whose motions are drawn
 WATCHED = 8  # held-out prompts of which every evaluation keeps what the model makes of them
 Examined = tuple[list[Group], list[Examination]]
-Page = Callable[[list[Path], Path, Mapping[str, Any]], str]  # writes that of run folders, from a summary that is {} while a run trains: its verdict
+# Writes that of run folders, from a summary that is {} while a run trains, None where they have it: its verdict.
+Page = Callable[[list[Path], Path, Mapping[str, Any] | None], str]
 
 
 class Report:

@@ -17,6 +17,7 @@ from pathlib import Path
 from learner.config.parse import flatten
 from learner.config.settings import Config
 from learner.run.platforms import Platform
+from rewards.trust import RUN
 from rollout.io.credentials import redacted
 from rollout.io.errors import InputError, RunFailed
 
@@ -34,6 +35,7 @@ _ENVIRONMENT = {
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 TAG_LIMIT = 5000  # characters of a tag that every store takes
 DESCRIPTION = "mlflow.note.content"  # what `mlflow ui` shows as the description of a run
+PARENT = "mlflow.parentRunId"  # what it shows a run under
 BATCH = 500  # numbers that every store takes at once
 PATIENCE = 20  # times as long as a store took to fail, it is not asked again: one that hangs costs a run a twentieth of its time
 
@@ -60,8 +62,8 @@ class Tracker:
         self._failing, self._again = False, 0.0  # when to ask a store that fails, by time.monotonic
 
     @classmethod
-    def start(cls, config: Config, run_folder: Path, tell: Callable[[str], None] = log.warning) -> "Tracker":
-        """Open a run named after `run_folder` with every setting as a parameter (dotted keys).
+    def start(cls, config: Config, run_folder: Path, tell: Callable[[str], None] = log.warning, parent: str | None = None) -> "Tracker":
+        """Open a run named after `run_folder` with every setting as a parameter (dotted keys), under the run `parent` if any.
 
         Raises InputError when the store cannot be reached or used.
         """
@@ -72,7 +74,8 @@ class Tracker:
             with _alone(database):
                 client = _client(uri)
                 experiment = _experiment(client, config.tracking.experiment, database)
-            run_id = client.create_run(experiment, run_name=run_folder.name).info.run_id
+            tags = {PARENT: parent} if parent else None
+            run_id = client.create_run(experiment, run_name=run_folder.name, tags=tags).info.run_id
             client.log_batch(run_id, params=[Param(key, value) for key, value in _values(config).items()])
         return cls(client, run_id, uri, {}, tell, Platform(config, run_folder, tell))
 
@@ -184,8 +187,9 @@ class Tracker:
 
 def _store(config: Config, run_folder: Path) -> tuple[str, Path | None]:
     """The store's URI, and its file when that is sqlite."""
-    beside = Path(run_folder).resolve().parent / "mlflow.db"
-    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{beside}"
+    place = Path(run_folder).resolve().parent
+    beside = place.parent if (place / RUN).exists() else place  # several seeds' runs lie in a folder that is one of these itself
+    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{beside / 'mlflow.db'}"
     return uri, Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve() if uri.startswith("sqlite:///") else None
 
 

@@ -101,6 +101,8 @@ def wanted(kind: Any) -> tuple[str, str]:
         return wanted(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return "{" + ",".join(get_args(kind)) + "}", "one of " + ", ".join(get_args(kind))
+    if get_origin(kind) is tuple and wanted(get_args(kind)[0]) == WORDS[int]:
+        return "INT,INT", "a list of whole numbers"
     return WORDS.get(kind, ("A,B", "a list of names"))
 
 

@@ -227,7 +227,7 @@ def test_it_is_told_once_a_second_at_most(published, requests):
 
 def test_examining_says_how_many_groups_are_in(published, requests):
     arrived = []
-    rollout = published.examine(requests, arrived.append)
+    rollout = published.examine(requests, arrived.append).result()
     assert arrived == [1, 2, 3, 4, 5, 6]
     assert [(len(result.reward), len(result.judge)) for result in rollout.results] == [(size, size) for size in SIZES]
 
@@ -351,6 +351,37 @@ def test_several_steps_on_one_rollout_are_those_of_one_process(config, policy, r
         ray.kill(actor)
 
 
+def test_runs_of_two_seeds_by_the_same_actors_are_each_that_of_one_process(config, requests):
+    """The groups of one are sampled while the other updates, an adapter of one is published while the other has work under way, and the
+    learner is lost in between."""
+    configs = [config.replace(seed=seed, cluster=config.cluster.replace(samplers=1)) for seed in (3, 4)]
+    pool = TrainingPool(configs[0], build(configs[0]), REWARDS, {}, print, others={each.seed: build(each) for each in configs})
+    pools, learners = [pool, pool.beside(configs[1])], [Learner(build(each)("cpu"), each.objective, each.optimizer) for each in configs]
+    for each in pools:
+        each.publish(each.adapter())
+    turns = [(1, 3), (3, 5)]
+    pending = [each.launch(requests[slice(*turns[0])]) for each in pools]
+    for turn in (0, 1):
+        for each, alone in zip(pools, learners):
+            assert each.adapter().sha256 == alone.adapter.sha256
+            place = pools.index(each)
+            rollout, own = pending[place].result(), requests[slice(*turns[turn])]
+            parts = zip(rollout.groups, own, rollout.made)
+            whole = [Trajectories.of(group, request.conditioning, get(made.actions)) for group, request, made in parts]
+            if turn and place:
+                ray.kill(pool.learner.actor)
+            update = each.update(rollout)
+            expected = alone.update([ScoredGroup(*pair) for pair in zip(whole, each.composer.total(rollout.results))])
+            assert update.adapter.sha256 == expected.adapter.sha256 and update.metrics == expected.metrics
+            each.publish(update.adapter)
+            pending[place] = each.launch(requests[slice(*turns[1])])
+    assert len({alone.adapter.sha256 for alone in learners}) == 2
+    work = [Counter(span.what for span in each.spans.take()) for each in pools]
+    assert [(each["gradient"], each["score"], each["step"]) for each in work] == [(4, 4, 2)] * 2
+    for actor in (*(sampler.actor for sampler in pool.samplers.all), pool.learner.actor, *pool.scorers.actors):
+        ray.kill(actor)
+
+
 def lost(rollout, index: int = 0, **changed):
     """The rollout, as when the node that made one of its groups is gone with what it held, as far as this can be had on one node."""
     holder = SamplerActor.options(num_cpus=0).remote()
@@ -425,7 +456,7 @@ def test_what_is_under_way_is_finished_before_another_adapter_is_loaded(publishe
 
 def test_a_sampler_that_still_loads_the_adapter_before_gets_the_new_one_too(published, policy):
     """As one that was replaced just before the next adapter came."""
-    published.samplers._load_into(published.samplers.all[0])
+    published.samplers._load_into(published.samplers.all[0], published.published)
     adapter = noisy_adapter(policy, version=7, seed=5)
     published.publish(adapter)
     assert held(published) == [(7, adapter.sha256)] * 2
@@ -457,9 +488,9 @@ def test_work_that_kills_whoever_does_it_ends_the_run(published):
     def send(actor, index: int):
         return actor.__ray_call__.remote(lambda actor: os._exit(1))
 
-    published.samplers.begin(Job(1, send, print))
+    published.samplers.begin(Job(published.published, 1, send, print))
     with pytest.raises(RunFailed, match=r"a sampler was lost 3 times over the same work \(piece 0\), the last one"):
-        published.samplers.finish()
+        published.samplers.finish(published)
     assert len(published.samplers.all) == 2
 
 

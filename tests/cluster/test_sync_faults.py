@@ -263,8 +263,8 @@ def test_a_gradient_that_is_damaged_on_its_way_is_not_added(pool, update):
     arrived = sent.copy()
     arrived[5] = 1e-9
     with pytest.raises(SyncError, match="a gradient of adapter version 1 was damaged on its way"):
-        get(pool.learner.actor.step.remote(True, [digest(sent)], 0, arrived))
-    assert pool.learner.ask(lambda actor: actor.state.remote()).facts["version"] == 1
+        get(pool.learner.actor.step.remote(0, True, [digest(sent)], 0, arrived))
+    assert pool.learner.ask(lambda actor: actor.state.remote(0)).facts["version"] == 1
 
 
 def test_two_adapters_that_arrive_in_the_wrong_order_are_noticed(pool, plan, update):
@@ -281,6 +281,19 @@ def test_a_gradient_is_taken_under_no_other_adapter_than_the_one_asked_for(pool,
     with pytest.raises(SyncError, match="a sampler with adapter .* was asked for a gradient under"):
         pool.update(rollout)
     assert pool.adapter().sha256 == update.adapter.sha256
+
+
+def test_what_a_busy_sampler_loads_only_once_it_gets_to_it_is_acknowledged_all_the_same(pool, plan, update):
+    """Published for a run beside, whose adapter no sampler holds yet when that returns."""
+    pool.publish(update.adapter)
+    beside = pool.beside(plan.config)
+    pending = pool.launch(plan.rollout_requests(1))
+    beside.publish(update.adapter)
+    get(pool.samplers.all[0].actor.__ray_call__.remote(lambda actor: setattr(actor.policy, "load_adapter", lambda adapter: "another")))
+    waiting = beside.launch(plan.rollout_requests(2))
+    with pytest.raises(SyncError, match=r"a sampler holds other weights, 1 \(another\), after adapter version 1 "):
+        pending.result()
+        waiting.result()
 
 
 def test_an_acknowledgement_that_never_comes_costs_the_sampler_and_nothing_else(pool, plan, update, lines):

@@ -11,6 +11,7 @@ from rewards import family as rewards
 from rollout import family
 from rollout.record import read_rollout
 from tests.learner.toy import TARGETS
+from tests.toy_family import Nearness
 
 FLAGS = "--family toy --iterations 4 --optimizer.learning_rate 0.1 --rollout.group_size 24 --cluster.samplers 1"
 
@@ -44,6 +45,26 @@ def test_a_second_family_learns_by_the_same_loop(toy, tmp_path, head):
     assert rows[3]["heldout_reward"] == summary["heldout"]["reward"]["after"]["mean"]
     assert kept.facts["learner"]["recent"]["4"] != summary["adapter_sha256"]
     np.testing.assert_array_equal(np.load(run / "adapter" / "weight.npy"), kept.arrays["learner/average/weight"])
+
+
+class Fragile(Nearness):
+    """Which has no score of a sample that lies far out: seed 11 has one in its first iteration, seed 0 none."""
+
+    def __call__(self, samples):
+        return np.where(samples.values.max(axis=1) > 1.7, np.nan, super().__call__(samples))
+
+
+def test_what_health_stops_is_the_run_of_that_seed_alone(toy, tmp_path, head):
+    near = {"near": {"path": "tests.end_to_end.test_toy_family:Fragile"}}
+    (tmp_path / "fragile.yaml").write_text(json.dumps({"reward": {"components": near}, "health": {"failed_samples": "stop"}}))
+    own = ("--config", tmp_path / "fragile.yaml", "--iterations", 2, "--seeds", "0,11", "--run_dir", tmp_path / "run")
+    done = head.run(main, *FLAGS.split(), *own)
+    assert (done.returncode, done.stderr) == (3, "")
+    kept, other, together = (json.loads((tmp_path / "run" / name / "summary.json").read_text()) for name in ("seed0", "seed11", "."))
+    assert [(each["status"], each["iterations"]) for each in (kept, other, together)] == [("finished", 2), ("stopped", 1), ("stopped", 1)]
+    said = "seed11  warning: failed_samples at iteration 1: 1 samples have no reward"
+    assert any(line.startswith(said) for line in done.stdout.splitlines())
+    assert together["warnings"] == [f"seed 11: {text}" for text in other["warnings"]] and kept["warnings"] == []
 
 
 def test_a_family_that_is_not_there_is_one_line(capsys):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cluster.spans import Timing
 from learner.config.parse import parse_config, write_config
-from learner.main import supervise
+from learner.main import Run, supervise
 from learner.report.write import write_report
 from learner.run.folder import RunFolder
 from learner.run.keeper import Keeper
@@ -183,4 +183,4 @@ def test_a_run_that_is_stopped_where_nothing_can_be_written_says_so_and_how_it_g
     report, _ = report_to(plan, tmp_path)
     report.folder.summary.mkdir()
     with pytest.raises(RunFailed, match=f"summary.json.*once that is mended, --resume {report.folder.path} goes on"):
-        supervise(plan, Interrupted(), report, Keeper(plan, report.folder))
+        supervise([Run(plan, Interrupted(), report, Keeper(plan, report.folder))])
