@@ -142,7 +142,8 @@ class Samplers:
         if job.published is None:
             raise SyncError("samplers that were given no adapter were asked to sample")
         self.finish(job.published.pool)
-        self._jobs.append(job)
+        if job.left:  # an evaluation that goes on may have nothing left
+            self._jobs.append(job)
         self._hand_out()
 
     def finish(self, pool: Any) -> None:
