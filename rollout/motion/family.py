@@ -46,7 +46,8 @@ class MotionFamily:
         return ASSETS / f"{name}_prompts.json"
 
     def describe(self, config: Any, policy: Any) -> str:
-        return f"{config.model.checkpoint}, {len(policy.schedule)} steps, {config.model.frames} frames"
+        taken = f" ({policy.taken})" if policy.taken else ""
+        return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {config.model.frames} frames"
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.motion.before_after import draw
