@@ -3,6 +3,9 @@
 Ray takes a node for one that has room when the sums of its free CPUs and GPUs suffice; an actor sent to a node on which no
 single GPU has its share free waits there for ever. So shares are such that the sums never deceive. They say who sits
 beside whom and nothing else: Ray limits neither the memory nor the time of a GPU.
+
+Of a range of samplers those that find no room wait for it in Ray, and would take the place of a learner that is lost. So there
+the others never have places of their own: they sit in what samplers leave of their GPUs, which is too little for a sampler.
 """
 
 import time
@@ -19,6 +22,7 @@ from rollout.io.errors import InputError
 from rollout.io.settings import refuse
 
 UNIT = 10_000  # Ray counts resources in ten-thousandths
+LARGEST = 16  # GPUs of a node that may come
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Shares:
 def place(cluster: Cluster, others: int, tell: Callable[[str], None]) -> Shares:
     """The shares on the cluster that Ray is connected to. One that lacks something may grow for `cluster.wait_s` seconds: its
     autoscaler is asked to. tell: is given a line about what there is, whenever that changes. Raises InputError as `shares`."""
-    end, before = time.monotonic() + cluster.wait_s, None
+    end, before, samplers = time.monotonic() + cluster.wait_s, None, cluster.samplers.low
     gpu = {"GPU": cluster.gpus_per_actor} if cluster.gpus_per_actor else {}
     try:
         while True:
@@ -51,9 +55,10 @@ def place(cluster: Cluster, others: int, tell: Callable[[str], None]) -> Shares:
                 if time.monotonic() >= end:
                     raise
             if before is None:
-                request_resources(bundles=[{"CPU": cluster.sampler_cpus} | gpu] * cluster.samplers + ([gpu] * others if gpu else []))
+                beside = [gpu] * apart(cluster, others) if gpu else []
+                request_resources(bundles=[{"CPU": cluster.sampler_cpus} | gpu] * samplers + beside)
             if nodes != before:
-                wanted = f"{cluster.samplers * cluster.sampler_cpus} CPUs" + (f", {_gpus(cluster, others)} GPUs" if gpu else "")
+                wanted = f"{samplers * cluster.sampler_cpus} CPUs" + (f", {_gpus(cluster, others)} GPUs" if gpu else "")
                 has = f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes)} GPUs"
                 tell(f"waiting for {wanted}: the cluster has {has}{f' on {len(nodes)} nodes' if len(nodes) > 1 else ''}")
             before = nodes
@@ -66,11 +71,13 @@ def place(cluster: Cluster, others: int, tell: Callable[[str], None]) -> Shares:
 
 def shares(nodes: Sequence[Node], cluster: Cluster, others: int) -> Shares:
     """A GPU for everybody where there are enough. Else as many samplers share one as must, and all the others fit in beside
-    them on any one. `cluster.gpus_per_actor` is everybody's, in effect: larger where no more actors fit on a GPU for it.
+    them on any one. `cluster.gpus_per_actor` is everybody's, in effect: larger where no more actors fit on a GPU for it. Of a range
+    of samplers it is theirs; as many as must share one so that its least number has room, and the others fit in beside them.
 
     Raises InputError that says what the nodes lack.
     """
-    asked, samplers, with_gpus = cluster.gpus_per_actor, cluster.samplers, [node for node in nodes if node.gpus]
+    asked, samplers, with_gpus = cluster.gpus_per_actor, cluster.samplers.low, [node for node in nodes if node.gpus]
+    most = max((node.gpus for node in nodes), default=0)
     if asked and asked > 1 and asked % 1:
         raise InputError(f"cluster.gpus_per_actor: found {asked:g}, expected a whole number, or at most 1")
     _require_cpus(nodes, cluster, "the cluster has")
@@ -82,16 +89,27 @@ def shares(nodes: Sequence[Node], cluster: Cluster, others: int) -> Shares:
         _require_cpus(with_gpus, cluster, "its nodes with GPUs (which --cluster.gpus_per_actor 0 leaves alone) have")
     rooms = [(int(node.cpus // cluster.sampler_cpus), node.gpus) for node in with_gpus]
     if asked is None:
-        return Shares(1, 1) if _fit(rooms, 1, samplers, others) else _beside(rooms, samplers, others)
-    if not _fit(rooms, _on_one(asked), samplers, others):
+        if cluster.samplers.fixed and _fit(rooms, 1, samplers, others):
+            return Shares(1, 1)
+        on_one = next(n for n in range(1, samplers + 1) if _fit(rooms, n, samplers, 0))
+        return _beside(on_one, most if cluster.samplers.fixed else max(most, LARGEST), cluster, others)
+    sharing = apart(cluster, others)
+    if not _fit(rooms, _on_one(asked), samplers, sharing):
         found, needed = sum(node.gpus for node in with_gpus), _gpus(cluster, others)
         where = ", some without CPUs for a sampler" if found >= needed else ""
-        fitting = next((n for n in range(1, UNIT + 1) if _fit(rooms, n, samplers, others)), None)
+        fitting = next((n for n in range(1, UNIT + 1) if _fit(rooms, n, samplers, sharing)), None)
         raise InputError(
-            f"cluster.gpus_per_actor: {samplers + others} actors of {asked:g} GPU each need {needed} GPUs, the cluster has {found}"
+            f"cluster.gpus_per_actor: {samplers + sharing} actors of {asked:g} GPU each need {needed} GPUs, the cluster has {found}"
             f"{where}{f'; {UNIT // fitting / UNIT:g} would fit' if fitting else ''}"
         )
+    if not cluster.samplers.fixed:
+        return _beside(_on_one(asked), max(most, LARGEST), cluster, others)
     return Shares(*[asked if asked >= 1 else UNIT // _on_one(asked) / UNIT] * 2)
+
+
+def apart(cluster: Cluster, others: int) -> int:
+    """Of the others, those that need as much of a GPU as a sampler does, under `cluster.gpus_per_actor`."""
+    return others if cluster.samplers.fixed else 0
 
 
 def _on_one(share: float) -> float:
@@ -101,15 +119,16 @@ def _on_one(share: float) -> float:
 
 def _gpus(cluster: Cluster, others: int) -> int:
     """GPUs that actors of `cluster.gpus_per_actor` need."""
-    return ceil((cluster.samplers + others) / _on_one(cluster.gpus_per_actor))
+    return ceil((cluster.samplers.low + apart(cluster, others)) / _on_one(cluster.gpus_per_actor))
 
 
 def _require_cpus(nodes: Sequence[Node], cluster: Cluster, whose: str) -> None:
-    needed, found = cluster.samplers * cluster.sampler_cpus, sum(node.cpus for node in nodes)
+    samplers, found = cluster.samplers.low, sum(node.cpus for node in nodes)
     held = sum(int(node.cpus // cluster.sampler_cpus) for node in nodes)
-    if held < cluster.samplers:
+    if held < samplers:
+        needed = samplers * cluster.sampler_cpus
         where = f" on {len(nodes)} nodes that hold {held} of them" if needed <= found else ""
-        raise InputError(f"cluster.samplers: {cluster.samplers} of {cluster.sampler_cpus} CPU each need {needed} CPUs, {whose} {found:g}{where}")
+        raise InputError(f"cluster.samplers: {samplers} of {cluster.sampler_cpus} CPU each need {needed} CPUs, {whose} {found:g}{where}")
 
 
 def _fit(rooms: list[tuple[int, int]], on_one: float, samplers: int, others: int) -> bool:
@@ -121,13 +140,12 @@ def _fit(rooms: list[tuple[int, int]], on_one: float, samplers: int, others: int
     return sum(held for held, _ in taken) - displaced >= samplers
 
 
-def _beside(rooms: list[tuple[int, int]], samplers: int, others: int) -> Shares:
-    """The least number of samplers a GPU, each with as little as keeps the rests of a whole node below one more share; the
-    others divide what that leaves of one GPU."""
-    on_one = next(n for n in range(1, samplers + 1) if sum(min(cpus, gpus * n) for cpus, gpus in rooms) >= samplers)
-    most = max(gpus for _, gpus in rooms)
+def _beside(on_one: int, most: int, cluster: Cluster, others: int) -> Shares:
+    """So many samplers a GPU, each with as little as keeps the rests of a whole node, of at most so many GPUs, below one more share;
+    the others divide what that leaves of one GPU."""
     sampler = UNIT * most // (on_one * most + 1) + 1
     other = (UNIT - on_one * sampler) // others
     if other < 1:
-        raise InputError(f"cluster.samplers: {samplers} samplers and {others} other actors are too many for nodes of at most {most} GPUs")
+        actors = f"{cluster.samplers} samplers and {others} other actors"
+        raise InputError(f"cluster.samplers: {actors} are too many for nodes of at most {most} GPUs")
     return Shares(sampler / UNIT, other / UNIT)

@@ -34,7 +34,7 @@ class Pool:
         cluster = self.cluster
         start = functools.partial(self.new, SamplerActor, cluster.sampler_cpus, cluster.sampler_cpus)
         self.samplers = Samplers(
-            start, self._build(build), cluster.samplers, cluster.min_samplers, cluster.sampler_deadline, self._tell, self.spans, self.turned
+            start, self._build(build), cluster.samplers, cluster.sampler_deadline, self._tell, self.spans, self.turned
         )
 
     def turned(self) -> None:

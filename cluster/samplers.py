@@ -20,6 +20,7 @@ from learner.gradient import SyncError
 from rollout.adapter import Adapter
 from rollout.io.command import stop_if_asked
 from rollout.io.errors import RunFailed
+from rollout.io.settings import Count
 
 START_DEADLINE_S = 300.0
 ATTEMPTS = 3  # of one sampler in a row, or at one piece of work, before it is given up
@@ -86,28 +87,31 @@ class Job:
 
 
 class Samplers:
-    """As many samplers as asked for; fewer while some are being replaced or the cluster has no room for them."""
+    """A place for each sampler that there may be. Those that the cluster has no room for wait in their places until a node comes; one
+    that is lost with its node waits again."""
 
     def __init__(
-        self, start: Callable[[], ActorHandle], build: Callable[[ActorHandle], ray.ObjectRef], count: int, floor: int,
+        self, start: Callable[[], ActorHandle], build: Callable[[ActorHandle], ray.ObjectRef], count: Count,
         deadline_s: float, tell: Callable[[str], None], spans: Spans | None = None, turned: Callable[[], None] = lambda: None,
     ):  # fmt: skip
-        """start: a new actor; build: has it build its policy; floor: fewer than so many end the run; deadline_s: for any one
-        answer; tell: is given a line about every loss; spans: what was answered is added there; turned: called at every turn."""
+        """start: a new actor; build: has it build its policy; count: fewer than its `low` do not begin; deadline_s: for any one
+        answer; tell: is given a line about every loss, and another number; spans: what was answered is added there; turned: called at
+        every turn."""
         self._turned = turned
-        self._start, self.build, self.floor, self.deadline_s, self._tell = start, build, floor, deadline_s, tell
-        self._spans = spans or Spans()
+        self._start, self.build, self.count, self.deadline_s, self._tell = start, build, count, deadline_s, tell
+        self.floor = 1 if count.fixed else count.low  # fewer end the run
+        self._spans, self._told = spans or Spans(), count.high
         self._newest: Published | None = None
         self._jobs: list[Job] = []  # that are not done; one of a pool
         self._done: Job | None = None  # the last of the others
-        self.all = [Sampler(start()) for _ in range(count)]
+        self.all = [Sampler(start()) for _ in range(count.high)]
         for sampler in self.all:
             sampler.ask(Step.PENDING, sampler.actor.whereabouts.remote())
 
     def await_all(self) -> None:
-        """Until every sampler has its policy and an adapter. RunFailed when the cluster has no room for them all."""
-        end = time.monotonic() + START_DEADLINE_S
-        while any(sampler.step in (Step.PENDING, Step.STARTING, Step.LOADING) for sampler in self.all):
+        """Until every sampler that has found room has its policy and an adapter. RunFailed when too few have."""
+        end, under_way = time.monotonic() + START_DEADLINE_S, (Step.STARTING, Step.LOADING)
+        while self._placed() < min(self.count.low, len(self.all)) or any(sampler.step in under_way for sampler in self.all):
             if time.monotonic() > end:
                 offer = ray.cluster_resources()
                 raise RunFailed(f"the samplers did not start within {START_DEADLINE_S:.0f} s; the cluster offers {offer}")
@@ -133,8 +137,12 @@ class Samplers:
         self.finish(pool)
         self._newest = published = Published(adapter, ray.put(adapter), pool)
         self._hand_out()
-        while any(s.step is Step.LOADING for s in self.all) or sum(s.step in (Step.IDLE, Step.BUSY) for s in self.all) < self.floor:
+        working = (Step.IDLE, Step.BUSY)
+        while any(s.step is Step.LOADING for s in self.all) or (ready := sum(s.step in working for s in self.all)) < self.floor:
             self.turn()
+        if ready != self._told:
+            self._told = ready
+            self._tell(f"samplers: {ready} of {self.count}")
         return published
 
     def begin(self, job: Job) -> None:
@@ -171,15 +179,18 @@ class Samplers:
             if sampler.call is not None and self._due(sampler) <= now and not ray.wait([sampler.call], timeout=0)[0]:
                 if sampler.step is Step.PENDING:
                     offer = ray.cluster_resources()
-                    raise RunFailed(f"fewer than {self.floor} samplers (cluster.min_samplers) for {START_DEADLINE_S:.0f} s; the cluster offers {offer}")
+                    raise RunFailed(f"cluster.samplers: fewer than {self.floor} for {START_DEADLINE_S:.0f} s; the cluster offers {offer}")
                 hung = f"gave no answer within cluster.sampler_deadline, {self.deadline_s:g} s ({sampler.step.value})"
                 self._lose(sampler, hung + epitaph(sampler.whereabouts))
         self._hand_out()
         self._turned()
 
     def at_work(self) -> list[tuple[str, str, float]]:
-        """Who was asked something, what, and since when (`time.monotonic`)."""
-        return [(f"sampler {i}", self._what(sampler), sampler.since) for i, sampler in enumerate(self.all) if sampler.call is not None]
+        """Who was asked something, what, and since when (`time.monotonic`). Who waits for room is at nothing."""
+        return [
+            (f"sampler {i}", self._what(sampler), sampler.since)
+            for i, sampler in enumerate(self.all) if sampler.call is not None and sampler.step is not Step.PENDING
+        ]  # fmt: skip
 
     @property
     def progress(self) -> tuple[str, int, int]:
@@ -193,9 +204,13 @@ class Samplers:
     def _due(self, sampler: Sampler) -> float:
         if sampler.step is not Step.PENDING:
             return sampler.since + self.deadline_s
-        # A node may join at any time: wait for it as long as enough others are there.
-        enough = sum(other.step is not Step.PENDING for other in self.all) >= self.floor
-        return float("inf") if enough else sampler.since + START_DEADLINE_S
+        # A node may join at any time: wait for it as long as enough others are there, and from the last loss on.
+        lost = max(other.since for other in self.all if other.step is Step.PENDING)
+        return float("inf") if self._placed() >= self.floor else lost + START_DEADLINE_S
+
+    def _placed(self) -> int:
+        """Samplers that do not wait for room."""
+        return sum(sampler.step is not Step.PENDING for sampler in self.all)
 
     def _answered(self, sampler: Sampler, ref: ray.ObjectRef) -> None:
         try:

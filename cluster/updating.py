@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.actor import ActorHandle
 
-from cluster.samplers import Job
+from cluster.samplers import Job, Step
 from learner.gradient import Lesson, Partial
 from rollout.adapter import Adapter
 
@@ -62,7 +62,7 @@ class Updating:
         count, samplers = len(self._lessons), self.pool.samplers
         self._partials, self._buffers, takers = [None] * count, [None] * count, [None] * count
         self._checked, self._asked = [], {}
-        unseen = sorted(samplers.all, key=lambda sampler: sampler.witnessed)[:WITNESSED]
+        unseen = sorted(samplers.all, key=lambda sampler: (sampler.step is Step.PENDING, sampler.witnessed))[:WITNESSED]
 
         def send(actor: ActorHandle, piece: int) -> ray.ObjectRef:
             index, lesson = self._lessons[piece]

@@ -11,13 +11,18 @@ from rollout.io.files import reading
 from rollout.io.text_files import read_json
 from rollout.lora import CONFIG, WEIGHTS, names_from_peft
 
-# What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set.
+# What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set. An empty
+# config of a variant is not nothing, but that variant by its defaults.
 FREE = {
     "r", "lora_alpha", "target_modules", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode",
     "peft_version", "lora_dropout", "megatron_core", "qalora_group_size",
 }  # fmt: skip
-PLAIN = {"peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"']}
-UNSET = ["null", "false", "{}", "[]"]
+PLAIN = {
+    "peft_type": ['"LORA"'], "bias": ['"none"'], "use_rslora": ["true"], "init_lora_weights": ["true", '"gaussian"'],
+    "rank_pattern": ["{}"], "alpha_pattern": ["{}"], "loftq_config": ["{}"], "modules_to_save": ["[]"], "exclude_modules": ["[]"],
+    "layers_to_transform": ["[]"], "layers_pattern": ["[]"],
+}  # fmt: skip
+UNSET = ["null", "false"]
 NOT_FOUND = "not found; expected the adapter/ folder of a run"
 
 

@@ -111,7 +111,7 @@ def gpus(nodes: Sequence[Seen], config: Config) -> Iterator[str]:
 
 
 def shared_memory(nodes: Sequence[Seen], config: Config) -> Iterator[str]:
-    even = ceil(config.cluster.samplers / len(nodes))
+    even = ceil(config.cluster.samplers.high / len(nodes))
     for node in answering(nodes):
         needed = HELD * GROUP_MB * min(even, int(node.cpus // config.cluster.sampler_cpus))
         free = node.said.shared_memory

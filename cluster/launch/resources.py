@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from cluster.placement import apart
 from learner.config.settings import Config
 from rollout.io.errors import InputError
 
@@ -23,8 +24,8 @@ class BatchJob:
 
     @classmethod
     def of(cls, config: Config, args: Sequence[str], nodes: int, wait_s: float) -> "BatchJob":
-        """Of learner.main with `args`, whose settings are `config`: samplers spread evenly, a CPU beside them for the driver wherever
-        it is, and GPUs as `cluster.gpus_per_actor` says.
+        """Of learner.main with `args`, whose settings are `config`: samplers spread evenly, of a range as many as it reaches to, a CPU
+        beside them for the driver wherever it is, and GPUs as `cluster.gpus_per_actor` says.
 
         Raises InputError unless the run has a name and a place: only so a job that is tried again goes on with it.
         """
@@ -36,6 +37,8 @@ class BatchJob:
         if odd := [word for word in args if not word.isprintable()]:
             raise InputError(f"ARGS: found {odd[0]!r}, expected words of one line")
         cluster = config.cluster
-        gpus = (cluster.gpus_per_actor or 0) * (cluster.samplers + cluster.reward_actors + 1)
+        samplers = cluster.samplers.high
+        cpus = ceil(samplers / nodes) * cluster.sampler_cpus + 1
+        gpus = (cluster.gpus_per_actor or 0) * (samplers + apart(cluster, 1 + cluster.reward_actors))
         command = f"python -m cluster.launch --nodes {nodes} --wait_s {wait_s:g} -- {shlex.join(args)}"
-        return cls(Path(config.run_dir), command, nodes, ceil(cluster.samplers / nodes) * cluster.sampler_cpus + 1, ceil(gpus / nodes))
+        return cls(Path(config.run_dir), command, nodes, cpus, ceil(gpus / nodes))

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from learner.config.settings import GONE
 from rewards.component_flags import COMPONENTS, Components, merged, of_file
 from rewards.trust import require_trust
 from rollout.io.command import did_you_mean
@@ -79,6 +80,8 @@ def _values(path: Path, content: dict, settings: Mapping[str, FieldInfo]) -> Val
         elif key not in sections or value is not None:
             values[short[key] if key in sections else str(key)] = value
     for key in values:
+        if key in GONE:
+            raise InputError(f"{path}: {key}: there is no such setting any more, expected {GONE[key]}")
         if key not in settings:
             raise InputError(f"{path}: unknown key {key}{did_you_mean(key, settings)}")
     return {key: (f"{path}: {key}", value) for key, value in values.items()}

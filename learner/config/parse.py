@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from learner.config.files import Values, find, read_yaml, values_of
 from learner.config.resume import UNTOLD, begun, refuse_changes, run_to_resume
-from learner.config.settings import DEFAULT_FAMILY, Config, kinds, settings
+from learner.config.settings import DEFAULT_FAMILY, GONE, Config, kinds, settings
 from rewards.component_flags import COMPONENTS, PREFIX, Components, Shorthands, merged, take_component_flags
 from rewards.family import shorthands as shorthands_of
 from rewards.trust import HELP, modules_of
@@ -55,6 +55,8 @@ def parse_config(
     for flag, word in zip(["", *argv], argv):
         if not is_text(word):  # bytes that are no UTF-8 arrive as halves of characters
             raise InputError(f"{flag if flag.startswith('--') and '=' not in word else word}: found {word!r}, expected UTF-8 text without NUL")
+        if (key := word.partition("=")[0].removeprefix("--")) in GONE:
+            raise InputError(f"--{key}: there is no such setting any more, expected {GONE[key]}")
     kind_of = (lambda name: kind) if isinstance(kind, type) else kind
     any_kind = kind_of(DEFAULT_FAMILY)
     first = _Flags(add_help=False)

@@ -12,12 +12,10 @@ FORMAT = 3  # of run folders: raised whenever an older one cannot be gone on wit
 # Threads are not among them: they set the order of sums, and so the last bits.
 MAY_CHANGE = (
     "iterations", "checkpoint.every", "checkpoint.keep", "checkpoint.path", "rollout.keep",
-    "cluster.samplers", "cluster.min_samplers", "cluster.reward_actors", "cluster.gpus_per_actor", "cluster.wait_s", "cluster.device",
+    "cluster.samplers", "cluster.reward_actors", "cluster.gpus_per_actor", "cluster.wait_s", "cluster.device",
     "cluster.reward_deadline", "cluster.sampler_deadline", "cluster.learner_deadline",
 )  # fmt: skip
-MAY_CHANGE_IN_WORDS = (
-    "iterations, checkpoint.*, rollout.keep and cluster.{samplers,min_samplers,reward_actors,gpus_per_actor,device,wait_s,*_deadline}"
-)
+MAY_CHANGE_IN_WORDS = "iterations, checkpoint.*, rollout.keep and cluster.{samplers,reward_actors,gpus_per_actor,device,wait_s,*_deadline}"
 UNTOLD = ("run_dir", "resume", "run_name", "dry_run")  # of the command, not of what it computes
 
 

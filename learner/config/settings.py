@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from rewards import family as rewards
 from rollout.family import family
-from rollout.io.settings import FilePath, Section, option, refuse
+from rollout.io.settings import Count, Counted, FilePath, Section, option, refuse
 
 FORWARD = ("awm", "nft")
 # The kinds of objective that read a setting; under any other it stays at its default.
@@ -108,8 +108,10 @@ class Health(Section):
 class Cluster(Section):
     """Ray actors and what each may use."""
 
-    samplers: int = option(2, "sampler actors", minimum=1)
-    min_samplers: int = option(1, "the run goes on as long as so many are left or can be replaced", minimum=1)
+    samplers: Counted = option(
+        Count(2, 2), "sampler actors: so many to begin with, and the run goes on as long as one is left; 2..16 = what there is room for, "
+        "more when nodes come, fewer when they go, and never fewer than 2",
+    )  # fmt: skip
     sampler_cpus: int = option(1, "CPU cores, and threads, of each sampler; threads of the learner and of each reward actor", minimum=1)
     reward_actors: int = option(1, "reward actors, which share the groups of an iteration", minimum=1)
     reward_batch: int = option(
@@ -137,8 +139,8 @@ class Cluster(Section):
     )
 
     def check(self) -> None:
-        if self.min_samplers > self.samplers:
-            refuse("min_samplers", self.min_samplers, f"at most cluster.samplers, {self.samplers}")
+        if not self.samplers.fixed and (self.gpus_per_actor or 0) > 1:
+            refuse("gpus_per_actor", self.gpus_per_actor, f"at most 1 beside cluster.samplers {self.samplers}")
 
 
 class Checkpointing(Section):
@@ -165,6 +167,7 @@ class Tracking(Section):
 
 
 DEFAULT_FAMILY = "motion"
+GONE = {"cluster.min_samplers": "its number as the first of cluster.samplers, such as 3..6"}  # settings of before, and what to say now
 
 
 def sections(name: str) -> dict[str, type[Section]]:

@@ -28,6 +28,10 @@ KNOWN: tuple[tuple[str, str | Cause], ...] = (
     )),
     (r"gradient norm is|\bnan\b|not finite|non_finite|\binf\b", "non_finite"),
     (r"reward failed on every sample|could not be scored", "failed_samples"),
+    (r"cluster\.samplers: fewer than", Cause(
+        "nodes", "the cluster kept less room than the samplers that the run needs",
+        "resume once nodes are back, or with a smaller first number: --cluster.samplers 1..8",
+    )),
     (r"did not start within|deadline|no answer|hung|timed out", Cause(
         "hung", "an actor did not start or answer in time: a stopped process, a slow file system, or too few resources",
         "ray status and top while it waits; a longer deadline if it is only slow",

@@ -49,21 +49,22 @@ def predict(plan: Plan, build: Callable[[str], Policy], seeds: int) -> str:
         more = 1
         group, sampling, updating = measured(size, trained)
     groups, samplers = config.rollout.prompts_per_iteration, config.cluster.samplers
-    iteration = (sampling + updating) * -(-groups // samplers)
+    iteration = (sampling + updating) * -(-groups // samplers.low)
     heldout, trained_again = (sum(request.group_size for request in asked) for asked in (plan.heldout_requests(), plan.trained_requests()))
     between = config.iterations // config.evaluate.every if config.evaluate.every else 0
     examined = heldout + trained_again
-    evaluating = sampling / size * (2 * examined + between * heldout) / samplers
+    evaluating = sampling / size * (2 * examined + between * heldout) / samplers.low
     total = START_SECONDS + seeds * (iteration * config.iterations + evaluating)
     process_mb = (loaded + more * (peak_memory() - loaded)) / 2**20
     rollout_mb = more * groups * sum(array.nbytes for array in (*group.actions.values(), group.outputs)) / 2**20
-    processes = samplers + config.cluster.reward_actors + 2
+    processes = samplers.high + config.cluster.reward_actors + 2
     memory_gb = (RAY_BASE_MB + process_mb * processes + 2 * seeds * rollout_mb) / 1024
     trainable = sum(parameter.numel() for parameter in policy.parameters())
     return "\n".join([
         f"model      {plan.family.describe(config, policy)}, {trainable:,} trained parameters, passes in {config.cluster.precision}",
         f"prompts    {plan.prompts} for training ({len(plan.training)} of them in this run), {len(plan.heldout)} held out",
         f"iteration  {groups} prompts x {config.rollout.group_size} samples: about {iteration:.1f} s"
+        f"{'' if samplers.fixed else f' on {samplers.low} samplers'}"
         f" (a group takes {sampling:.2f} s to sample and {updating:.2f} s for its gradient here)",
         f"run        {f'{seeds} seeds, each ' if seeds > 1 else ''}{config.iterations} iterations and two evaluations of {examined} samples"
         f"{f', {between} of {heldout} between' if between else ''}: about {total / 60:.1f} min",

@@ -176,7 +176,7 @@ class Report:
         config = self.plan.config
         summary = {
             "status": status, **({"reason": reason} if reason else {}), "iterations": len(self.history), "seed": config.seed,
-            "samplers": config.cluster.samplers, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
+            "samplers": config.cluster.samplers.plain, "wall_seconds": time.time() - self.started, "resumed_at": self.resumed_at,
             "max_log_prob_gap": self.max_gap, "warnings": self.watcher.warnings, "advisories": self.advisories.told,
             **self.results,
         }  # fmt: skip

@@ -57,7 +57,7 @@ class Together:
         ended = {seed: json.loads(file.read_text(encoding="utf-8"), object_hook=_with_numbers) for seed, file in files.items()}
         if not ended:  # nothing could be written
             return
-        summary = {**together(ended), "samplers": self.config.cluster.samplers, "wall_seconds": time.time() - self.started}
+        summary = {**together(ended), "samplers": self.config.cluster.samplers.plain, "wall_seconds": time.time() - self.started}
         replace_file(path / "summary.md", table(summary, ended).encode())
         seeds_png(path / "seeds.png", [_rewards(folders[seed]) for seed in ended])
         try:

@@ -1,17 +1,70 @@
 """Settings declared once: sections of options, each with its default, its meaning and its bounds. pydantic reads and checks them."""
 
 import os
+import re
+from dataclasses import dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticKnownError
 
 from rollout.io.credentials import redacted, refuse_credentials
 from rollout.io.errors import InputError
 
 LONGEST_TEXT = 4096  # characters, as of a path
-WORDS = {bool: ("BOOL", "true or false"), int: ("INT", "a whole number"), float: ("NUMBER", "a number"), str: ("TEXT", "text")}
+MOST = 1024  # that a range may reach: each has a place that waits
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of something: a number, or of a range as many as there is room for."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def read(cls, given: Any) -> "Count":
+        """Of 4, "4" or "2..16"."""
+        if isinstance(given, cls):
+            return given
+        found = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(given).strip(), re.ASCII)
+        if not found:
+            raise PydanticKnownError("string_type")
+        low, high = int(found[1]), int(found[2] or found[1])
+        if not low:
+            raise PydanticKnownError("greater_than_equal", {"ge": 1})
+        if high < low or (low < high and high > MOST):
+            raise PydanticKnownError("string_type")
+        return cls(low, high)
+
+    @property
+    def fixed(self) -> bool:
+        return self.low == self.high
+
+    @property
+    def plain(self) -> int | str:
+        """As YAML and JSON have it."""
+        return self.low if self.fixed else f"{self.low}..{self.high}"
+
+    def __str__(self) -> str:
+        return str(self.plain)
+
+
+WORDS = {
+    bool: ("BOOL", "true or false"), int: ("INT", "a whole number"), float: ("NUMBER", "a number"), str: ("TEXT", "text"),
+    Count: ("INT|LOW..HIGH", f"a whole number, or a range such as 2..16 of at most {MOST}"),
+}  # fmt: skip
 BOUNDS = {
     "greater_than": "a number above {gt:g}", "greater_than_equal": "at least {ge:g}", "less_than": "a number below {lt:g}",
     "finite_number": "a finite number", "string_too_short": "text that is not empty", "string_too_long": "at most {max_length} characters",
@@ -28,6 +81,7 @@ def _folder_or_name(text: str) -> str:
 
 
 FilePath = Annotated[str, AfterValidator(absolute)]  # file, folder, or address
+Counted = Annotated[Count, BeforeValidator(Count.read), PlainSerializer(lambda count: count.plain)]
 HubName = Annotated[str, AfterValidator(_folder_or_name)]  # folder, or name of a model in the hub's cache
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -29,6 +30,16 @@ def read_torch(path: Path):
                 if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                     raise InputError(f"{path}: compressed, expected an archive as torch.save writes it")
         value = torch.load(path, map_location="cpu", weights_only=True)
+    _require_plain(value, path)
+    return value
+
+
+def read_weights(path: Path):
+    """A file of safetensors by that name, else as `read_torch`. Both as plain tensors."""
+    if path.suffix != ".safetensors":
+        return read_torch(path)
+    with reading(path, lambda error: f"not a readable safetensors file ({str(error)[:100]})", "weights file not found"):
+        value = load_file(path)
     _require_plain(value, path)
     return value
 

@@ -1,6 +1,7 @@
-"""Official MDM checkpoint folders (`modelNNNNNNNNN.pt` + `args.json`) to our denoiser and back."""
+"""Official MDM checkpoint folders (`modelNNNNNNNNN.pt` or `model.safetensors`, and `args.json`) to our denoiser and back."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 
 from rollout.io.errors import InputError
-from rollout.io.weights import as_tensor, check_strict, load_strict, read_array, read_json_object, read_torch, size_of
+from rollout.io.weights import as_tensor, check_strict, load_strict, read_array, read_json_object, read_torch, read_weights, size_of
 from rollout.motion.mdm import HEADS, MDM, MDMShape
 from rollout.motion.official import NAMES, RECOMPUTED, STACK, from_official, to_official
 from rollout.motion.schedule import Schedule
 from rollout.motion.skeleton import EITHER, FORMATS, MotionFormat
 from rollout.motion.text import VocabularyTextEncoder
 from rollout.motion.vocabulary import Vocabulary
+from rollout.motion.wrapped import unwrapped
 
 # Options that older args.json files lack, with what they meant then (spec official-formats 1.2).
 MISSING_ARGS = {
@@ -44,10 +46,12 @@ class MotionCheckpoint:
 
 @dataclass(frozen=True)
 class Opened:
-    """A checkpoint that was read and found whole: all of `MotionCheckpoint`, with the tensors of the network in place of it."""
+    """A checkpoint that was read and found whole: all of `MotionCheckpoint`, with the tensors of the network in place of it. taken: which
+    weights, where the file has several."""
 
     state: dict[str, Tensor]
     shape: MDMShape
+    taken: str
     args: dict
     text_encoder: VocabularyTextEncoder | None
     mean: np.ndarray
@@ -86,35 +90,34 @@ def load_checkpoint(path: Path, stats: Path | str | None = None) -> MotionCheckp
 
 
 def open_checkpoint(path: Path, stats: Path | str | None = None) -> Opened:
-    """Reads a checkpoint folder, or the `.pt` file inside one.
+    """Reads a checkpoint folder, or the file of weights inside one.
 
     `Mean.npy` and `Std.npy` (float [263], KIT [251]) are those in `stats`, or beside the weights, or in `dataset/HumanML3D`
     (`dataset/KIT-ML`) of the MDM checkout around the folder. Models trained here also have `text_encoder.pt` with
     `vocabulary.json`. Raises InputError naming the file for anything missing or malformed.
     """
-    path = Path(path)
-    file = path if path.suffix == ".pt" else newest_model(path)
+    file = weights_file(Path(path))
     args = _read_args(file.parent / "args.json")
-    state, shape = check_denoiser(read_torch(file), args, file)
+    state, shape, taken = check_denoiser(read_weights(file), args, file)
     folder = Path(stats) if stats else _stats_folder(file.parent, FORMATS[shape.features])
-    return Opened(state, shape, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
+    return Opened(state, shape, taken, args, _load_text_encoder(file.parent, shape), *_load_normalisation(folder, shape.features))
 
 
 def checkpoint_files(path: Path, stats: Path | str | None) -> dict[str, Path]:
     """By name, every file that `open_checkpoint` reads for a model that can be trained."""
-    file = path if path.suffix == ".pt" else newest_model(path)
+    file = weights_file(path)
     folder = Path(stats) if stats else _stats_folder(file.parent, open_checkpoint(path).format)
     names = {name: place / name for place, name in [(file.parent, "args.json"), (folder, "Mean.npy"), (folder, "Std.npy")]}
     own = [file.parent / name for name in ("text_encoder.pt", "vocabulary.json")]
     return {"base checkpoint": file, **names, **{part.name: part for part in own if part.exists()}}
 
 
-def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[dict[str, Tensor], MDMShape]:
-    """The tensors of an MDM under our names, and its shape, out of exactly the official ones; every key must be used."""
+def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[dict[str, Tensor], MDMShape, str]:
+    """The tensors of an MDM under our names, its shape, and the key they were found under, out of exactly the official ones; every
+    tensor must be used."""
     options = with_missing(args)
     _require_supported(options, source)
-    if isinstance(state, dict):
-        state = state["model_avg"] if options["use_ema"] and "model_avg" in state else state.get("model", state)
+    state, taken = unwrapped(state, options["use_ema"], source)
     if not isinstance(state, dict) or not state:
         raise InputError(f"{source}: expected a dictionary of tensors, found {type(state).__name__}")
     state = {k: v for k, v in state.items() if not str(k).startswith("clip_model.") and k not in RECOMPUTED}
@@ -148,7 +151,7 @@ def check_denoiser(state: dict[str, Tensor], args: dict, source: Path) -> tuple[
     if args.get("dataset") in others:
         weights = f"the weights make {FORMATS[shape.features].name}'s {shape.features} features"
         raise InputError(f"{source}: dataset is {args['dataset']!r} in args.json, but {weights}")
-    return check_strict(lambda: MDM(shape), ours, str(source)), shape
+    return check_strict(lambda: MDM(shape), ours, str(source)), shape, taken
 
 
 def _require_supported(options: dict, source: Path) -> None:
@@ -179,10 +182,13 @@ def save_checkpoint(folder: Path, step: int, checkpoint: MotionCheckpoint) -> Pa
     return file
 
 
-def newest_model(folder: Path) -> Path:
-    files = sorted(folder.glob("model*.pt"))
+def weights_file(path: Path) -> Path:
+    """The file itself, or the newest of a folder: an official one, else one that was repackaged."""
+    if os.path.isfile(path) or path.suffix in (".pt", ".safetensors"):  # which, unlike Path.is_file, finds no name too long
+        return path
+    files = sorted(path.glob("model*.pt")) or sorted(path.glob("model*.safetensors"))
     if not files:
-        raise InputError(f"{folder}: no modelNNNNNNNNN.pt found in this folder")
+        raise InputError(f"{path}: no modelNNNNNNNNN.pt found in this folder, and no model.safetensors")
     return files[-1]
 
 

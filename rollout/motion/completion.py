@@ -4,18 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from rollout.io.errors import InputError
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.policy import Conditioning
-
-
-def check_prefix(policy: MotionDiffusionPolicy, prefix: np.ndarray, source: str) -> None:
-    """Raises InputError, naming `source`, for a prefix that is too short, of another width or not finite."""
-    context = policy.options["context_len"]
-    if prefix.ndim != 2 or prefix.shape[1] != len(policy.mean) or len(prefix) < context:
-        raise InputError(f"{source}: found shape {list(prefix.shape)}, expected at least {context} frames of {len(policy.mean)} raw features")
-    if not np.isfinite(prefix).all():
-        raise InputError(f"{source}: holds NaN or infinite features")
 
 
 def complete(
@@ -24,7 +14,7 @@ def complete(
     """Raw features float32 [N, frames, F] that continue `prefix` (raw, at least `context_len` frames), one for each seed.
 
     Rounds of `pred_len` frames, each after the last `context_len` frames of what there is so far; the last one is cut. The
-    prefix is not part of the result; see `check_prefix`.
+    prefix is not part of the result.
     """
     context, length = policy.options["context_len"], policy.options["pred_len"]
     prompt = dataclasses.replace(conditioning.prompt, length=length)

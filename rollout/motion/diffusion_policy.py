@@ -70,7 +70,7 @@ class MotionDiffusionPolicy(Trainable):
         checkpoint = open_checkpoint(model.checkpoint, model.stats)
         self.settings, self.device = settings, torch.device(device)
         self.tolerance = 0.0 if self.device.type == "cpu" else RECOMPUTE_GAP[settings.precision]
-        self.shape, self.options = checkpoint.shape, checkpoint.options
+        self.shape, self.options, self.taken = checkpoint.shape, checkpoint.options, checkpoint.taken
         self.frames = check_model(model, self.shape, self.options)
         self.schedule, still = checkpoint.schedule(model.steps, model.ddim_eta), checkpoint.schedule(model.steps, 0.0)
         self.mean, self.std = checkpoint.mean, checkpoint.std

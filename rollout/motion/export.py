@@ -34,12 +34,11 @@ def export(args: argparse.Namespace) -> Path:
     # torch takes seconds to import: only once the flags are good.
     from rollout.lora import merge
     from rollout.motion.adapter_folder import load_policy
-    from rollout.motion.checkpoint import load_checkpoint, newest_model, save_checkpoint
+    from rollout.motion.checkpoint import load_checkpoint, save_checkpoint, weights_file
     from rollout.motion.diffusion_policy import MotionPolicySettings
 
     policy = load_policy(MotionPolicySettings(model), args.adapter)
-    base = model.checkpoint if model.checkpoint.suffix == ".pt" else newest_model(model.checkpoint)
-    step = "".join(character for character in base.stem if character.isdigit())
+    step = "".join(character for character in weights_file(model.checkpoint).stem if character.isdigit())
     merge(policy.network)
     checkpoint = dataclasses.replace(load_checkpoint(model.checkpoint, model.stats), denoiser=policy.network)
     try:

@@ -40,13 +40,15 @@ class MotionFamily:
     def files(self, config: Any) -> dict[str, Path]:
         from rollout.motion.checkpoint import checkpoint_files
 
-        return checkpoint_files(config.model.checkpoint, config.model.stats)
+        prefix = {"prefix": Path(config.model.prefix)} if config.model.prefix else {}
+        return checkpoint_files(config.model.checkpoint, config.model.stats) | prefix
 
     def shipped(self, name: str, config: Any = None) -> Path:
         return ASSETS / f"{name}_prompts.json"
 
     def describe(self, config: Any, policy: Any) -> str:
-        return f"{config.model.checkpoint}, {len(policy.schedule)} steps, {config.model.frames} frames"
+        taken = f" ({policy.taken})" if policy.taken else ""
+        return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {policy.frames} frames"
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.motion.before_after import draw

@@ -9,7 +9,8 @@ import numpy as np
 
 from rollout.io.errors import InputError
 from rollout.io.kept import Kept
-from rollout.motion.checkpoint import Opened, open_checkpoint
+from rollout.io.weights import as_tensor, read_array
+from rollout.motion.checkpoint import open_checkpoint
 from rollout.motion.diffusion_policy import check_model
 from rollout.motion.huggingface import SOURCES, text_encoder
 from rollout.motion.prompts import MotionPrompt, read_prompts
@@ -30,7 +31,13 @@ class MotionPreparer:
         if levels > (known := self.checkpoint.options["diffusion_steps"]):
             most = f"{known}, the noise levels of {self.model.checkpoint}"
             raise InputError(f"rollout.trained_steps: found {levels}, expected at most {most}")
-        require_whole_motions(self.model.checkpoint, self.checkpoint, "trained")
+        self.require_prefix("model.prefix")
+
+    def require_prefix(self, name: str) -> None:
+        """InputError, with the setting's `name`, unless a prefix is given where the model continues one, and only there."""
+        if bool(context := self.checkpoint.options["context_len"]) != bool(self.model.prefix):
+            found = "missing, expected raw features (.npy) to continue, for" if context else "given, but not for"
+            raise InputError(f"{name}: {found} a model that continues {context} frames")
 
     def read(self, path: Path | str) -> list[MotionPrompt]:
         return read_prompts(path, self.model.frames, self.checkpoint.format)
@@ -49,16 +56,24 @@ class MotionPreparer:
             raise InputError(f"text encoder {encoder.source}: {encoder.width} numbers a token, {takes}")
         return Kept(encoder.encode, encoder.standing)
 
+    @functools.cached_property
+    def prefix(self) -> np.ndarray | None:
+        """The raw features [C,F] fp32 that motions continue. Raises InputError for a file of others."""
+        if self.model.prefix is None:
+            return None
+        file, context = self.model.prefix, self.checkpoint.options["context_len"]
+        found = as_tensor(read_array(Path(file)), file, (None, self.checkpoint.shape.features)).numpy()
+        if len(found) < context:
+            raise InputError(f"{file}: found {len(found)} frames, expected at least the {context} that the model continues")
+        return found[-context:]
+
     def prepare(self, prompts: list[MotionPrompt]) -> list[Conditioning]:
-        """One conditioning each; `arrays` holds the text tokens [L,E] fp32. Lengths are capped at what the model makes.
+        """One conditioning each; `arrays` holds the text tokens [L,E] fp32, and the `prefix` [C,F] fp32 in normalised features where
+        one is given. Lengths are capped at what the model makes.
 
         Raises InputError for a prompt the text encoder cannot read.
         """
+        given = {} if self.prefix is None else {"prefix": (self.prefix - self.checkpoint.mean) / self.checkpoint.std}
         cut = [dataclasses.replace(prompt, length=min(prompt.length, self.frames)) for prompt in prompts]
-        return [Conditioning(prompt, {"text": tokens}) for prompt, tokens in zip(cut, self.encode([prompt.text for prompt in cut]))]
-
-
-def require_whole_motions(path: Path, checkpoint: Opened, purpose: str) -> None:
-    """InputError for models that can only be sampled, not `purpose` (trained, evaluated)."""
-    if checkpoint.options["context_len"]:
-        raise InputError(f"{path}: a prefix-completion model can be sampled (rollout.sample --prefix), not {purpose}")
+        texts = self.encode([prompt.text for prompt in cut])
+        return [Conditioning(prompt, {"text": tokens, **given}) for prompt, tokens in zip(cut, texts, strict=True)]

@@ -20,13 +20,12 @@ def main(argv: list[str]) -> int:
         "prompts": dict(required=True, metavar="FILE", help="one prompt a line, then a tab and its frames if stated; or a data set's folder"),
         "out": dict(required=True, type=Path, metavar="DIR", help=new_folder),
         "adapter": dict(type=Path, metavar="DIR", help="adapter/ of a run; without it the base model samples"),
-        "prefix": dict(type=Path, metavar="FILE", help="for a prefix-completion model: the raw features (.npy) that every motion continues"),
         "samples": dict(type=int, default=1, help="motions of each prompt (default: %(default)s)"),
         "seed": dict(type=int, default=0, help="the same seed gives the same motions (default: %(default)s)"),
     }
     for name, options in flags.items():
         parser.add_argument(f"--{name}", **options)
-    add_model_flags(parser, "path", "stats", "text_encoder", "dataset", "frames", "steps", "ddim_eta", "guidance")
+    add_model_flags(parser, "path", "stats", "text_encoder", "dataset", "prefix", "frames", "steps", "ddim_eta", "guidance")
 
     def run() -> str:
         args = parser.parse_args(argv)
@@ -46,10 +45,9 @@ def sample(args: argparse.Namespace) -> None:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"--out: {args.out} is {'not empty' if args.out.is_dir() else 'a file'}, expected a new folder")
     # torch and all that needs it take seconds to import: only once the flags are good.
-    from rollout.io.weights import read_array
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.bvh import write_bvh
-    from rollout.motion.completion import check_prefix, complete
+    from rollout.motion.completion import complete
     from rollout.motion.diffusion_policy import MotionPolicySettings
     from rollout.motion.features import features_to_joints
     from rollout.motion.pictures import motions_gif
@@ -57,14 +55,9 @@ def sample(args: argparse.Namespace) -> None:
     from rollout.policy import Request
 
     preparer = MotionPreparer(model)
+    preparer.require_prefix("--prefix")
     prompts = preparer.read(args.prompts)
     policy = load_policy(MotionPolicySettings(model), args.adapter)
-    context = policy.options["context_len"]
-    if bool(context) != bool(args.prefix):
-        raise InputError(f"--prefix: {'missing, expected' if context else 'given, but not for'} a model that continues {context} frames")
-    prefix = read_array(args.prefix) if context else None
-    if context:
-        check_prefix(policy, prefix, str(args.prefix))
     conditionings = preparer.prepare(prompts)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -73,9 +66,9 @@ def sample(args: argparse.Namespace) -> None:
     index, pictured = [], []
     for i, conditioning in enumerate(conditionings):
         text = conditioning.prompt.text
-        if context:
+        if preparer.prefix is not None:
             length = min(prompts[i].length, model.frames)
-            motions = complete(policy, conditioning, prefix, length, [(args.seed, i, j) for j in range(args.samples)])
+            motions = complete(policy, conditioning, preparer.prefix, length, [(args.seed, i, j) for j in range(args.samples)])
         else:
             length = conditioning.prompt.length
             motions = policy.sample(Request(conditioning, args.samples, (args.seed, i), 0)).outputs[:, :length]

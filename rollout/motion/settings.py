@@ -26,6 +26,9 @@ class Model(Section):
         None, "format of its motions: cmu, humanml (22 joints, 263 features, 20 frames a second) or kit (21, 251, 12.5); null = its weights'",
         flags=("--dataset",),
     )  # fmt: skip
+    prefix: FilePath | None = option(
+        None, "for a prefix-completion model (DiP), and no other: file of raw features (.npy) whose last frames every motion continues"
+    )
     frames: int = option(40, "length of a sampled motion in frames", minimum=2)
     steps: str = option(
         "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them", min_length=0

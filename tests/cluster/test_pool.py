@@ -33,6 +33,7 @@ from rewards.motion.motions import as_motions
 from rewards.motion.tmr import TMRReward
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError, RunFailed
+from rollout.io.settings import Count
 from rollout.motion.adapter_folder import load_policy
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy
 from rollout.motion.family import MOTION, policy_settings
@@ -476,7 +477,7 @@ def test_samplers_that_keep_dying_end_the_run_with_the_cause_and_their_last_word
         return actor.__ray_call__.remote(fail)
 
     told = []
-    samplers = Samplers(dying, build, 1, 1, 60.0, told.append)
+    samplers = Samplers(dying, build, Count(1, 1), 60.0, told.append)
     with pytest.raises(RunFailed, match="samplers keep dying, 3 times in a row .* died .* CUDA error: an illegal address"):
         samplers.await_all()
     assert len(told) == 2 and "it is replaced" in told[0]

@@ -5,7 +5,6 @@ import random
 import pytest
 import ray
 import torch
-from ray.cluster_utils import Cluster as RayCluster
 
 from cluster.actors import LearnerActor, RewardActor, SamplerActor
 from cluster.calls import get
@@ -28,9 +27,12 @@ class ByRaysRules:
         self.gpus = [[UNIT] * node.gpus for node in nodes]
         self.random = random.Random(seed)
 
+    def room(self, cpus: int, share: float) -> list[int]:
+        """Nodes that seem to have it."""
+        return [i for i in range(len(self.cpus)) if self.cpus[i] >= cpus and sum(self.gpus[i]) >= round(share * UNIT)]
+
     def add(self, cpus: int, share: float):
-        units = round(share * UNIT)
-        seen = [i for i in range(len(self.cpus)) if self.cpus[i] >= cpus and sum(self.gpus[i]) >= units]
+        units, seen = round(share * UNIT), self.room(cpus, share)
         assert seen, f"no node has room for {cpus} CPUs and {share} GPUs: {self.cpus}, {self.gpus}"
         node = self.random.choice(seen)
         free = self.gpus[node]
@@ -55,7 +57,7 @@ class ByRaysRules:
 def place_and_lose(nodes: list[Node], cluster: Cluster, others: int, given: Shares, seed: int) -> list:
     """All actors in random order, then a few lost and placed again, some times over."""
     site = ByRaysRules(nodes, seed)
-    actors = [(cluster.sampler_cpus, given.sampler)] * cluster.samplers + [(0, given.other)] * others
+    actors = [(cluster.sampler_cpus, given.sampler)] * cluster.samplers.high + [(0, given.other)] * others
     placed = []
     for _ in range(4):
         site.random.shuffle(actors)
@@ -116,6 +118,52 @@ def test_what_is_asked_for_finds_its_place_or_is_refused_and_what_would_fit_does
     assert refused > 100
 
 
+@pytest.mark.parametrize("asked", [None, 1, 0.5, 0.3])
+def test_of_a_range_as_many_as_there_is_room_for_and_who_waits_is_in_nobodys_way(asked):
+    """Up to 24 samplers, of which those that wait try first whenever anything changes: a node comes, all others are lost, a node goes."""
+    tried = 0
+    for gpus in range(1, 17):
+        for nodes in shapes(gpus):
+            for low in (1, 2, 5):
+                cluster = Cluster(samplers=f"{low}..24", gpus_per_actor=asked, sampler_cpus=1 + gpus % 2)
+                try:
+                    given = shares(nodes, cluster, 3)
+                except InputError as error:
+                    assert "CPU each need" in str(error) or asked
+                    continue
+                play_a_range(nodes, cluster, given, ByRaysRules(nodes, tried))
+                tried += 1
+    assert tried > 150
+
+
+def play_a_range(nodes: list[Node], cluster: Cluster, given: Shares, site: ByRaysRules) -> None:
+    on_one, samplers = int(1 / given.sampler), []
+
+    def settle(nodes: list[Node]) -> None:
+        while len(samplers) < cluster.samplers.high and site.room(cluster.sampler_cpus, given.sampler):
+            samplers.append(site.add(cluster.sampler_cpus, given.sampler))
+        assert len(samplers) == min(24, sum(min(int(node.cpus // cluster.sampler_cpus), node.gpus * on_one) for node in nodes))
+
+    others = [site.add(0, given.other) for _ in range(3)]
+    settle(nodes)
+    assert len(samplers) >= cluster.samplers.low
+    for came in (Node(4, 2), Node(64, 16)):
+        site.cpus.append(came.cpus)
+        site.gpus.append([UNIT] * came.gpus)
+        settle([*nodes, came])
+        for other in others:
+            site.remove(other)
+            settle([*nodes, came])
+        others = [site.add(0, given.other) for _ in range(3)]
+        away = [other for other in others if other[0] == len(nodes)]
+        samplers[:] = [sampler for sampler in samplers if sampler[0] != len(nodes)]
+        others = [other for other in others if other not in away]
+        site.cpus.pop()
+        site.gpus.pop()
+        settle(nodes)
+        others += [site.add(0, given.other) for _ in away]
+
+
 @pytest.mark.parametrize(
     "nodes, samplers, others, expected",
     [
@@ -127,6 +175,9 @@ def test_what_is_asked_for_finds_its_place_or_is_refused_and_what_would_fit_does
         ([Node(8, 1)], 2, 2, (0.3334, 0.1666)),
         ([Node(64, 8)], 8, 2, (0.8889, 0.0555)),
         ([Node(64, 8)], 16, 2, (0.4706, 0.0294)),
+        ([Node(64, 8)], "2..16", 2, (0.9412, 0.0294)),
+        ([Node(64, 1)], "2..16", 2, (0.4849, 0.0151)),
+        ([Node(3, 0)], "2..16", 2, (0, 0)),
     ],
 )
 def test_a_gpu_for_everybody_or_one_for_as_few_samplers_as_can_be(nodes, samplers, others, expected):
@@ -145,6 +196,8 @@ def test_a_gpu_for_everybody_or_one_for_as_few_samplers_as_can_be(nodes, sampler
             [Node(0, 2), Node(2, 2)], {"gpus_per_actor": 1},
             "cluster.gpus_per_actor: 4 actors of 1 GPU each need 4 GPUs, the cluster has 4, some without CPUs for a sampler; 0.5 would fit",
         ),
+        ([Node(8, 2)], {"samplers": "3..8", "gpus_per_actor": 1}, "cluster.gpus_per_actor: 3 actors of 1 GPU each need 3 GPUs, the cluster has 2; 0.5 would fit"),
+        ([Node(3, 0)], {"samplers": "4..9"}, "cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3"),
         ([Node(3, 0)], {"samplers": 4}, "cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3"),
         ([Node(3, 0)] * 2, {"sampler_cpus": 2, "samplers": 3}, "cluster.samplers: 3 of 2 CPU each need 6 CPUs, the cluster has 6 on 2 nodes that hold 2 of them"),
         ([Node(8, 0)], {"precision": "tf32"}, "cluster.precision: found 'tf32', expected fp32 or bf16: TF32 is of GPUs alone, and this run has none"),
@@ -162,18 +215,6 @@ def test_what_the_cluster_lacks_is_one_line(nodes, settings, message):
     with pytest.raises(InputError) as caught:
         shares(nodes, Cluster(**settings), 2)
     assert str(caught.value) == message
-
-
-@pytest.fixture(scope="module", autouse=True)
-def private_ray():
-    """A cluster of its own, to which nodes are added, whose GPUs are declared and not there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        site = RayCluster(True, head_node_args={"num_cpus": 2, "num_gpus": 3, "include_dashboard": False})
-        ray.init(address=site.address, log_to_driver=False, logging_level="error")
-        yield site
-        ray.shutdown()
-        site.shutdown()
 
 
 def test_four_actors_on_three_gpus_all_start():

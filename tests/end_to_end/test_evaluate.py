@@ -101,7 +101,7 @@ def test_further_prompts_are_measured_beside_without_fid(evaluated):
 def test_the_settings_it_kept_are_read_back(evaluated):
     folder, _ = evaluated["2"]
     config = parse_config(["--config", str(folder / "config.yaml")], EvaluateConfig)
-    assert (config.cluster.samplers, len(config.adapter), config.samples) == (2, 1, 320)
+    assert (config.cluster.samplers.plain, len(config.adapter), config.samples) == (2, 1, 320)
 
 
 def test_mlflow_has_the_rows_and_the_files(evaluated, runs):

@@ -156,7 +156,7 @@ def test_what_it_leaves_behind(evaluated, runs):
     assert "items.jsonl, line 5" in skipped and "4.png" in skipped and any(note.startswith("skipped 1 ") for note in told["notes"])
     assert Image.open(folder / "evaluation.png").size[0] > 1000
     config = parse_config(["--config", str(folder / "config.yaml")], settings_of)
-    assert (config.family, config.batch, config.cluster.samplers, len(config.adapter)) == ("language", 3, 2, 2)
+    assert (config.family, config.batch, config.cluster.samplers.plain, len(config.adapter)) == ("language", 3, 2, 2)
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     (run,) = [each for each in found if each.info.run_name == "answers2"]

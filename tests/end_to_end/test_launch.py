@@ -75,17 +75,9 @@ def launch(head, environment):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(submit, second_node, runs):
-    """A run that found one node, and waited for the second."""
-    job = submit("--run_name", "two_nodes", nodes=2)
-    said = []
-    for line in job.stdout:
-        said.append(line)
-        if line.startswith("waiting: 1 of 2 nodes answer"):
-            break
-    with second_node("--num-cpus=1"):
-        said.append(job.communicate(timeout=DEADLINE_S)[0])
-    return Run(runs / "two_nodes", subprocess.CompletedProcess([], job.returncode, "".join(said)))
+def undisturbed(train, head):
+    """A run of the same settings, on one node."""
+    return train("undisturbed", "--iterations", ITERATIONS, "--seed", 3, head=head)
 
 
 @pytest.fixture(scope="module")
@@ -101,27 +93,32 @@ def lost(submit, second_node, runs):
 
 @pytest.fixture(scope="module")
 def resumed(submit, second_node, lost, runs):
-    """The same job, submitted again, with so many samplers that one is on a second node, which is killed as the first was."""
-    metrics = runs / "mine" / "metrics.jsonl"
+    """The same job, submitted again: it finds one node and waits for the second, then has as many samplers as find room, one of them on
+    the second, which is killed as the first was."""
+    metrics, said = runs / "mine" / "metrics.jsonl", []
+    job = submit("--run_name", "mine", "--cluster.samplers", "1..9", nodes=2)
+    for line in job.stdout:
+        said.append(line)
+        if line.startswith("waiting: 1 of 2 nodes answer"):
+            break
     with second_node("--num-cpus=1") as node:
-        job = submit("--run_name", "mine", "--cluster.samplers", 4, nodes=2)
         before = metrics.read_text().count("\n") + 2
         wait_for(lambda: job.poll() is not None or metrics.read_text().count("\n") >= before)
         node.kill()
-        text = job.communicate(timeout=DEADLINE_S)[0]
-    return Run(runs / "mine", subprocess.CompletedProcess([], job.returncode, text))
+        said.append(job.communicate(timeout=DEADLINE_S)[0])
+    return Run(runs / "mine", subprocess.CompletedProcess([], job.returncode, "".join(said)))
 
 
-def test_a_job_waits_for_a_node_that_comes_late(undisturbed):
-    assert undisturbed.done.returncode == 0, undisturbed.done.stdout
-    assert undisturbed.done.stdout.count("waiting: 1 of 2 nodes answer (") == 1
-    assert undisturbed.summary["status"] == "finished"
+def test_a_job_waits_for_a_node_that_comes_late(resumed):
+    assert resumed.done.returncode == 0, resumed.done.stdout
+    assert resumed.done.stdout.count("waiting: 1 of 2 nodes answer (") == 1
+    assert resumed.summary["status"] == "finished"
 
 
 def test_a_job_that_lost_its_drivers_node_and_then_another_ends_as_one_that_nothing_disturbed(undisturbed, lost, resumed):
     """Whether anybody noticed the second death before the last iteration depends on the machine; the result does not."""
-    assert "run finished" not in lost
-    assert resumed.done.returncode == 0, resumed.done.stdout
+    assert "run finished" not in lost and undisturbed.done.returncode == 0
+    assert resumed.summary["samplers"] == "1..9" and re.search(r"^samplers: [1-4] of 1\.\.9$", resumed.done.stdout, re.M)
     assert 1 <= resumed.summary["resumed_at"] < ITERATIONS and undisturbed.summary["resumed_at"] is None
     for name in ("status", "iterations", "adapter_sha256", "heldout"):
         assert resumed.summary[name] == undisturbed.summary[name]

@@ -19,7 +19,7 @@ from rollout.motion.adapter_folder import load_policy
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.family import MOTION
 from rollout.motion.motion_set import read_motions
-from rollout.motion.prepare import MotionPreparer, require_whole_motions
+from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import MotionFormat
 from rollout.policy import Conditioning, arrays_digest
@@ -66,7 +66,9 @@ class Evaluation:
         """
         settings = MotionPolicySettings(config.model, precision=config.cluster.precision)
         preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
-        require_whole_motions(config.model.checkpoint, preparer.checkpoint, "evaluated")
+        if preparer.checkpoint.options["context_len"]:
+            told = "a prefix-completion model can be sampled (rollout.sample --prefix) and trained, not evaluated"
+            raise InputError(f"{config.model.checkpoint}: {told}")
         models = [_model(BASE, None, policy)]
         models += [_model(name, folder, load_policy(settings, folder)) for name, folder in named(config.adapter, REAL_ROW)]
         tmr, t2m = load_evaluators(config.reward)

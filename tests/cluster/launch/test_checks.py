@@ -83,6 +83,15 @@ def test_what_does_not_fit_is_said_as_the_run_would_say_it():
     assert line == "cluster.samplers: 8 of 1 CPU each need 8 CPUs, the cluster has 4; add nodes, or ask for less"
 
 
+def test_of_a_range_of_samplers_the_least_must_fit_and_memory_be_there_for_the_most():
+    ranging = CONFIG.replace(cluster=CONFIG.cluster.replace(samplers="4..16"))
+    assert found(node("head", RESOURCES | {"CPU": 4.0}), config=ranging) == []
+    (line,) = found(node("head", RESOURCES | {"CPU": 3.0}), config=ranging)
+    assert line.startswith("cluster.samplers: 4 of 1 CPU each need 4 CPUs, the cluster has 3;")
+    (line,) = found(node("head"), node("two", shared_memory=10**9), config=ranging)
+    assert line.startswith("two: /dev/shm has 1000 MB free, large groups of its samplers take 1600;")
+
+
 def test_a_system_without_shared_memory_has_no_fault():
     assert found(node("head"), node("two", shared_memory=None)) == []
 

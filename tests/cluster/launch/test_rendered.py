@@ -63,6 +63,13 @@ def test_what_cannot_be_rendered_or_begun_is_one_line(capsys, monkeypatch, words
     assert said.out == "" and message in said.err and said.err.count("\n") == 1
 
 
+def test_nodes_have_room_for_the_most_of_a_range_of_samplers(capsys):
+    """Learner and reward sit beside them."""
+    words = ["--slurm", "--nodes", "2", "--", *ARGS[:4], "--cluster.samplers", "2..12", "--cluster.gpus_per_actor", "0.5"]
+    text = rendered(capsys, words)
+    assert "#SBATCH --cpus-per-task=7\n#SBATCH --gpus-per-node=3\n" in text and "--cluster.samplers 2..12" in text
+
+
 def test_the_commands_of_the_documentation_are_understood(capsys):
     text = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text()
     commands = [shlex.split(line.partition(" > ")[0])[3:] for line in text.splitlines() if line.startswith("python -m cluster.launch --")]

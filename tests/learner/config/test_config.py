@@ -85,8 +85,22 @@ def test_sections_with_one_main_choice_may_be_given_as_that_choice(tmp_path):
     assert config.lora.enabled is False and config.objective.kind == "trajectory"
 
 
+@pytest.mark.parametrize("given, low, high", [(4, 4, 4), ("4", 4, 4), ("2..16", 2, 16), (" 3..3 ", 3, 3)])
+def test_samplers_are_a_number_or_a_range_and_written_as_they_were_given(tmp_path, given, low, high):
+    in_file = parse_config(["--config", write(tmp_path, f"cluster: {{samplers: {given}}}")])
+    assert in_file == parse_config(["--cluster.samplers", str(given)]) == Config(cluster={"samplers": given})
+    assert (in_file.cluster.samplers.low, in_file.cluster.samplers.high) == (low, high)
+    assert flatten(in_file)["cluster.samplers"] == (low if low == high else given)
+
+
+def test_a_file_of_before_says_what_to_write_now(tmp_path):
+    path = write(tmp_path, "cluster: {samplers: 6, min_samplers: 3}")
+    message = "cluster.min_samplers: there is no such setting any more, expected its number as the first of cluster.samplers, such as 3..6"
+    assert refused("--config", path) == f"{path}: {message}"
+
+
 def test_what_is_written_loads_back_to_the_same_config(tmp_path):
-    flags = "--seed 7 --model.steps= --lora.targets q,v --learning_rate 3e-5 --reward.components.a.path my.module:Mine --reward.components.a.weight -1e-3 --cluster.gpus_per_actor 0.5 --run_dir é"
+    flags = "--cluster.samplers 2..4 --seed 7 --model.steps= --lora.targets q,v --learning_rate 3e-5 --reward.components.a.path my.module:Mine --reward.components.a.weight -1e-3 --cluster.gpus_per_actor 0.5 --run_dir é"
     config = parse_config(flags.split())
     write_config(config, tmp_path / "config.yaml")
     assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
@@ -135,7 +149,14 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--family language --objective nft", "--objective: found 'nft', expected grpo or trajectory: the family language has no policy"),
         ("--dataset amass", "--dataset: found 'amass', expected one of"),
         ("--cluster.max_staleness 2", "--cluster.max_staleness: found 2, expected a number below 2"),
-        ("--cluster.min_samplers 3", "--cluster.min_samplers: found 3, expected at most cluster.samplers, 2"),
+        ("--cluster.min_samplers 3", "--cluster.min_samplers: there is no such setting any more, expected its number as the first of cluster.samplers"),
+        ("--cluster.samplers 0", "--cluster.samplers: found 0, expected at least 1"),
+        ("--cluster.samplers 0..4", "--cluster.samplers: found 0..4, expected at least 1"),
+        ("--cluster.samplers 4..2", "--cluster.samplers: found '4..2', expected a whole number, or a range such as 2..16 of at most 1024"),
+        ("--cluster.samplers 1..1025", "--cluster.samplers: found '1..1025', expected a whole number, or a range"),
+        ("--cluster.samplers 2..", "--cluster.samplers: found '2..', expected a whole number, or a range"),
+        ("--cluster.samplers auto", "--cluster.samplers: found 'auto', expected a whole number, or a range"),
+        ("--cluster.samplers 2..4 --cluster.gpus_per_actor 2", "--cluster.gpus_per_actor: found 2.0, expected at most 1 beside cluster.samplers 2..4"),
         ("--evaluate.on_divergence stop", "--evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
         ("--evaluate.patience 0 --evaluate.every 2", "--evaluate.patience: found 0, expected at least 1"),
         ("--model.steps fast", "--model.steps: found 'fast', expected a number of steps"),

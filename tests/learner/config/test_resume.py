@@ -55,13 +55,13 @@ def test_a_shorthand_may_be_typed_again_too(run):
 def test_what_changes_no_result_may_change(run):
     flags = {
         "iterations": "30", "checkpoint.every": "5", "checkpoint.keep": "9", "checkpoint.path": "mock://elsewhere",
-        "cluster.samplers": "7", "cluster.min_samplers": "2", "cluster.reward_actors": "3", "cluster.gpus_per_actor": "0.5", "cluster.wait_s": "9",
+        "cluster.samplers": "2..7", "cluster.reward_actors": "3", "cluster.gpus_per_actor": "0.5", "cluster.wait_s": "9",
         "cluster.device": "1",
         "cluster.reward_deadline": "9.5", "cluster.sampler_deadline": "9", "cluster.learner_deadline": "9", "rollout.keep": "none",
     }  # fmt: skip
     assert set(flags) == set(MAY_CHANGE)
     config = parse_config(["--resume", str(run), "--dry_run", *(word for key, value in flags.items() for word in (f"--{key}", value))])
-    assert (config.iterations, config.checkpoint.path, config.cluster.samplers, config.dry_run) == (30, "mock://elsewhere", 7, True)
+    assert (config.iterations, config.checkpoint.path, str(config.cluster.samplers), config.dry_run) == (30, "mock://elsewhere", "2..7", True)
     assert config.seed == 3
 
 

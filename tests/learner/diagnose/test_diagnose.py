@@ -171,6 +171,7 @@ def test_nan_is_the_cause_and_would_come_back(tmp_path, explain):
         ("the recomputed log-probs differ from the sampled ones by 0.3 per dim before the first update", "do not compute the same"),
         ("a group was sampled under adapter version 3 (abc), the learner holds version 4 (def)", "other weights than the learner"),
         ("the reward failed on every sample of the iteration", "a reward component raised"),
+        ("cluster.samplers: fewer than 4 for 300 s; the cluster offers {'CPU': 3.0}", "less room than the samplers that the run needs"),
         ("the actors did not start within 300 s; the cluster offers {}", "did not start or answer in time"),
     ],
 )

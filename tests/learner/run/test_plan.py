@@ -140,10 +140,7 @@ def test_of_many_prompts_only_those_a_run_comes_to_are_encoded(folder, tmp_path)
     assert len(examined) == 2 and set(examined) <= set(texts(made.rollout_requests(0))) and examined == texts(longer.trained_requests())
 
 
-def test_models_that_can_be_sampled_only_are_refused(folder, tmp_path, tiny):
-    completing = tiny.write_mdm(tmp_path / "dip", arch="trans_dec", context_len=4, pred_len=8)
-    with pytest.raises(InputError, match="prefix-completion model can be sampled"):
-        plan(folder, "--model.path", str(completing))
+def test_more_levels_of_noise_than_the_model_knows_are_refused(folder):
     with pytest.raises(InputError, match="rollout.trained_steps: found 51, expected at most 50, the noise levels of .*mdm"):
         plan(folder, "--objective", "awm", "--rollout.trained_steps", "51")
 

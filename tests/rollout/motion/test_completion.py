@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rollout.io.errors import InputError
-from rollout.motion.completion import check_prefix, complete
+from rollout.motion.completion import complete
+from rollout.motion.prepare import MotionPreparer
 from rollout.motion.prompts import MotionPrompt
 from rollout.motion.sample import main
 from rollout.policy import Conditioning
@@ -46,13 +47,15 @@ def test_the_prefix_decides_with_its_last_frames_alone(policy, prefix):
     assert np.abs(complete(policy, prompt(policy), prefix[:-1], 8, [(5,)]) - first).max() > 0.01
 
 
-def test_a_prefix_that_does_not_fit_is_refused(policy, prefix):
+def test_a_prefix_that_does_not_fit_is_refused(policy, prefix, tmp_path):
     for wrong, expected in (
-        (prefix[:3], r"p.npy: found shape \[3, 263\], expected at least 4 frames of 263"), (prefix[:, :251], r"found shape \[6, 251\]"),
+        (prefix[:3], "p.npy: found 3 frames, expected at least the 4 that the model continues"),
+        (prefix[:, :251], r"p.npy: found shape \[6, 251\], expected"),
         (prefix * np.nan, "NaN"),
     ):  # fmt: skip
+        np.save(tmp_path / "p.npy", wrong)
         with pytest.raises(InputError, match=expected):
-            check_prefix(policy, wrong, "p.npy")
+            MotionPreparer(policy.settings.model.replace(prefix=str(tmp_path / "p.npy"))).prepare([])
 
 
 def test_motions_are_continued_from_the_command_line(policy, prefix, tmp_path, capsys):

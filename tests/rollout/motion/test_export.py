@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.motion.checkpoint import newest_model
+from rollout.motion.checkpoint import weights_file
 from rollout.motion.export import main
 from rollout.motion.official import RECOMPUTED
 from rollout.motion.prompts import MotionPrompt
@@ -72,13 +72,13 @@ def test_parity_an_untrained_adapter_exports_the_official_tensors_of_its_base(fo
         assert torch.equal(found[key], expected[key]), key
     for key in expected.keys() & set(RECOMPUTED):
         torch.testing.assert_close(found[key], expected[key], atol=1e-6, rtol=0)
-    assert (tmp_path / "out" / newest_model(base).name).exists()
+    assert (tmp_path / "out" / weights_file(base).name).exists()
     assert json.loads((tmp_path / "out" / "args.json").read_text()) == json.loads((base / "args.json").read_text())
 
 
 def load_file(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors that count: an average of weights where the file holds one and its options ask for it."""
-    state = torch.load(newest_model(folder), weights_only=True)
+    state = torch.load(weights_file(folder), weights_only=True)
     averaged = json.loads((folder / "args.json").read_text()).get("use_ema") and "model_avg" in state
     state = state["model_avg"] if averaged else state.get("model", state)
     return {key: value.detach() for key, value in state.items() if not key.startswith("clip_model.")}
