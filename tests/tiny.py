@@ -97,17 +97,18 @@ def sample_group(
     return policy.sample(Request(conditioning, size, seed, trained_steps))
 
 
-def write_tmr(folder: Path, kind: MotionFormat = HUMANML3D) -> Path:
-    """A TMR evaluator of 16 latent dims, as `TMRReward.load` reads it."""
+def write_tmr(folder: Path, kind: MotionFormat = HUMANML3D, nfeats: int | None = None) -> Path:
+    """A TMR evaluator of 16 latent dims that reads the features of `kind`, or `nfeats` numbers of a frame, as `TMRReward.load` reads it."""
+    nfeats = nfeats or kind.features
     torch.manual_seed(1)
     (folder / "last_weights").mkdir(parents=True)
     (folder / "stats").mkdir()
     shape = {"latent_dim": 16, "ff_size": 24, "num_layers": 2, "num_heads": 4}
-    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": kind.features, **shape}}
+    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": nfeats, **shape}}
     for part, widths in shapes.items():
         torch.save(ActorEncoder(**widths).state_dict(), folder / "last_weights" / f"{part}.pt")
-    torch.save(torch.randn(kind.features), folder / "stats" / "mean.pt")
-    torch.save(torch.rand(kind.features) + 0.5, folder / "stats" / "std.pt")
+    torch.save(torch.randn(nfeats), folder / "stats" / "mean.pt")
+    torch.save(torch.rand(nfeats) + 0.5, folder / "stats" / "std.pt")
     torch.save(torch.randn(len(WORDS) + 2, 12), folder / "word_embeddings.pt")
     Vocabulary(WORDS).save(folder / "vocabulary.json")
     (folder / "config.json").write_text(json.dumps({"model": shapes}))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -31,6 +32,12 @@ def read_torch(path: Path):
         value = torch.load(path, map_location="cpu", weights_only=True)
     _require_plain(value, path)
     return value
+
+
+def read_safetensors(path: Path, missing: str = "weights file not found") -> dict[str, Tensor]:
+    """Tensors by name. InputError for a damaged file and for a missing one, of which `missing` is said."""
+    with reading(path, lambda error: f"not a readable safetensors file ({str(error)[:100]})", missing):
+        return load_file(path)
 
 
 def _require_plain(value, path: Path) -> None:
