@@ -180,11 +180,13 @@ def write_motions(folder: Path, count: int = 40, kind: MotionFormat = HUMANML3D)
 def write_evaluate_config(folder: Path, kind: MotionFormat = HUMANML3D, **sections) -> Path:
     """The YAML of an evaluation of seconds, with everything it names; `sections` override it."""
     folder.mkdir(parents=True, exist_ok=True)
+    judges = {"tmr_path": write_tmr(folder / "tmr", kind), "t2m_path": write_t2m(folder / "t2m", kind)}
+    judges |= {"joints_path": write_tmr(folder / "joints", nfeats=66)} if kind is HUMANML3D else {}
     config = {
         "data": str(write_motions(folder / "motions", kind=kind)),
         "replications": 2, "multimodality": 1, "samples": 320,
         "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True, dataset=kind.datasets[0])), "frames": FRAMES, "steps": "4"},
-        "reward": {"tmr_path": str(write_tmr(folder / "tmr", kind)), "t2m_path": str(write_t2m(folder / "t2m", kind))},
+        "reward": {name: str(path) for name, path in judges.items()},
         "cluster": {"samplers": 1},
     }  # fmt: skip
     path = folder / "evaluate.yaml"
