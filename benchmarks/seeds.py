@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
             f"| {heldout['fid']['before']:.2f} → {heldout['fid']['after']:.2f} | {heldout['foot_skate']['before']:.3f} → {heldout['foot_skate']['after']:.3f} |"
         )
     lines += ["", "All seeds together (95 % over seeds; in brackets the half-width from the seeds' own intervals, sqrt(sum ci^2) / n):", ""]
-    for place, name in (("heldout", "reward"), ("heldout", "judge"), ("trained", "reward")):
+    for place, name in (("heldout", "reward"), ("heldout", "judge"), ("heldout", "judge_joints"), ("trained", "reward")):
         gain = together[place][name]["gain"]
         lines.append(f"* {place} {name}: {shown(gain)} ({gain['ci95_within']:.4f})")
     (args.out / "table.md").write_text("\n".join(lines) + "\n")

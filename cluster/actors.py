@@ -109,21 +109,21 @@ class SamplerActor(Process):
 
 @ray.remote
 class RewardActor(Process):
-    """Scores groups with the reward; for evaluation also with the judge, which never trains anything."""
+    """Scores groups with the reward; for evaluation also with what judges, which never trains anything."""
 
     def start(self, config: Config, rewards: Rewards, shared: Any, folder: str, threads: int) -> None:
         """rewards: the family's; shared: what the driver worked out; folder: where the modules of the user lie, as the driver
         sees them."""
         use_folder(folder)
         self.rewards = rewards
-        self.scorer, self.judge = self.rewards.load(config, own_device(threads), shared)
+        self.scorer, self.judges = self.rewards.load(config, own_device(threads), shared)
 
     def score(self, *groups: Group) -> list[Scores]:
         """Every component of the reward of each group, raw."""
         return self.scorer(self.rewards.subjects(*groups)).split([len(group) for group in groups])
 
     def examine(self, *groups: Group) -> list[Examination]:
-        return self.rewards.examine(groups, self.scorer, self.judge)
+        return self.rewards.examine(groups, self.scorer, self.judges)
 
 
 @ray.remote

@@ -13,7 +13,7 @@ from rollout.family import find
 from rollout.io.settings import Section
 
 if TYPE_CHECKING:
-    from rewards.reward import Reward, Subjects
+    from rewards.reward import Subjects
     from rewards.scoring import Scorer
     from rollout.policy import Group, Prompt
 
@@ -43,8 +43,9 @@ class Rewards(Protocol):
     def subjects(self, *groups: Group) -> Subjects:
         """Groups as the family's rewards read them, one after the other."""
 
-    def load(self, config: Any, device: str, shared: Any) -> tuple[Scorer, Reward | None]:
-        """The components of the reward, and the judge, which never trains. Raises InputError for what cannot be loaded."""
+    def load(self, config: Any, device: str, shared: Any) -> tuple[Scorer, Any]:
+        """The components of the reward, and what judges, which never trains: `examine` is given it. Raises InputError for what cannot be
+        loaded."""
 
     def check(self, config: Any, prompts: list[Prompt]) -> Any:
         """What the driver works out once and hands to every actor (`shared`).
@@ -55,14 +56,14 @@ class Rewards(Protocol):
         """All that scores and judges beside the components: by a name for people, what it is and the sha256 of its content, what
         it makes of `prompts` included."""
 
-    def examine(self, groups: Sequence[Group], scorer: Scorer, judge: Reward | None) -> list[Examination]:
+    def examine(self, groups: Sequence[Group], scorer: Scorer, judges: Any) -> list[Examination]:
         """Each group by every component of the reward, by the judge, and by what else the family measures."""
 
     def quality(self, config: Any, results: list[Examination]) -> dict[str, float | str | None]:
         """What is said of all outputs of an evaluation together, by name; where there is no number, why, or None."""
 
     def measured(self, results: list[Examination]) -> dict[str, np.ndarray]:
-        """[P,G] of every name of `quality` that is a mean over outputs: what a gain is paired by."""
+        """[P,G] of every name of `quality` that is a mean over outputs: what a gain is paired by. judge_*: what a further judge says."""
 
 
 def rewards_of(name: str) -> Rewards:

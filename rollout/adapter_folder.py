@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from rollout.io.errors import InputError
-from rollout.io.files import reading
 from rollout.io.text_files import read_json
+from rollout.io.weights import read_safetensors
 from rollout.lora import CONFIG, WEIGHTS, names_from_peft
 
 # What PEFT's options may be, as JSON: FREE ones do not change what saved weights mean, all others are plain or not set. An empty
@@ -40,12 +39,10 @@ def read_adapter(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 def read_weights(file: Path) -> dict[str, np.ndarray]:
     """fp32 by name. Raises InputError."""
-    with reading(file, lambda error: f"not a readable safetensors file ({str(error)[:100]})", NOT_FOUND):
-        state = load_file(file)
+    state = read_safetensors(file, NOT_FOUND)
     if not state:
         raise InputError(f"{file}: holds no tensors")
-    with np.errstate(over="ignore"):  # infinity, which is refused by name
-        return {key: value.astype(np.float32) for key, value in state.items()}
+    return {key: value.float().numpy() for key, value in state.items()}
 
 
 def _read_config(file: Path) -> dict:

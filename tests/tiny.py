@@ -97,17 +97,18 @@ def sample_group(
     return policy.sample(Request(conditioning, size, seed, trained_steps))
 
 
-def write_tmr(folder: Path, kind: MotionFormat = HUMANML3D) -> Path:
-    """A TMR evaluator of 16 latent dims, as `TMRReward.load` reads it."""
+def write_tmr(folder: Path, kind: MotionFormat = HUMANML3D, nfeats: int | None = None) -> Path:
+    """A TMR evaluator of 16 latent dims that reads the features of `kind`, or `nfeats` numbers of a frame, as `TMRReward.load` reads it."""
+    nfeats = nfeats or kind.features
     torch.manual_seed(1)
     (folder / "last_weights").mkdir(parents=True)
     (folder / "stats").mkdir()
     shape = {"latent_dim": 16, "ff_size": 24, "num_layers": 2, "num_heads": 4}
-    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": kind.features, **shape}}
+    shapes = {"text_encoder": {"nfeats": 12, **shape}, "motion_encoder": {"nfeats": nfeats, **shape}}
     for part, widths in shapes.items():
         torch.save(ActorEncoder(**widths).state_dict(), folder / "last_weights" / f"{part}.pt")
-    torch.save(torch.randn(kind.features), folder / "stats" / "mean.pt")
-    torch.save(torch.rand(kind.features) + 0.5, folder / "stats" / "std.pt")
+    torch.save(torch.randn(nfeats), folder / "stats" / "mean.pt")
+    torch.save(torch.rand(nfeats) + 0.5, folder / "stats" / "std.pt")
     torch.save(torch.randn(len(WORDS) + 2, 12), folder / "word_embeddings.pt")
     Vocabulary(WORDS).save(folder / "vocabulary.json")
     (folder / "config.json").write_text(json.dumps({"model": shapes}))
@@ -179,11 +180,13 @@ def write_motions(folder: Path, count: int = 40, kind: MotionFormat = HUMANML3D)
 def write_evaluate_config(folder: Path, kind: MotionFormat = HUMANML3D, **sections) -> Path:
     """The YAML of an evaluation of seconds, with everything it names; `sections` override it."""
     folder.mkdir(parents=True, exist_ok=True)
+    judges = {"tmr_path": write_tmr(folder / "tmr", kind), "t2m_path": write_t2m(folder / "t2m", kind)}
+    judges |= {"joints_path": write_tmr(folder / "joints", nfeats=66)} if kind is HUMANML3D else {}
     config = {
         "data": str(write_motions(folder / "motions", kind=kind)),
         "replications": 2, "multimodality": 1, "samples": 320,
         "model": {"path": str(write_mdm(folder / "mdm", mask_frames=True, dataset=kind.datasets[0])), "frames": FRAMES, "steps": "4"},
-        "reward": {"tmr_path": str(write_tmr(folder / "tmr", kind)), "t2m_path": str(write_t2m(folder / "t2m", kind))},
+        "reward": {name: str(path) for name, path in judges.items()},
         "cluster": {"samplers": 1},
     }  # fmt: skip
     path = folder / "evaluate.yaml"

@@ -40,7 +40,7 @@ class EvaluationProtocol(Protocol):
 
         Raises InputError for the first thing that does not fit."""
 
-    def reader(self, config: Any) -> Callable[[str], Callable]:
+    def reader(self, plan: Any) -> Callable[[str], Callable]:
         """What builds, on a device, that which reads outputs in an actor of its own; can be pickled."""
 
     def rows(self, plan: Any, pool: Any, parts: Parts, progress: Progress) -> Iterator[AnyRow]:

@@ -32,7 +32,7 @@ def run(config: Any) -> str:
             progress.stage("starting Ray")
             with connected():
                 stop_on_signals()  # again: `ray.init` has a handler of its own
-                pool = EvaluationPool(config.cluster, plan.models[0].build, protocol.reader(config), progress.note)
+                pool = EvaluationPool(config.cluster, plan.models[0].build, protocol.reader(plan), progress.note)
                 tracker = Tracker.start(config, parts.folder.path, progress.note)
                 report = protocol.report(config, parts.folder.path, progress, tracker, plan.notes, plan.skipped)
                 status = "failed"

@@ -8,7 +8,8 @@ from pathlib import Path
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
 
-PARTS = ("mdm", "tmr", "t2m", "prompts", "physics", "card")
+PARTS = ("mdm", "tmr", "t2m", "joints", "prompts", "physics", "card")
+MORE_PARTS = ("essential",)  # on demand
 LANGUAGE_PARTS = ("people", "items", "points", "points_items", "card")
 DRAWN = ("points", "points_items", "card")  # of these, need no data
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
@@ -26,13 +27,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--mdm_stop", type=int, default=5000, help="step to stop at (default: %(default)s)")
     parser.add_argument("--tmr_steps", type=int, default=1600)
     parser.add_argument("--t2m_steps", type=int, default=1600)
+    parser.add_argument("--joints_steps", type=int, default=1500, help="of the part joints, and of essential (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     return exit_code(lambda: run(parser.parse_args(argv), "python -m learner.pretrain " + " ".join(argv)))
 
 
 def run(args: argparse.Namespace, command: str) -> str:
-    known = PARTS if args.family == "motion" else LANGUAGE_PARTS
-    parts = args.parts.split(",") if args.parts else known
+    usual, more = (PARTS, MORE_PARTS) if args.family == "motion" else (LANGUAGE_PARTS, ())
+    known = usual + more
+    parts = args.parts.split(",") if args.parts else usual
     if odd := [part for part in parts if part not in known]:
         raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(known)}")
     if args.data is None and (args.family == "motion" or {*parts} - {*DRAWN}):
@@ -66,6 +69,8 @@ def run(args: argparse.Namespace, command: str) -> str:
             (folder / "metrics.json").write_text(json.dumps({"command": command, "seed": args.seed, **report}, indent=1))
         elif part == "tmr":
             train_tmr(clips, features, args.out / "rewards" / "assets" / "tmr", args.seed + 11, args.tmr_steps, command)
+        elif part in ("joints", "essential"):
+            train_tmr(clips, features, args.out / "rewards" / "assets" / part, args.seed + 13, args.joints_steps, command, part)
         elif part == "t2m":
             train_t2m(clips, features, args.out / "rewards" / "assets" / "t2m", args.seed + 12, args.t2m_steps, command)
         elif part == "prompts":

@@ -28,6 +28,7 @@ PICTURED = (
     "the person takes a few steps forward and kicks with the right foot", "this person throws punches with the left fist",
     "this person washes a window with the right hand",
 )  # fmt: skip
+EVALUATORS = {"tmr": "TMR", "t2m": "T2M", "joints": "TMR of joints"}
 SAMPLES = 8  # motions per held-out prompt
 
 
@@ -46,7 +47,7 @@ def write_card(root: Path, clips: list[Clip], features: list[np.ndarray]) -> Non
             pictured = MotionPreparer(policy.settings.model).prepare([type(prompts[0])(text, 60) for text in PICTURED])
             groups = [policy.sample(Request(c, 2, (0, i), 0)) for i, c in enumerate(pictured)]
             contact_sheet(assets / "contact_sheet.png", [(g.prompt.text, features_to_joints(g.outputs[0])) for g in groups])
-    folders = {"mdm": "rollout/assets/mdm", "tmr": "rewards/assets/tmr", "t2m": "rewards/assets/t2m"}
+    folders = {"mdm": "rollout/assets/mdm"} | {name: f"rewards/assets/{name}" for name in EVALUATORS}
     reports = {name: json.loads((root / folder / "metrics.json").read_text()) for name, folder in folders.items()}
     draw_losses(assets / "loss_curves.png", reports)
     (assets / "MODEL_CARD.md").write_text(card_text(reports, rows))
@@ -107,10 +108,10 @@ def card_text(reports: dict[str, dict], rows: list[dict]) -> str:
     table = ["| motion | samples | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
     table += [f"| {r['motion']} | {r['samples']} | " + " | ".join(f"{r[c]:.3f}" for c in columns) + " |" for r in rows]
     retrieval = ["| evaluator | parameters | clips | R@1 | R@3 | top-1 counting equal captions | chance R@3 |", "|---|---|---|---|---|---|---|"]
-    for name in ("tmr", "t2m"):
+    for name, label in EVALUATORS.items():
         test = reports[name]["retrieval_test"]
         retrieval.append(
-            f"| {name.upper()} | {reports[name]['parameters']:,} | {test['clips']} test | {test['r_at_1']:.3f} | {test['r_at_3']:.3f} | "
+            f"| {label} | {reports[name]['parameters']:,} | {test['clips']} test | {test['r_at_1']:.3f} | {test['r_at_3']:.3f} | "
             f"{test['same_caption_top1']:.3f} | {test['chance_r_at_3']:.3f} |"
         )
     made = [f"* {name}: `{report['command']}`, seed {report['seed']}, {report['seconds']:.0f} s" for name, report in reports.items()]
@@ -122,7 +123,8 @@ CARD = """# Model card: the demo-size motion models
 
 An MDM (transformer encoder, latent 128, 4 layers, feed-forward 256, 50-step cosine schedule, x0-prediction, text dropped
 10 % of the time, {parameters:,} parameters with its text encoder) and two evaluators of different kind that were
-trained apart: TMR (the default reward) and the T2M co-embedding (the default judge). They are small on purpose: a CPU
+trained apart: TMR (the default reward) and the T2M co-embedding (the default judge). A second TMR reads joints alone, 22 positions a
+frame, and judges beside it: what only the 196 features that no joint follows say cannot move it. All are small on purpose: a CPU
 samples tens of motions a second. They know some 250 words and a dozen kinds of motion; they are for learning and
 testing, not for production.
 

@@ -1,6 +1,7 @@
 """Captioned motion crops for training an evaluator, with motions spoilt on purpose as hard negatives."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -57,7 +58,12 @@ def alike_clips(clips: list[Clip]) -> np.ndarray:
 class CaptionedCrops:
     """Random batches: crops with one of their captions each."""
 
-    def __init__(self, clips: list[Clip], features: list[np.ndarray], mean: np.ndarray, std: np.ndarray, seed: int):
+    def __init__(
+        self, clips: list[Clip], features: list[np.ndarray], mean: np.ndarray, std: np.ndarray, seed: int,
+        reads: Callable[[np.ndarray], np.ndarray] | None = None,
+    ):  # fmt: skip
+        """reads: what the evaluator reads of a crop's features, whose mean and std these are; None: all of them."""
+        self.reads = reads
         self.clips, self.features, self.mean, self.std = clips, features, mean, std
         self.draw = np.random.default_rng(seed)
         self.weights_n = rare_first(clips)
@@ -65,7 +71,7 @@ class CaptionedCrops:
         self.jittered = [jittered(clip.joints, self.draw.uniform(0.015, 0.04), self.draw) for clip in clips]
 
     def batch(self, size: int, spoilt: list[str], noise: float) -> tuple[Tensor, Tensor, list[str], Tensor]:
-        """Normalised crops [size + len(spoilt), 60, 263] (zero-padded) with lengths, `size` captions, and which of the
+        """Normalised crops [size + len(spoilt), 60, F] (zero-padded) with lengths, `size` captions, and which of the
         pairs [size, size + len(spoilt)] must not count as negatives.
 
         Motion size + i is another crop of clip i of the batch, spoilt: "frozen", "jittered" (joints) or
@@ -77,6 +83,7 @@ class CaptionedCrops:
         captions = [self.clips[row].captions[self.draw.integers(len(self.clips[row].captions))] for row in rows]
         for kind, row in zip(spoilt, rows):
             motions.append(self._spoil(kind, crop(self.features[row], self.draw), row))
+        motions = [self.reads(motion) for motion in motions] if self.reads else motions
         noisy = [(motion - self.mean) / self.std + self.draw.normal(0, noise, motion.shape) for motion in motions]
         x_ntf, lengths_n = padded(noisy, MAX_FRAMES)
         alike = np.concatenate([self.alike_nn[np.ix_(rows, rows)], np.zeros((size, len(spoilt)), bool)], axis=1)

@@ -1,4 +1,4 @@
-"""Training of the two small evaluators that ship with the project: TMR and T2M, apart, with nothing in common but data.
+"""Training of the small evaluators that ship with the project: TMR, a TMR that reads joints, and T2M, with nothing in common but data.
 
 Both see the train split only; the state that retrieves best on val is kept; test is for the numbers in metrics.json.
 """
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from learner.pretrain.crops import CaptionedCrops
-from learner.pretrain.mdm import feature_statistics
+from learner.pretrain.mdm import STD_GROUPS, feature_statistics
 from learner.pretrain.retrieval import retrieval, robustness
+from rewards.motion.readings import READINGS
 from rewards.motion.t2m import BiGRUEncoder, MovementEncoder, T2MReward, TextEncoder
 from rewards.motion.tmr import ActorDecoder, ActorEncoder, TMRReward, valid_frames
 from rewards.motion.words import CATEGORIES, EOS, SOS, WordTable, encode_caption
@@ -28,34 +29,41 @@ BATCH = 64
 SPOILT = ["frozen", "shuffled", "jittered"] * 4
 TEMPERATURE = 0.1
 MARGIN = 10.0
+# What each reads, as wide as `rewards/motion/readings.py` knows it; its latent width; and the groups that share a std.
+TMRS = {"tmr": (HUMANML3D.features, 128, STD_GROUPS), "joints": (66, 96, ((0, 3), (3, 66))), "essential": (67, 96, STD_GROUPS[:4])}
 TMR_WEIGHTS = {"contrastive": 1.0, "recons": 1.0, "kl": 1e-5, "latent": 1e-5}
 
 
-def train_tmr(clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = "") -> dict:
+def train_tmr(
+    clips: list[Clip], features: list[np.ndarray], out_folder: Path, seed: int, steps: int, command: str = "", kind: str = "tmr"
+) -> dict:
     """Trains TMR on the clips' train split and writes a folder for `TMRReward.load`. Returns what metrics.json holds.
 
     Loss: InfoNCE on the latent means (temperature 0.1, both ways; pairs whose captions say the same are no negatives)
     + SmoothL1 reconstruction from both modalities + KL + latent SmoothL1, as in Petrovich et al. 2023, with the
-    contrastive term at weight 1 and motions spoilt on purpose as further negatives.
+    contrastive term at weight 1 and motions spoilt on purpose as further negatives. kind: of TMRS, what it reads and how wide it is.
     """
     torch.manual_seed(seed)
+    width, latent, groups = TMRS[kind]
+    reads = READINGS.get(width)
     train, train_features = of_split(clips, features, "train")
-    mean, of_groups = feature_statistics(train_features)
+    read = [reads(motion) for motion in train_features] if reads else train_features
+    mean, of_groups = feature_statistics(read, groups)
     # Per dimension, as TMR does, but a joint that hardly turns in the data must not rule the input.
-    std = np.maximum(np.concatenate(train_features).std(axis=0), of_groups / 4)
+    std = np.maximum(np.concatenate(read).std(axis=0), of_groups / 4)
     vocabulary = Vocabulary.build([caption for clip in train for caption in clip.captions])
-    text_shape = {"nfeats": 128, "latent_dim": 128, "ff_size": 256, "num_layers": 2, "num_heads": 4}
-    motion_shape = {**text_shape, "nfeats": HUMANML3D.features}
+    text_shape = {"nfeats": latent, "latent_dim": latent, "ff_size": 2 * latent, "num_layers": 2, "num_heads": 4}
+    motion_shape = {**text_shape, "nfeats": width}
     decoder_shape = {**motion_shape, "num_layers": 1}
     model = nn.ModuleDict(
         {
             "text": ActorEncoder(**text_shape),
             "motion": ActorEncoder(**motion_shape),
             "decoder": ActorDecoder(**decoder_shape),
-            "words": nn.Embedding(len(vocabulary), 128, _weight=0.5 * torch.randn(len(vocabulary), 128)),
+            "words": nn.Embedding(len(vocabulary), latent, _weight=0.5 * torch.randn(len(vocabulary), latent)),
         }
     )
-    crops = CaptionedCrops(train, train_features, mean, std, seed)
+    crops = CaptionedCrops(train, train_features, mean, std, seed, reads)
 
     def loss() -> dict[str, Tensor]:
         x_ntf, lengths_n, captions, alike_bn = crops.batch(BATCH, SPOILT, noise=0.1)
@@ -86,7 +94,7 @@ def train_tmr(clips: list[Clip], features: list[np.ndarray], out_folder: Path, s
         statistics = torch.tensor(mean), torch.tensor(std)
         return TMRReward(m["text"], m["motion"], *statistics, WordTable("tmr", vocabulary, m["words"].weight).encode)
 
-    best, report = optimise(model, loss, TMR_WEIGHTS, judge, clips, features, steps, "tmr")
+    best, report = optimise(model, loss, TMR_WEIGHTS, judge, clips, features, steps, kind)
     (out_folder / "last_weights").mkdir(parents=True, exist_ok=True)
     (out_folder / "stats").mkdir(exist_ok=True)
     for part in ("text", "motion"):

@@ -42,11 +42,11 @@ class MDMTraining:
     ema_decay: float = 0.999
 
 
-def feature_statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and group-averaged std, float32 [263] each, over all frames of `features`."""
+def feature_statistics(features: list[np.ndarray], groups: tuple = STD_GROUPS) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std, averaged in each of `groups` (first, end), float32 [F] each, over all frames of `features`."""
     frames = np.concatenate(features)
     mean, std = frames.mean(0), frames.std(0)
-    for start, end in STD_GROUPS:
+    for start, end in groups:
         std[start:end] = std[start:end].mean()
     return mean.astype(np.float32), std.astype(np.float32)
 

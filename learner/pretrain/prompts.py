@@ -8,8 +8,8 @@ import numpy as np
 
 from learner.evaluate.motion.measures import measure
 from learner.pretrain.retrieval import stack
-from rewards.motion.evaluators import load_evaluators
-from rewards.motion.metrics import statistics
+from rewards.motion.evaluators import load_evaluator
+from rewards.motion.metrics import statistics, unit
 from rewards.motion.settings import Evaluators
 from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
@@ -62,10 +62,10 @@ def write_prompts(root: Path, prompts: dict[str, list]) -> None:
 
 
 def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray], prompts: list[MotionPrompt]) -> None:
-    """What both evaluators make of real held-out motion, so that no motion has to ship. `prompts`: the held-out ones.
+    """What the evaluators make of real held-out motion, so that no motion has to ship. `prompts`: the held-out ones.
 
-    * `<evaluator>_mean`, `_cov`: of two crops of every val and test clip, as long as the longest prompt and re-derived like
-      the motions that are judged: what a run's FID compares with
+    * `<evaluator>_mean`, `_cov`, and with `_unit` of embeddings of length 1: of two crops of every val and test clip, as long as
+      the longest prompt and re-derived like the motions that are judged: what a run's FID compares with
     * `captions`, and `crop_*` of 32 crops of each caption's own val and test clips: the real motion of `learner.evaluate`
     """
     rng = np.random.default_rng(0)
@@ -75,12 +75,14 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
     for _, motion in held:
         for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
             crops.append(rederived(motion[start : start + frames]))
-    paths = Evaluators(t2m_path=str(root / "rewards/assets/t2m"), tmr_path=str(root / "rewards/assets/tmr"))
-    tmr, t2m = load_evaluators(paths)
+    paths = Evaluators(**{f"{name}_path": str(root / "rewards/assets" / name) for name in ("tmr", "t2m", "joints")})
+    evaluators = {name: load_evaluator(name, paths) for name in paths.evaluators()}
     arrays = {}
-    for evaluator in (tmr, t2m):
-        mean, cov = statistics(evaluator.embed_motion(*stack(crops)))
-        arrays |= {f"{evaluator.name}_mean": mean.astype(np.float32), f"{evaluator.name}_cov": cov.astype(np.float32)}
+    for evaluator in (evaluators["tmr"], evaluators["t2m"]):  # which may judge
+        embeddings = evaluator.embed_motion(*stack(crops))
+        for of, rows in {"": embeddings, "_unit": unit(embeddings)}.items():
+            mean, cov = statistics(rows)
+            arrays |= {f"{evaluator.name}_mean{of}": mean.astype(np.float32), f"{evaluator.name}_cov{of}": cov.astype(np.float32)}
     own = []
     for prompt in prompts:
         told = [motion for clip, motion in held if prompt.text in clip.captions and len(motion) >= prompt.length]
@@ -90,7 +92,8 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
             motion = told[crop % len(told)]
             start = int(rng.integers(len(motion) - prompt.length + 1))
             own.append(motion[start : start + prompt.length])
-    measured = measure(*stack(own), tmr, t2m)
-    arrays |= {f"crop_{field.name}": getattr(measured, field.name).astype(np.float16) for field in dataclasses.fields(measured)}
+    measured = measure(*stack(own), **evaluators)
+    fields = [field.name for field in dataclasses.fields(measured) if field.name != "reward"]  # which differs by run
+    arrays |= {f"crop_{name}": getattr(measured, name).astype(np.float16) for name in fields}
     arrays["captions"] = np.array([prompt.text for prompt in prompts])
     np.savez_compressed(root / "rewards" / "assets" / "real_motion.npz", **arrays)

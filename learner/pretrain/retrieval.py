@@ -3,7 +3,7 @@
 import numpy as np
 
 from learner.pretrain.crops import MAX_FRAMES, jittered
-from rewards.motion.metrics import distances, r_precision
+from rewards.motion.metrics import distances, r_precision, unit
 from rewards.motion.motions import Motions
 from rollout.motion.dataset import Clip
 from rollout.motion.features import frozen, joints_to_features, padded, rederived
@@ -19,7 +19,7 @@ def stack(motions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def compared(reward, rows: np.ndarray) -> np.ndarray:
     """Embeddings as the reward compares them: of unit length for TMR's cosine, raw for T2M's distance."""
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True) if reward.name == "tmr" else rows
+    return unit(rows) if reward.name == "tmr" else rows
 
 
 def retrieval(reward, clips: list[Clip], features: list[np.ndarray]) -> dict:

@@ -31,6 +31,8 @@ METRICS: dict[str, Meaning] = {
     "heldout_reward": Meaning(HELDOUT, "", "Mean reward on prompts that are never trained on, always under the same noise."),
     "heldout_judge": Meaning(HELDOUT, "", "What an evaluator that trains nothing says of the held-out samples; more is better."),
     "heldout_fid": Meaning(HELDOUT, "", "Frechet distance of the held-out samples to real data in the judge's eyes; less is better."),
+    "heldout_judge_joints": Meaning(HELDOUT, "", "What an evaluator of joints alone, which trains nothing, says of the held-out samples."),
+    "heldout_fid_unit": Meaning(HELDOUT, "", "The same of embeddings of length one: of directions alone, as a cosine compares."),
     "heldout_diversity": Meaning(HELDOUT, "", "Mean distance of two held-out samples in the judge's eyes; falls when all become alike."),
     "heldout_parted": Meaning(HELDOUT, "evaluations", "How many evaluations in a row found the reward risen and the judge fallen."),
     "heldout_component_*": Meaning(HELDOUT, "", "Mean of one part of the reward on the held-out prompts."),

@@ -10,7 +10,7 @@ from learner.report.meanings import meaning_of
 from learner.watch.examination import CHANGES, LESS_IS_BETTER, change_of
 
 MOST_WARNINGS = 20  # of a run, the newest
-FIRST = ("reward", "judge", "accuracy", "mean_iou", "fid", "diversity", "foot_skate")  # of the tiles
+FIRST = ("reward", "judge", "judge_joints", "accuracy", "mean_iou", "fid", "fid_unit", "diversity", "foot_skate")  # of the tiles
 
 
 def verdict(record: Record, going_on: bool) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
     if going_on:  # what is said of an end is said of a run that has none yet
         advice |= {"How it ended": [], "What to do next": [f"python -m learner.report {record.path} --serve    # shows it while it trains"]}
     tone, headline = _headline(record, by_name.get("reward"), going_on)
-    sentences = [_sentence(by_name[name], by_name["reward"]) for name in FIRST[1:] if name in by_name and "reward" in by_name]
+    sentences = [_sentence(by_name[name], by_name) for name in FIRST[1:] if name in by_name and "reward" in by_name and name != "fid_unit"]
+    sentences += _beside_choosing(record.summary.get("best_of_base"))
     if worse := [f"{tile['label']} {_values(tile)}" for tile in tiles if tile["change"] == "worse" and tile["name"] not in FIRST]:
         sentences.append(f"Worse than before: {', '.join(worse)}.")
     if not tiles:
@@ -98,20 +99,44 @@ def _values(tile: dict) -> str:
     return f"{tile['before']:.3g} → {tile['after']:.3g} {unit}".rstrip()
 
 
-def _sentence(tile: dict, reward: dict) -> str:
+def _gain(tile: dict) -> str:
+    return f"{tile['gain']:+.3f}" + ("" if tile["half"] is None else f" ± {tile['half']:.3f}")
+
+
+def _sentence(tile: dict, tiles: Mapping[str, dict]) -> str:
     name, change, values = tile["name"], tile["change"], _values(tile)
     if name == "judge":
-        gain = f"{tile['gain']:+.3f}" + ("" if tile["half"] is None else f" ± {tile['half']:.3f}")
+        gain = _gain(tile)
         return {
             "better": f"The judge, which trains nothing, agrees: {gain}.",
             "worse": f"The judge, which trains nothing, disagrees: {gain}. "
-            + ("The model may have learned its reward instead of the task." if reward["change"] == "better" else ""),
+            + ("The model may have learned its reward instead of the task." if tiles["reward"]["change"] == "better" else ""),
         }.get(change, f"The judge, which trains nothing, sees no clear difference: {gain}.").strip()  # fmt: skip
+    if name == "judge_joints":
+        if change != "better" and tiles.get("judge", {}).get("change") == "better":
+            return (
+                f"The judge's score, of all features, rose by {_gain(tiles['judge'])}; the score of the joints alone did not "
+                f"({_gain(tile)}): what improved may be what evaluators read and no person sees."
+            )
+        says = {"better": "is better too", "worse": "is worse"}.get(change, "has not clearly changed")
+        return f"The score of the joints alone {says}: {_gain(tile)}."
     if name == "fid":
         return f"As a whole the samples are {'nearer to' if change == 'better' else 'farther from'} real ones: FID {values}."
     if name == "diversity":
         return f"Diversity {values}."
     return f"{tile['label'].capitalize()}: {CHANGES[change]}, {values}."
+
+
+def _beside_choosing(found: Any) -> list[str]:
+    """Whether the tuned model beats choosing among samples of the base model by the same reward, as the judges see it."""
+    if not isinstance(found, dict):
+        return []
+    told = []
+    for name, entry in found.items():
+        if name != "reward" and (tile := _tile(name, entry)):
+            change = {"better": "beats it", "worse": "is behind it"}.get(tile["change"], "is not clearly apart from it")
+            told.append(f"{tile['label']} {tile['before']:.3f}, which the tuned model {change} ({_gain(tile)})")
+    return [f"Best of {found.get('samples')} of the base, chosen by the reward without training: {'; '.join(told)}."] if told else []
 
 
 def _advice(record: Record) -> dict[str, list[str]]:

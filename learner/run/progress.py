@@ -189,7 +189,11 @@ def _duration(seconds: float) -> str:
 
 def measured(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """Name, before, after, gain and verdict of everything in the summary that was measured before and after."""
-    places = {"held-out": summary.get("heldout"), "trained": summary.get("trained"), "": summary}
+    chosen = summary.get("best_of_base") or {}
+    places = {
+        "held-out": summary.get("heldout"), f"beside best of {chosen.get('samples')} of the base:": chosen,
+        "trained": summary.get("trained"), "": summary,
+    }  # fmt: skip
     rows = []
     for place, entries in places.items():
         for name, entry in (entries or {}).items():

@@ -18,7 +18,7 @@ from learner.run.spans import idle_of, spans_of
 from learner.run.tracking import Tracker
 from learner.update import Update
 from learner.watch.advisories import ADVICE, Advisories, Spent, spent_of
-from learner.watch.examination import compare, gained
+from learner.watch.examination import best_of, compare, gained
 from learner.watch.rules import STAGES
 from learner.watch.watcher import Watcher
 from rewards.compose import component_metrics
@@ -154,10 +154,15 @@ class Report:
         for name, (_, results) in examined.items():
             self.results[name] = compare(self._before[name][1], results, fixed_prompts=name == "trained")
         runs = {when: self.plan.quality(examined["heldout"][1]) for when, examined in (("before", self._before), ("after", examined))}
-        gains = gained(*(self.plan.rewards.measured(of["heldout"][1]) for of in (self._before, examined)), fixed_prompts=False)
+        old, new = (of["heldout"][1] for of in (self._before, examined))
+        measured = [self.plan.rewards.measured(of) for of in (old, new)]
+        gains = gained(*measured, fixed_prompts=False)
         self.results["heldout"] |= {
             name: {when: runs[when][name] for when in runs} | ({"gain": gains[name]} if name in gains else {}) for name in runs["before"]
         }
+        if old[0].judge is not None and len(old[0].reward) > 1:  # without one the reward would be the judge of its own choice
+            judged = [_judged_numbers(*of) for of in zip((old, new), measured)]
+            self.results["best_of_base"] = {"samples": len(old[0].reward), **best_of(old, *judged)}
         self.progress.stage("drawing pictures")
         self.plan.family.draw(self.folder.path, _changes(self._before["heldout"], examined["heldout"]))
         reward_curve_png(self.folder.path / "reward.png", self.history)
@@ -193,6 +198,12 @@ class Report:
         self.progress.summary(summary, self.folder.path)
         if verdict is not None:
             self.progress.note(f"all of it on one page: {self.folder.page}")
+
+
+def _judged_numbers(results: list[Examination], measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """[P,G] of reward and judge, and of further judges, whose names begin so."""
+    own = {name: np.stack([getattr(e, name) for e in results]) for name in ("reward", "judge")}
+    return own | {name: values for name, values in measured.items() if name.startswith("judge_")}
 
 
 def _changes(before: Examined, after: Examined) -> list[Change]:

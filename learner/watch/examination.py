@@ -6,7 +6,7 @@ from scipy.special import stdtrit
 from learner.watch.divergence import LEVEL, paired_change
 from rewards.family import Examination
 
-LESS_IS_BETTER = ("fid", "foot_skate", "ground_penetration", "floating", "root_drift", "feature_consistency")
+LESS_IS_BETTER = ("fid", "fid_unit", "foot_skate", "ground_penetration", "floating", "root_drift", "feature_consistency")
 NEITHER = ("jerk", "smoothness", "diversity")  # to be held against real data, and neither more nor less of it is better
 CHANGES = {"better": "better", "worse": "worse", "none": "no clear change", "moved": "changed"}  # in words
 
@@ -58,6 +58,23 @@ def compare(before: list[Examination], after: list[Examination], fixed_prompts: 
 def gained(before: dict[str, np.ndarray], after: dict[str, np.ndarray], fixed_prompts: bool) -> dict[str, dict[str, float]]:
     """The gain of each of some numbers [P,G], by name: on outputs that have it before and after."""
     return {name: interval(after[name] - before[name], fixed_prompts) for name in before}
+
+
+def best_of(before: list[Examination], base: dict[str, np.ndarray], tuned: dict[str, np.ndarray]) -> dict[str, dict]:
+    """What the reward gives without training: of each prompt's samples under the base model it chooses the one that it likes best.
+
+    base, tuned: numbers [P,G] by name. By name `before`, of the chosen, `after`, of a sample of the tuned model, and `gain`, paired
+    by prompt. Prompts without a scored sample are left out.
+    """
+    reward_PG = np.stack([e.reward for e in before])
+    scored_P = np.isfinite(reward_PG).any(axis=1)
+    best_P1 = np.where(np.isfinite(reward_PG), reward_PG, -np.inf).argmax(axis=1)[:, None]
+    found = {}
+    for name, values_PG in base.items():
+        chosen_P1, own_PG = np.take_along_axis(values_PG, best_P1, axis=1)[scored_P], tuned[name][scored_P]
+        parts = {"before": chosen_P1, "after": own_PG, "gain": own_PG - chosen_P1}
+        found[name] = {part: interval(values, fixed_prompts=False) for part, values in parts.items()}
+    return found
 
 
 def judged_by(results: list[Examination]) -> list[str]:

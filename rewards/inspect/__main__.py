@@ -34,7 +34,7 @@ from rollout.io.text_files import parse_yaml
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 the reward can teach, 1 it has a fault that the printed words name, 2 bad input."""
-    paths = list(Evaluators.model_fields)
+    paths = [name for name in Evaluators.model_fields if name != "joints_path"]  # which judges, and is in no reward
     parser = Parser(
         prog="python -m rewards.inspect", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

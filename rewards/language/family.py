@@ -62,7 +62,7 @@ class LanguageRewards:
                 found[f"segmenter of {name}"] = [str(folder), arrays_digest(files)]
         return found
 
-    def examine(self, groups: Sequence[Group], scorer: Scorer, judge: None) -> list[Examination]:
+    def examine(self, groups: Sequence[Group], scorer: Scorer, judges: None) -> list[Examination]:
         """`extras`: problem_type, and by the rules that need nothing beside the answer accuracy (regression by mean relative accuracy),
         both official formulas, format and people_focus; iou, baseline_iou and gain where components measure them, with the mask and the
         negatives as text, for pictures."""

@@ -1,19 +1,24 @@
-"""The evaluators of a run: two networks of different kind, trained apart; what one is trained on, the other can judge."""
+"""The evaluators of a run: two networks of different kind, trained apart; what one is trained on, the other can judge. And a TMR
+that reads joints, which cannot be told more than a person sees: it judges beside the judge."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rewards.motion.kinds import EVALUATORS
 from rewards.motion.settings import Evaluators
+from rewards.motion.space import Evaluator
 from rewards.motion.t2m import T2MReward
 from rewards.motion.texts import Embedded
 from rewards.motion.tmr import TMRReward
+from rollout.io.errors import InputError
 
 SHIPPED = Path(__file__).parent.parent / "assets"
 
 
 def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:
-    """"tmr" or "t2m". It keeps its text embeddings in `texts`: what that holds it never encodes, what it encodes it adds."""
-    evaluator = _tmr(paths, device) if name == "tmr" else T2MReward.load(paths.t2m_path or SHIPPED / "t2m", device)
+    """"tmr", "t2m" or "joints". It keeps its text embeddings in `texts`: what that holds it never encodes, what it encodes it adds."""
+    load = {"tmr": _tmr, "t2m": lambda paths, device: T2MReward.load(paths.t2m_path or SHIPPED / "t2m", device), "joints": _joints}
+    evaluator = load[name](paths, device)
     if texts is not None:
         evaluator.texts.known = texts.setdefault(name, {})
     return evaluator
@@ -22,7 +27,7 @@ def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Emb
 def load_evaluators(paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> tuple[TMRReward | None, T2MReward]:
     """Both of them. TMR is None where none is given and the one that ships reads another format than this T2M does."""
     tmr, t2m = (load_evaluator(name, paths, device, texts) for name in EVALUATORS)
-    return tmr if paths.custom("tmr") or len(tmr.mean) == len(t2m.mean) else None, t2m
+    return tmr if paths.custom("tmr") or tmr.width == t2m.width else None, t2m
 
 
 def _tmr(paths: Evaluators, device: str) -> TMRReward:
@@ -30,3 +35,23 @@ def _tmr(paths: Evaluators, device: str) -> TMRReward:
         files = paths.tmr_text_encoder_path, paths.tmr_motion_encoder_path, paths.tmr_movement_encoder_path
         return TMRReward.load_files(*files, device, paths.tmr_stats, paths.text_encoder)
     return TMRReward.load(paths.tmr_path or SHIPPED / "tmr", device, paths.tmr_stats, paths.text_encoder)
+
+
+def _joints(paths: Evaluators, device: str) -> TMRReward:
+    found = TMRReward.load(paths.joints_path or SHIPPED / "joints", device, text_source=paths.text_encoder if paths.joints_path else None)
+    if found.reads is None:
+        raise InputError(f"reward.joints_path: {paths.joints_path} reads {found.width} features, expected a TMR of 66 (joints) or 67")
+    return found
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What judges a run and never trains. joints: the TMR that reads joints, None beside other evaluators than those that ship."""
+
+    own: Evaluator
+    joints: TMRReward | None
+
+    @classmethod
+    def beside(cls, own: Evaluator, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> "Judges":
+        """Raises InputError for a TMR of joints that cannot be loaded or reads something else."""
+        return cls(own, load_evaluator("joints", paths, device, texts) if "joints" in paths.evaluators() else None)

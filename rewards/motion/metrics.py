@@ -68,6 +68,12 @@ def fid_to(real: tuple[np.ndarray, np.ndarray], embeddings: np.ndarray) -> float
     return fid(*real, *statistics(embeddings)) if np.isfinite(embeddings).all() else float("nan")
 
 
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    """Rows [N, D] at length 1; NaN for a row of zeros."""
+    with np.errstate(invalid="ignore"):
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
 def diversity(embeddings: np.ndarray, pairs: int = DIVERSITY_PAIRS, seed: int = 0) -> float:
     """Mean distance between `pairs` random pairs of embeddings [N, D]; N must exceed `pairs`."""
     if len(embeddings) <= pairs:

@@ -10,7 +10,7 @@ from rollout.io.settings import FilePath, HubName, Section, option
 
 
 class Evaluators(Section):
-    """The two networks that read motions: TMR and T2M."""
+    """The networks that read motions: TMR, T2M, and a TMR that reads joints."""
 
     t2m_path: FilePath | None = option(
         None, "T2M evaluator: a finest.tar, or the MDM checkout around it with glove folder and statistics; null = the shipped one"
@@ -18,6 +18,10 @@ class Evaluators(Section):
     tmr_path: FilePath | None = option(
         None, "TMR evaluator: a run folder with config.json, last_weights and stats; null = the shipped one"
     )
+    joints_path: FilePath | None = option(
+        None, "TMR that reads joints, or the 67 features that determine them, and judges beside the judge: a run folder; "
+        "null = the shipped one, none beside evaluators of yours"
+    )  # fmt: skip
     tmr_stats: FilePath | None = option(
         None, "folder of TMR's mean.pt and std.pt; null = stats in its run folder, or where config.json says"
     )
@@ -44,17 +48,22 @@ class Evaluators(Section):
         return [name for name in Evaluators.model_fields if name.endswith("_encoder_path") and getattr(self, name)]
 
     def custom(self, evaluator: str) -> bool:
-        """Whether `evaluator` ("tmr" or "t2m") is another than the shipped one."""
+        """Whether `evaluator` ("tmr", "t2m" or "joints") is another than the shipped one."""
         return any(getattr(self, name) for name in Evaluators.model_fields if name.startswith(evaluator))
 
+    def evaluators(self) -> tuple[str, ...]:
+        """Those that there are, by name. The TMR of joints that ships knows the words and motions of the others that ship, and is none
+        beside other evaluators."""
+        joints = self.custom("joints") or not (self.custom("tmr") or self.custom("t2m"))
+        return ("tmr", "t2m", "joints") if joints else ("tmr", "t2m")
 
-class Reward(Evaluators):
-    """What a motion is scored by: a weighted sum of components. The judge reports and never trains."""
+
+class RewardTerms(Evaluators):
+    """What a motion is scored by: a weighted sum of components."""
 
     components: dict = option(
         DEFAULT, "terms of the reward by name: path, weight, normalise, options; none = TMR cosine, less sliding feet"
     )
-    judge: Literal["tmr", "t2m"] | None = option(None, "evaluator that judges; null = the one that no component reads")
 
     def check(self) -> None:
         super().check()
@@ -64,6 +73,12 @@ class Reward(Evaluators):
     def parsed(self) -> dict[str, Component]:
         """The components as rewards read them."""
         return parse_components(self.components)
+
+
+class Reward(RewardTerms):
+    """The reward of a run. The judge reports and never trains."""
+
+    judge: Literal["tmr", "t2m"] | None = option(None, "evaluator that judges; null = the one that no component reads")
 
     def chosen_judge(self) -> tuple[str, bool]:
         """The evaluator that judges, and whether no component reads it."""

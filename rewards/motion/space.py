@@ -38,9 +38,10 @@ class Evaluator(OfEmbeddings):
     evaluator = property(lambda self: self)
 
     def __init__(self, device: str, mean: Tensor, std: Tensor, **networks: nn.Module):
-        """mean, std: [F] of raw features. `networks` become attributes, in eval mode."""
+        """mean, std: of what is read of a motion, such as its raw features [F]. `networks` become attributes, in eval mode."""
         self.device = torch.device(device)
         self.mean, self.std = mean.to(self.device), std.to(self.device)
+        self.width = len(mean)
         for name, network in networks.items():
             setattr(self, name, network.to(self.device).eval())
         self.texts = TextEmbeddings(self._embed_captions)
@@ -69,6 +70,6 @@ class Evaluator(OfEmbeddings):
 
     def require(self, features: int) -> None:
         """Raises InputError for motions of another width than it reads."""
-        if features != len(self.mean):
-            reads = f"motions of {features} features, the evaluator reads {len(self.mean)}"
+        if features != self.width:
+            reads = f"motions of {features} features, the evaluator reads {self.width}"
             raise InputError(f"{self.name}: {reads} (reward.{self.name}_path, expected one of the model's format)")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rewards.motion.readings import READINGS
 from rewards.motion.space import Evaluator, cosine
 from rewards.motion.t2m import MovementEncoder
 from rewards.motion.texts import Caption
@@ -21,6 +22,7 @@ from rewards.motion.tmr_files import (
     MOVEMENT,
     PLAIN,
     TEXT,
+    encoder_file,
     pick,
     read_config,
     read_networks,
@@ -34,6 +36,7 @@ from rollout.io.machine import device_kind
 from rollout.io.weights import load_strict, read_json_object, size_of
 from rollout.motion.huggingface import HuggingFaceText, text_encoder
 from rollout.motion.mdm import sinusoidal_table
+from rollout.motion.skeleton import HUMANML3D
 
 MAX_LENGTH = 5000
 DROPOUT = 0.1
@@ -141,21 +144,24 @@ class TMRReward(Evaluator):
         device: str = "cpu",
         language_model: Callable[[], HuggingFaceText] | None = None,
     ):
-        """mean, std: [F] of raw features; read_text: a caption to the text encoder's input, float32 [L, nfeats]; language_model: what
-        `read_text` reads by when that is slow enough to keep what becomes of captions for later runs."""
+        """mean, std: of what it reads of a motion (`rewards/motion/readings.py`); read_text: a caption to the text encoder's input,
+        float32 [L, nfeats]; language_model: what `read_text` reads by when that is slow enough to keep what becomes of captions for
+        later runs."""
         super().__init__(device, mean, std, text_encoder=text_encoder, motion_encoder=motion_encoder)
         self.read_text, self.language_model = read_text, language_model
+        self.reads = READINGS.get(len(mean))
+        self.width = HUMANML3D.features if self.reads else len(mean)
 
     @classmethod
     def load(
         cls, folder: Path | str, device: str = "cpu", stats: str | None = None, text_source: str | None = None
     ) -> "TMRReward":
-        """A run folder: config.json, last_weights/{text,motion}_encoder.pt, statistics (see `read_statistics`), and
+        """A run folder: config.json, last_weights/{text,motion}_encoder.pt or .safetensors, statistics (see `read_statistics`), and
         vocabulary.json with word_embeddings.pt or else the DistilBERT `text_source`. InputError names the first file that
         is missing or wrong."""
         folder = Path(folder)
         config = read_json_object(folder / "config.json")
-        paths = {part: folder / "last_weights" / f"{part}.pt" for part in (TEXT, MOTION)}
+        paths = {part: encoder_file(folder, part) for part in (TEXT, MOTION)}
         weights = {part: (pick(read_networks(path), part, path), path) for part, path in paths.items()}
         return cls._assemble(weights, config, [folder], device, stats, text_source)
 
@@ -202,7 +208,8 @@ class TMRReward(Evaluator):
     def embed_motion(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Raw features [N, T, F] and lengths [N] to latent means, float32 [N, D], in input order."""
         self.require(features.shape[-1])
-        x_ntf = torch.as_tensor(features, dtype=torch.float32, device=self.device)
+        read = self.reads(features) if self.reads else features
+        x_ntf = torch.as_tensor(read, dtype=torch.float32, device=self.device)
         lengths_n = torch.as_tensor(lengths, device=self.device)
         mask_nt = valid_frames(x_ntf.shape[1], lengths_n)
         # Zeroed, not only masked: an attention weight of 0 times NaN would still be NaN.

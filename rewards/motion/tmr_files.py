@@ -1,6 +1,6 @@
 """What a TMR evaluator is on disk: weights in several layouts, config.json, statistics, a vocabulary or none.
 
-A weights file holds one network or several:
+A weights file, of torch.save or safetensors, holds one network or several:
 * a plain state dict
 * {"text_encoder": {...}, "motion_encoder": {...}}, or the same with names ending in _state_dict
 * {"text_encoder.tokens": ..., "motion_encoder.tokens": ...}: one state dict with the network in front of every key
@@ -14,13 +14,20 @@ from torch import Tensor
 
 from rewards.motion.words import WordTable
 from rollout.io.errors import InputError
-from rollout.io.weights import as_tensor, read_json_object, read_torch
+from rollout.io.weights import as_tensor, read_json_object, read_safetensors, read_torch
 from rollout.motion.vocabulary import Vocabulary
 
 TEXT, MOTION, DECODER, MOVEMENT = "text_encoder", "motion_encoder", "motion_decoder", "movement_encoder"
 NETWORKS = (TEXT, MOTION, DECODER, MOVEMENT)
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PLAIN = ""
+SAFE = ".safetensors"
+
+
+def encoder_file(folder: Path, name: str) -> Path:
+    """The weights of an encoder in a run folder."""
+    path = folder / "last_weights" / f"{name}.pt"
+    return safe if (safe := path.with_suffix(SAFE)).is_file() else path
 
 
 def read_networks(path: Path) -> dict[str, dict]:
@@ -28,7 +35,7 @@ def read_networks(path: Path) -> dict[str, dict]:
 
     InputError for an unreadable file and for one in none of the layouts; keys and shapes are for the networks to check.
     """
-    state = read_torch(path)
+    state = read_safetensors(path) if path.suffix == SAFE else read_torch(path)
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

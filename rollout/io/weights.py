@@ -36,9 +36,12 @@ def read_torch(path: Path):
 
 def read_weights(path: Path):
     """A file of safetensors by that name, else as `read_torch`. Both as plain tensors."""
-    if path.suffix != ".safetensors":
-        return read_torch(path)
-    with reading(path, lambda error: f"not a readable safetensors file ({str(error)[:100]})", "weights file not found"):
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+
+
+def read_safetensors(path: Path, missing: str = "weights file not found") -> dict[str, Tensor]:
+    """Tensors by name. InputError for a damaged file and for a missing one, of which `missing` is said."""
+    with reading(path, lambda error: f"not a readable safetensors file ({str(error)[:100]})", missing):
         value = load_file(path)
     _require_plain(value, path)
     return value

@@ -12,12 +12,11 @@ import pytest
 from cluster.calls import get
 from cluster.evaluation_pool import EvaluationPool
 from learner.config.parse import parse_config
-from learner.evaluate.motion.measures import Measured, Reader, measure
+from learner.evaluate.motion.measures import Measured, Reader
 from learner.evaluate.motion.plan import EncodedPools, Evaluation
 from learner.evaluate.motion.settings import EvaluateConfig
 from learner.evaluate.parts import Parts
 from learner.gradient import SyncError
-from rewards.motion.evaluators import load_evaluators
 from rollout.motion.adapter_folder import load_policy
 from tests.tiny import make_policy, noisy_adapter, write_evaluate_config
 
@@ -35,7 +34,8 @@ def evaluation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(evaluation):
-    return EvaluationPool(evaluation.config.cluster, evaluation.models[0].build, functools.partial(Reader, evaluation.config.reward))
+    read = functools.partial(Reader, evaluation.config.reward, 5.0, ".", evaluation.embedded)
+    return EvaluationPool(evaluation.config.cluster, evaluation.models[0].build, read)
 
 
 @pytest.fixture
@@ -52,16 +52,16 @@ def pending(evaluation):
 
 
 @pytest.fixture(scope="module")
-def evaluators(evaluation):
-    return load_evaluators(evaluation.config.reward)
+def reader(evaluation):
+    return Reader(evaluation.config.reward, 5.0, ".", {}, "cpu")
 
 
-def alone(model, pending, evaluators) -> list[Measured]:
+def alone(model, pending, reader) -> list[Measured]:
     """What one process makes of the same batches."""
     policy = load_policy(model.settings, model.source)
     found = []
-    for conditionings, seeds, (lengths, _) in pending:
-        found.append(measure(policy.generate(conditionings, seeds), lengths, *evaluators, keep_tail=True))
+    for conditionings, seeds, told in pending:
+        found.append(reader(policy.generate(conditionings, seeds), *told))
     return found
 
 
@@ -77,20 +77,20 @@ def test_an_evaluation_starts_no_learner(published):
     assert len(published.samplers.all) == 2
 
 
-def test_batches_come_back_in_order_as_one_process_makes_them(published, evaluation, pending, evaluators):
+def test_batches_come_back_in_order_as_one_process_makes_them(published, evaluation, pending, reader):
     arrivals = []
     found = published.generate(pending, arrivals.append)
-    assert_equal(found, alone(evaluation.models[0], pending, evaluators))
+    assert_equal(found, alone(evaluation.models[0], pending, reader))
     assert arrivals == [1, 2, 3, 4, 5]
 
 
-def test_samplers_take_the_next_rows_model(published, evaluation, pending, evaluators):
+def test_samplers_take_the_next_rows_model(published, evaluation, pending, reader):
     tuned = evaluation.models[1]
     published.reload(tuned.build)
     published.publish(tuned.adapter)
     found = published.generate(pending)
-    assert_equal(found, alone(tuned, pending, evaluators))
-    assert not np.array_equal(found[0].t2m, alone(evaluation.models[0], pending, evaluators)[0].t2m)
+    assert_equal(found, alone(tuned, pending, reader))
+    assert not np.array_equal(found[0].t2m, alone(evaluation.models[0], pending, reader)[0].t2m)
 
 
 class Recorded(Sequence):
@@ -137,7 +137,7 @@ def test_a_sampler_that_was_given_no_weights_generates_nothing(published, evalua
         published.generate(pending)
 
 
-def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation, pending, evaluators):
+def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation, pending, reader):
     killed = []
 
     def kill_once(done):
@@ -146,10 +146,10 @@ def test_a_killed_sampler_is_replaced_and_nothing_changes(published, evaluation,
             os.kill(killed[0], signal.SIGKILL)
 
     found = published.generate(pending, kill_once)
-    assert_equal(found, alone(evaluation.models[0], pending, evaluators))
+    assert_equal(found, alone(evaluation.models[0], pending, reader))
 
 
-def test_real_crops_are_measured_in_order_without_a_tail(published, evaluation, evaluators):
+def test_real_crops_are_measured_in_order_without_a_tail(published, evaluation, reader):
     draws = evaluation.replications.real_draws(0)
     pools = [evaluation.real.crops(draws[first : first + 32]) for first in range(0, 6 * 32, 32)]
-    assert_equal(published.measure([(*crops, False) for crops in pools]), [measure(*crops, *evaluators) for crops in pools])
+    assert_equal(published.measure([(*crops, False) for crops in pools]), [reader(*crops, False) for crops in pools])

@@ -36,6 +36,15 @@ def demo(train_shipped):
     return train_shipped("golden", "--iterations", 2, "--cluster.samplers", 1, "--evaluate.prompts", 4, "--evaluate.samples_per_prompt", 2)
 
 
+def test_the_demo_is_judged_by_its_joints_and_beside_choosing_too(demo):
+    heldout, chosen = demo.summary["heldout"], demo.summary["best_of_base"]
+    assert all(0 < heldout["judge_joints"][when] < 1 for when in ("before", "after")) and "ci95" in heldout["judge_joints"]["gain"]
+    assert heldout["fid_unit"] == {"before": "too few motions", "after": "too few motions"}
+    assert chosen.keys() == {"samples", "reward", "judge", "judge_joints"} and chosen["samples"] == 2
+    assert chosen["reward"]["before"]["mean"] > heldout["reward"]["before"]["mean"]
+    assert "beside best of 2 of the base: judge_joints" in demo.done.stdout
+
+
 @pytest.mark.parametrize("name", ["first", "demo"])
 def test_the_result_is_what_was_recorded(name, request):
     recorded = json.loads(RECORDED.read_text())

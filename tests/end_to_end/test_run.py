@@ -67,7 +67,7 @@ def test_the_summary_has_what_was_promised(first):
     assert summary.keys() == SUMMARY
     assert [summary[name] for name in ("status", "iterations", "seed", "samplers")] == ["finished", 2, 7, 1]
     assert summary["max_log_prob_gap"] == 0 and 0 < summary["wall_seconds"] < 240
-    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "diversity", *ALL_PHYSICS}
+    assert summary["heldout"].keys() == {"reward", "judge", "components", "fid", "fid_unit", "diversity", *ALL_PHYSICS}
     assert summary["trained"].keys() == {"reward", "judge", "components"}
     for place in ("heldout", "trained"):
         for name in ("reward", "judge"):
@@ -78,6 +78,8 @@ def test_the_summary_has_what_was_promised(first):
         assert 0 < summary[place]["reward"]["before"]["mean"] < 1 and summary[place]["judge"]["before"]["mean"] < 0
         assert summary[place]["reward"]["gain"]["mean"] != 0
     assert summary["heldout"]["fid"] == {"before": None, "after": None}  # real statistics are the shipped judge's only
+    assert summary["best_of_base"].keys() == {"samples", "reward", "judge"} and summary["best_of_base"]["samples"] == 2
+    assert summary["best_of_base"]["reward"]["before"]["mean"] > summary["heldout"]["reward"]["before"]["mean"]
     for name in ("diversity", "foot_skate"):
         assert all(summary["heldout"][name][when] > 0 for when in ("before", "after"))
     gain = {name: entry["gain"] for name, entry in (summary["heldout"] | summary["heldout"]["components"]).items() if "gain" in entry}

@@ -29,7 +29,8 @@ class LanguageProtocol:
         progress.stage("reading model, reward and items", line=False)
         return Evaluation.make(config, lambda done, total: progress.stage("reading", done, total, unit="items"))
 
-    def reader(self, config: EvaluateConfig) -> Callable[[str], Reader]:
+    def reader(self, plan: Evaluation) -> Callable[[str], Reader]:
+        config = plan.config
         return functools.partial(Reader, config.reward, config.cluster.reward_deadline, os.getcwd())
 
     def rows(self, plan: Evaluation, pool: EvaluationPool, parts: Parts, progress: Progress) -> Iterator[Row]:

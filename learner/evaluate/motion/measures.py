@@ -1,22 +1,30 @@
 """What evaluation reads off motions, and the metrics of one replication that follow from it.
 
 The T2M evaluator reads generated features as the official evaluation does: raw, with what the model produced past the
-length. TMR and the physics read the skeleton that a person would see, as training does (`learner/watch/examination.py`).
+length. TMR, the TMR of joints, the reward and the physics read the skeleton that a person would see, as training does
+(`learner/watch/examination.py`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from learner.evaluate.motion.settings import POOL
 from learner.evaluate.rows import Metric
-from rewards.motion.evaluators import load_evaluators
+from rewards.compose import raw_total
+from rewards.motion.evaluators import Judges, load_evaluators
+from rewards.motion.family import FIDS
+from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import diversity, fid_to, matching_score, multimodality, r_precision, statistics
+from rewards.motion.motions import Motions
 from rewards.motion.physics import PHYSICS
-from rewards.motion.settings import Evaluators
-from rewards.motion.space import cosine
+from rewards.motion.settings import RewardTerms
+from rewards.motion.space import Evaluator, cosine
 from rewards.motion.t2m import T2MReward
+from rewards.motion.texts import Embedded
 from rewards.motion.tmr import TMRReward
+from rewards.own_class import use_folder
 from rollout.motion.features import joints_in_metres, rederived_motions
 from rollout.motion.prompts import MotionPrompt
 
@@ -30,6 +38,8 @@ METRICS = {
     "diversity": Metric("Diversity", "→", 3),
     "multimodality": Metric("MultiModality", "↑", 3),
     "tmr_score": Metric("TMR score", "↑", 4),
+    "joints_score": Metric("joints score", "↑", 4),
+    "reward": Metric("reward", "↑", 4),
     "foot_skate": Metric("foot skate m/s", "→", 4),
     "ground_penetration": Metric("penetration m", "→", 4),
     "floating": Metric("float m", "→", 4),
@@ -40,8 +50,8 @@ T2M_METRICS = list(METRICS)[: list(METRICS).index("tmr_score")]
 
 @dataclass(frozen=True)
 class Measured:
-    """N motions as both evaluators and the physics read them: embeddings [N, D] of each evaluator, [N, 0] without a TMR; the rest
-    [N], float32."""
+    """N motions as evaluators and physics read them: embeddings [N, D] of each evaluator, [N, 0] without a TMR, or one of joints; the
+    rest [N], float32. reward: NaN where none was asked for."""
 
     t2m: np.ndarray
     tmr: np.ndarray
@@ -49,6 +59,8 @@ class Measured:
     ground_penetration: np.ndarray
     floating: np.ndarray
     jerk: np.ndarray
+    joints: np.ndarray
+    reward: np.ndarray
 
     def __len__(self) -> int:
         return len(self.t2m)
@@ -69,54 +81,76 @@ class Measured:
         return Measured(*(np.asarray(getattr(self, field.name)[index], np.float32) for field in fields(self)))
 
 
-def measure(features: np.ndarray, lengths: np.ndarray, tmr: TMRReward | None, t2m: T2MReward, keep_tail: bool = False) -> Measured:
+def measure(
+    features: np.ndarray, lengths: np.ndarray, tmr: TMRReward | None, t2m: T2MReward, joints: TMRReward | None = None,
+    keep_tail: bool = False, rewarded: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> Measured:  # fmt: skip
     """Raw features [N, T, F] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
 
     keep_tail: whether T2M sees what lies past a length, as officially for generated motion; real motion is padded with 0.
+    rewarded: the reward [N] of features and lengths, those that are told by the skeleton.
     """
-    joints = joints_in_metres(features)
+    placed, told = joints_in_metres(features), rederived_motions(features, lengths)
+    absent = np.empty((len(lengths), 0), np.float32)
     return Measured(
         t2m.embed_motion(features, lengths, keep_tail),
-        tmr.embed_motion(*rederived_motions(features, lengths)) if tmr else np.empty((len(lengths), 0), np.float32),
-        **{name: of(joints, lengths) for name, of in PHYSICS.items()},
+        tmr.embed_motion(*told) if tmr else absent,
+        **{name: of(placed, lengths) for name, of in PHYSICS.items()},
+        joints=joints.embed_motion(*told) if joints else absent,
+        reward=rewarded(*told) if rewarded else np.full(len(lengths), np.nan, np.float32),
     )
 
 
 class Reader:
-    """`measure` by the evaluators in `paths`, for the actor that reads what samplers generate."""
+    """`measure` by the evaluators of `reward`, and by its components, for the actor that reads what samplers generate."""
 
-    def __init__(self, paths: Evaluators, device: str):
-        self.tmr, self.t2m = load_evaluators(paths, device)
+    def __init__(self, reward: RewardTerms, deadline_s: float, folder: str, texts: Embedded, device: str):
+        """deadline_s: of served components; folder: where the modules of the user lie; texts: captions that are embedded already, to
+        which others are added. Raises InputError for what cannot be loaded."""
+        use_folder(folder)
+        tmr, t2m = load_evaluators(reward, device, texts)
+        found = {"tmr": tmr, "t2m": t2m, "joints": Judges.beside(t2m, reward, device, texts).joints}
+        self.evaluators = {name: evaluator for name, evaluator in found.items() if evaluator}
+        scorer, _ = load_reward_and_judge(reward.parsed(), "t2m", reward, device, texts, deadline_s)
+        self.scorer = scorer if scorer.evaluators.keys() <= self.evaluators.keys() else None  # it reads another format than T2M
 
-    def __call__(self, features: np.ndarray, lengths: np.ndarray, keep_tail: bool) -> Measured:
-        return measure(features, lengths, self.tmr, self.t2m, keep_tail)
+    def __call__(self, features: np.ndarray, lengths: np.ndarray, keep_tail: bool, prompts: list[MotionPrompt] | None = None) -> Measured:
+        """prompts: of the motions, for their reward."""
+
+        def rewarded(*told: np.ndarray) -> np.ndarray:
+            motions = Motions(*told, [prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
+            return raw_total(self.scorer.settings, self.scorer(motions).values)
+
+        tmr, t2m, joints = (self.evaluators.get(name) for name in ("tmr", "t2m", "joints"))
+        return measure(features, lengths, tmr, t2m, joints, keep_tail, rewarded if prompts and self.scorer else None)
 
 
 class Texts:
-    """Both evaluators' embeddings of captions, each caption embedded once."""
+    """Embeddings of captions by every evaluator, each caption embedded once."""
 
-    def __init__(self, prompts: list[MotionPrompt], tmr: TMRReward | None, t2m: T2MReward):
-        """Raises InputError for a caption that an evaluator cannot read."""
+    def __init__(self, prompts: list[MotionPrompt], evaluators: dict[str, Evaluator]):
+        """evaluators: by the field of `Measured` that has their motions. Raises InputError for a caption that one cannot read."""
         distinct = dict.fromkeys((prompt.text, prompt.tokens) for prompt in prompts)
         self._row = {key: row for row, key in enumerate(distinct)}
-        texts, tokens = zip(*distinct)
-        self._t2m, self._tmr = (each.embed_text(texts, tokens) if each else np.empty((len(texts), 0)) for each in (t2m, tmr))
+        self._embedded = {name: evaluator.embed_text(*zip(*distinct)) for name, evaluator in evaluators.items()}
 
-    def of(self, prompts: list[MotionPrompt]) -> tuple[np.ndarray, np.ndarray]:
-        """T2M [N, D] and TMR [N, E] embeddings; E is 0 without a TMR."""
+    def of(self, prompts: list[MotionPrompt]) -> dict[str, np.ndarray]:
+        """[N, D] by evaluator."""
         rows = [self._row[prompt.text, prompt.tokens] for prompt in prompts]
-        return self._t2m[rows], self._tmr[rows]
+        return {name: embedded[rows] for name, embedded in self._embedded.items()}
 
 
 def replication_metrics(prompts: list[MotionPrompt], measured: Measured, texts: Texts, seed: int) -> dict[str, float]:
     """All metrics of one replication but FID and MultiModality. Row i of `measured` was made for prompt i, in consecutive pools."""
-    t2m_text, tmr_text = texts.of(prompts)
-    precision = r_precision(t2m_text, measured.t2m, 3, POOL)
+    text = texts.of(prompts)
+    precision = r_precision(text["t2m"], measured.t2m, 3, POOL)
+    scores = {name: float((cosine(text[name], getattr(measured, name)) / 2 + 0.5).mean()) for name in ("tmr", "joints") if name in text}
     return {
         **{f"r_at_{k}": float(precision[k - 1]) for k in (1, 2, 3)},
-        "mm_dist": matching_score(t2m_text, measured.t2m),
+        "mm_dist": matching_score(text["t2m"], measured.t2m),
         "diversity": diversity(measured.t2m, seed=seed),
-        **({"tmr_score": float((cosine(tmr_text, measured.tmr) / 2 + 0.5).mean())} if measured.tmr.size else {}),
+        **{f"{name}_score": score for name, score in scores.items()},
+        **({"reward": float(np.nanmean(measured.reward))} if np.isfinite(measured.reward).any() else {}),
         **{name: float(getattr(measured, name).mean()) for name in PHYSICS},
     }
 
@@ -127,18 +161,11 @@ class Reference:
 
     def __init__(self, t2m: np.ndarray):
         """t2m: [N, D]."""
-        self._statistics = {name: statistics(of(t2m)) for name, of in VIEWS.items()}
+        self._statistics = {name: statistics(of(t2m)) for name, of in FIDS.items()}
 
     def fids(self, t2m: np.ndarray) -> dict[str, float | str]:
         """By metric; see `fid_to`."""
-        return {name: fid_to(self._statistics[name], of(t2m)) for name, of in VIEWS.items()}
-
-
-def _at_length_1(t2m: np.ndarray) -> np.ndarray:
-    return t2m / np.linalg.norm(t2m, axis=1, keepdims=True)
-
-
-VIEWS = {"fid": np.asarray, "fid_unit": _at_length_1}
+        return {name: fid_to(self._statistics[name], of(t2m)) for name, of in FIDS.items()}
 
 
 def repeats_spread(repeats: list[Measured], seed: int) -> float:

@@ -1,18 +1,19 @@
 """What an evaluation will do, read and checked before anything starts: models, captions, real motion."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from learner.evaluate.models import BASE, EvaluatedModel, named
-from learner.evaluate.motion.measures import Measured, Texts, replication_metrics
+from learner.evaluate.motion.measures import Measured, Reader, Texts, replication_metrics
 from learner.evaluate.motion.protocol import FOUR, DrawnPool, PromptsAlone, RealData, RealStored, Replications
+from learner.evaluate.motion.report import best_of
 from learner.evaluate.motion.settings import POOL, SHORTEST, EvaluateConfig
-from rewards.motion.evaluators import load_evaluators
 from rewards.motion.family import REAL
-from rewards.motion.settings import Evaluators
+from rewards.motion.texts import Embedded
 from rollout.adapter import Adapter
 from rollout.io.errors import InputError
 from rollout.motion.adapter_folder import load_policy
@@ -40,12 +41,14 @@ class EncodedPools(Sequence):
     def __getitem__(self, index: int) -> tuple[list[Conditioning], list[tuple[int, ...]], tuple]:
         batch = self.batches[index]
         lengths = np.array([prompt.length for prompt in batch.prompts])
-        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds, (lengths, True)
+        told = lengths, True, batch.prompts
+        return [Conditioning(prompt, self.encoded[prompt.text]) for prompt in batch.prompts], batch.seeds, told
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All that was read and checked before anything starts."""
+    """All that was read and checked before anything starts. embedded: every caption by every evaluator, for who reads
+    motions. rewarded: whether the reward can read them."""
 
     config: EvaluateConfig
     models: list[EvaluatedModel]
@@ -54,6 +57,8 @@ class Evaluation:
     replications: Replications
     further: dict[str, Replications]  # by split
     texts: Texts
+    embedded: Embedded
+    rewarded: bool
     notes: list[str]
     standing: dict[str, str]  # by name, the digest of what the numbers stand on
     skipped: tuple[str, ...] = ()  # what of a data set cannot be read is counted in the notes
@@ -70,13 +75,17 @@ class Evaluation:
             told = "a prefix-completion model can be sampled (rollout.sample --prefix) and trained, not evaluated"
             raise InputError(f"{config.model.checkpoint}: {told}")
         models = [_model(BASE, None, policy)]
-        models += [_model(name, folder, load_policy(settings, folder)) for name, folder in named(config.adapter, REAL_ROW)]
-        tmr, t2m = load_evaluators(config.reward)
-        for evaluator in filter(None, (tmr, t2m)):
+        adapters = named(config.adapter, REAL_ROW, best_of(config.best_of))
+        models += [_model(name, folder, load_policy(settings, folder)) for name, folder in adapters]
+        embedded: Embedded = {}
+        reader = Reader(config.reward, config.cluster.reward_deadline, os.getcwd(), embedded, "cpu")
+        for evaluator in reader.evaluators.values():
             evaluator.require(preparer.checkpoint.format.features)
         real, notes = _real(config, preparer.checkpoint.format)
-        if tmr is None:
+        if "tmr" not in reader.evaluators:
             notes.append(f"no TMR score: reward.tmr_path names no TMR of {preparer.checkpoint.format.name}")
+        if config.chooses and reader.scorer is None:
+            notes.append("no row of the best of several: the reward reads no motion of this format (reward.components)")
         further = {}
         for split, file in named(config.prompts, REAL_ROW, *(model.name for model in models), setting="prompts"):
             further[split] = Replications(config, PromptsAlone(_further(file, preparer)))
@@ -86,17 +95,18 @@ class Evaluation:
         for first in range(0, len(prompts), ENCODED_AT_ONCE):
             some = prompts[first : first + ENCODED_AT_ONCE]
             encoded |= {conditioning.prompt.text: conditioning.arrays for conditioning in preparer.prepare(some)}
-            Texts(some, tmr, t2m)  # which both evaluators remember
+            Texts(some, reader.evaluators)  # which the evaluators remember
             encoded_so_far(first + len(some), len(prompts))
         replications = Replications(config, real)
         standing = {
             "base model": policy.base_digest(), "real motion": arrays_digest({}, repr(replications.real_draws(0))),
             **{f"adapter {model.name}": model.adapter.sha256 for model in models},
-            **{f"{evaluator.name} evaluator": evaluator.weights_sha256() for evaluator in filter(None, (tmr, t2m))},
+            **{f"{name} evaluator": evaluator.weights_sha256() for name, evaluator in reader.evaluators.items()},
             **{f"prompts {split}": arrays_digest({}, repr(draws.real.prompts())) for split, draws in further.items()},
             "captions": arrays_digest({text: array for text, arrays in encoded.items() for array in arrays.values()}),
         }  # fmt: skip
-        return cls(config, models, encoded, real, replications, further, Texts(prompts, tmr, t2m), notes, standing)
+        texts, rewarded = Texts(prompts, reader.evaluators), reader.scorer is not None
+        return cls(config, models, encoded, real, replications, further, texts, embedded, rewarded, notes, standing)
 
     def metrics(self, replication: int, prompts: list[MotionPrompt], measured: Measured) -> dict[str, float]:
         return replication_metrics(prompts, measured, self.texts, self.replications.pairs_seed(replication))
@@ -138,7 +148,7 @@ def _real(config: EvaluateConfig, made: MotionFormat) -> tuple[RealData | RealSt
         if len(motions.motions) // POOL < config.pools:
             notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
         return real, notes
-    if config.reward != Evaluators():
+    if any(config.reward.custom(name) for name in ("tmr", "t2m", "joints")):
         raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
     prompts = read_prompts(MOTION.shipped("heldout"), frames)
     longest = max(prompt.length for prompt in prompts)
@@ -153,4 +163,6 @@ def stored_real_motion(prompts: list[MotionPrompt]) -> Measured:
     with np.load(REAL, allow_pickle=False) as stored:
         if stored["captions"].tolist() != [prompt.text for prompt in prompts]:
             raise InputError(f"{REAL}: was made for other captions than heldout_prompts.json; run learner.pretrain")
-        return Measured(*(stored[f"crop_{field.name}"] for field in dataclasses.fields(Measured)))
+        fields = [field.name for field in dataclasses.fields(Measured)]
+        unread = np.full(len(stored["crop_t2m"]), np.nan, np.float32)  # it is of a run's components, and no motion ships
+        return Measured(**{name: unread if name == "reward" else stored[f"crop_{name}"] for name in fields})

@@ -5,6 +5,7 @@ frames, one four shorter for a third of them, from a random start. Everything fo
 the row that is evaluated or from who samples it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Draw:
 @dataclass(frozen=True)
 class DrawnPool:
     """A pool to generate: one motion for each prompt. Motion i's noise is that of seeds[i]. `repeat` 0 counts in every
-    metric, the others in MultiModality alone."""
+    metric, the others in MultiModality alone, or are what is chosen among."""
 
     pool: int
     repeat: int
@@ -118,22 +119,28 @@ class Replications:
     def batches(self, replication: int) -> list[DrawnPool]:
         """Every pool to generate, those of MultiModality repeated."""
         seed, pools = self.config.seed, self.config.pools
-        draws = self._draws(Purpose.GENERATED, replication)
         repeated: set[int] = set()
         if replication < self.config.multimodal_rounds:
             chosen = np.random.default_rng(seed_of(seed, Purpose.MULTIMODAL, replication)).permutation(pools)[:MULTIMODAL_POOLS]
             repeated = set(chosen.tolist())
-        batches = []
-        for pool in range(pools):
-            prompts = [draw.prompt for draw in draws[pool * POOL : (pool + 1) * POOL]]
-            for repeat in range(REPEATS if pool in repeated else 1):
-                seeds = [seed_of(seed, Purpose.NOISE, replication, pool, i, repeat) for i in range(POOL)]
-                batches.append(DrawnPool(pool, repeat, prompts, seeds))
-        return batches
+        return self._pools(replication, lambda pool: REPEATS if pool in repeated else 1)
+
+    def candidates(self, replication: int) -> list[DrawnPool]:
+        """Every pool as often as motions of a caption are chosen among; the first time that of `batches`."""
+        return self._pools(replication, lambda pool: self.config.best_of)
 
     def pairs_seed(self, replication: int) -> int:
         """Seed of the random pairs of Diversity and MultiModality, the same for every row."""
         return int(np.random.SeedSequence(seed_of(self.config.seed, Purpose.PAIRS, replication)).generate_state(1)[0])
+
+    def _pools(self, replication: int, repeats: Callable[[int], int]) -> list[DrawnPool]:
+        draws, batches = self._draws(Purpose.GENERATED, replication), []
+        for pool in range(self.config.pools):
+            prompts = [draw.prompt for draw in draws[pool * POOL : (pool + 1) * POOL]]
+            for repeat in range(repeats(pool)):
+                seeds = [seed_of(self.config.seed, Purpose.NOISE, replication, pool, i, repeat) for i in range(POOL)]
+                batches.append(DrawnPool(pool, repeat, prompts, seeds))
+        return batches
 
     def _draws(self, purpose: Purpose, replication: int) -> list[Draw]:
         draw = np.random.default_rng(seed_of(self.config.seed, purpose, replication))

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from learner.evaluate.models import BASE
 from learner.evaluate.motion.measures import METRICS, T2M_METRICS
 from learner.evaluate.motion.settings import POOL
 from learner.evaluate.report import SideBySide, aligned, cell
 from learner.evaluate.rows import Metric
 from rewards.motion.metrics import TOO_FEW, mean_and_interval
+
+JUDGED = ("mm_dist", "joints_score")  # by all 263 features as the model made them, and by the joints alone
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,22 @@ class Row:
         return {"metrics": self.told()}
 
 
+def best_of(count: int) -> str:
+    """The name of the row that chooses among motions of the base model."""
+    return f"{BASE} best of {count}"
+
+
 class EvaluationReport(SideBySide):
-    """See `SideBySide`."""
+    """See `SideBySide`. The notes end with what rows say of each other."""
 
     real = True
+
+    def add(self, row: Row) -> None:
+        base = next((each for each in self.rows if each.name == BASE), None)
+        if base and row.source and "fid" in row.values:  # on the split that the others are of
+            best = next((each for each in self.rows if each.name == best_of(self.config.best_of)), None)
+            self.notes += beside(base, best, row)
+        super().add(row)
 
     def metrics(self) -> dict[str, Metric]:
         return METRICS
@@ -67,3 +84,50 @@ def table(rows: Sequence[Row]) -> list[str]:
             cells.append([row.name, *(cell(found.get(name), METRICS[name].digits) for name in names)])
         lines += [*aligned(cells), ""]
     return lines[:-1]
+
+
+def beside(base: Row, best: Row | None, tuned: Row) -> list[str]:
+    """Whether an adapter moves better or only says so, and whether it beats choosing among motions of the base model; lines, by
+    differences of the same replications, 95 %."""
+    lines = []
+    features, joints = (paired(base, tuned, name) for name in JUDGED)
+    if features and joints and features.better and not joints.better:
+        lines.append(
+            f"{tuned.name}: the score of all 263 features rose (MM-Dist {features.words()}), that of the joints did not "
+            f"({joints.words()}): what improved may be features that no joint follows"
+        )
+    if best:
+        found = {METRICS[name].label: change for name in JUDGED if (change := paired(best, tuned, name))}
+        if told := [f"{label} {change.words()}, {change.verdict}" for label, change in found.items()]:
+            lines.append(f"{tuned.name} beside {best.name}: {'; '.join(told)}")
+    return lines
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """A paired difference of two rows in one metric and its half-width. sign: of what is better."""
+
+    mean: float
+    half: float
+    sign: int
+    digits: int
+
+    @property
+    def better(self) -> bool:
+        return self.sign * self.mean > self.half
+
+    @property
+    def verdict(self) -> str:
+        return "better" if self.better else "worse" if -self.sign * self.mean > self.half else "no clear difference"
+
+    def words(self) -> str:
+        return f"{self.mean:+.{self.digits}f} ± {self.half:.{self.digits}f}"
+
+
+def paired(before: Row, after: Row, metric: str) -> RowDifference | None:
+    """None where a row lacks the metric, or has it of one replication alone."""
+    old, new = (row.values.get(metric) or [] for row in (before, after))
+    if len(old) != len(new) or len(old) < 2:
+        return None
+    mean, half = mean_and_interval(np.subtract(new, old))
+    return RowDifference(float(mean), float(half), -1 if METRICS[metric].better == "↓" else 1, METRICS[metric].digits)

@@ -3,7 +3,7 @@
 from learner.config.settings import Cluster, Tracking
 from learner.evaluate.settings import ADAPTER, FAMILY, OUT
 from rewards.motion.metrics import DIVERSITY_PAIRS
-from rewards.motion.settings import Evaluators
+from rewards.motion.settings import RewardTerms
 from rollout.io.settings import FilePath, Section, option, refuse
 from rollout.motion.settings import Model
 
@@ -28,10 +28,14 @@ class EvaluateConfig(Section):
         None, "replications that measure MultiModality too, with 30 motions of 128 captions; null = 5, or 0 with --quick", minimum=0
     )
     samples: int = option(1000, f"motions of each replication, rounded up to pools of {POOL}", above=DIVERSITY_PAIRS)
+    best_of: int = option(
+        4, "beside adapters, a row of the base model that makes so many motions of each caption, of which the reward chooses one: "
+        "what training has to beat; 1 = no such row", minimum=1,
+    )  # fmt: skip
     seed: int = option(0, "captions, crops and noise derive from it, the same for every row", minimum=0)
     out: FilePath | None = OUT
     model: Model = Model()
-    reward: Evaluators = Evaluators()
+    reward: RewardTerms = RewardTerms()
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
 
@@ -52,6 +56,11 @@ class EvaluateConfig(Section):
         if self.multimodality is not None:
             return self.multimodality
         return 0 if self.quick else min(5, self.rounds)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is a row of the best of several."""
+        return bool(self.adapter) and self.best_of > 1
 
     @property
     def pools(self) -> int:

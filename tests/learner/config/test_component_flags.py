@@ -77,6 +77,5 @@ def test_what_makes_no_component_is_one_line(flags, message):
     assert refused(flags).startswith(message)
 
 
-def test_an_evaluation_has_no_components():
-    with pytest.raises(InputError, match="unknown flag --reward.components.a.path"):
-        parse_config(["--reward.components.a.path", "foot_skate"], EvaluateConfig)
+def test_an_evaluation_chooses_by_components_too():
+    assert list(parse_config(["--reward.components.a.path", "foot_skate"], EvaluateConfig).reward.parsed()) == ["a"]

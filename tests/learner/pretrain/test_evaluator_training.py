@@ -1,5 +1,6 @@
 """Training data of the evaluators, and that a training run ends in folders the loaders read."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from learner.pretrain.crops import CaptionedCrops, alike_clips, crop, frozen
 from learner.pretrain.evaluators import train_t2m, train_tmr
 from learner.pretrain.retrieval import retrieval, stack
+from rewards.motion.readings import joints
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.dataset import Clip, clip_features
@@ -111,6 +113,15 @@ def test_batches_depend_on_the_seed_alone():
     assert (batch(1) == batch(1)).all() and not (batch(1) == batch(2)).all()
 
 
+def test_an_evaluator_of_joints_is_shown_those_of_each_crop():
+    clips = [c for c in some_clips() if c.split == "train"]
+    read = CaptionedCrops(clips, clip_features(clips), np.zeros(66), np.ones(66), 1, joints).batch(8, [], 0.0)[0]
+    features = CaptionedCrops(clips, clip_features(clips), np.zeros(263), np.ones(263), 1).batch(8, [], 0.0)[0]
+    assert read.shape == (8, 60, 66)
+    np.testing.assert_allclose(read[:, :40], joints(features.numpy())[:, :40], atol=1e-5)  # as long as the shortest
+    assert not read[:, 0, [0, 2]].any()  # the root of each begins where it is
+
+
 def test_some_words_are_forgotten():
     clips = some_clips()[:4]
     crops = CaptionedCrops(clips, clip_features(clips), np.zeros(263), np.ones(263), 0)
@@ -118,7 +129,13 @@ def test_some_words_are_forgotten():
     assert set(words) == {7, UNKNOWN} and 300 < words.count(UNKNOWN) < 500
 
 
-@pytest.mark.parametrize("train, reward", [(train_tmr, TMRReward), (train_t2m, T2MReward)], ids=["tmr", "t2m"])
+TRAINED = {
+    "tmr": (train_tmr, TMRReward), "t2m": (train_t2m, T2MReward), "joints": (functools.partial(train_tmr, kind="joints"), TMRReward),
+    "essential": (functools.partial(train_tmr, kind="essential"), TMRReward),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("train, reward", TRAINED.values(), ids=TRAINED)
 def test_a_training_run_ends_in_a_folder_that_scores(tmp_path, train, reward):
     clips = some_clips()
     features = clip_features(clips)

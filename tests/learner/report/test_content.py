@@ -74,6 +74,29 @@ def test_the_verdict_is_in_words(copied, reward, judge, tone, headline, sentence
     assert any(line.startswith("python -m learner.evaluate --adapter") for line in verdict["advice"]["What to do next"])
 
 
+@pytest.mark.parametrize(
+    "joints, sentence",
+    [
+        ((0.0, 0.01), "The judge's score, of all features, rose by +0.500 ± 0.200; the score of the joints alone did not (+0.000 ± 0.010)"),
+        ((0.1, 0.01), "The score of the joints alone is better too: +0.100 ± 0.010."),
+        ((-0.1, 0.01), "the score of the joints alone did not (-0.100 ± 0.010)"),
+    ],
+)
+def test_a_judge_that_rises_without_the_joints_is_told(copied, joints, sentence):
+    found = {"reward": gained(0.5, 0.1, 0.05), "judge": gained(-9.0, 0.5, 0.2), "judge_joints": gained(0.8, *joints)}
+    assert sentence in " ".join(written(copied, found)["sentences"])
+
+
+@pytest.mark.parametrize(
+    "gain, said",
+    [((0.4, 0.2), "beats it (+0.400 ± 0.200)"), ((-0.4, 0.2), "is behind it"), ((0.1, 0.2), "is not clearly apart from it")],
+)
+def test_whether_training_beats_choosing_is_told(copied, gain, said):
+    chosen = {"samples": 4, "reward": gained(0.9, 0, 0.1), "judge": gained(-8.5, *gain)}
+    told = " ".join(written(copied, {"reward": gained(0.5, 0.1, 0.05)}, best_of_base=chosen)["sentences"])
+    assert f"Best of 4 of the base, chosen by the reward without training: judge -8.500, which the tuned model {said}" in told
+
+
 LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}]
 
 

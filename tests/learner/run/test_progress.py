@@ -25,6 +25,10 @@ SUMMARY = {
         "jerk": {"before": 1.5, "after": 2.5, "gain": {"mean": 1.0, "ci95": 0.5}},
         "diversity": {"before": 1.5, "after": "too few motions"},
     },
+    "best_of_base": {
+        "samples": 4,
+        "judge": {"before": {"mean": 0.45, "ci95": 0.02}, "after": {"mean": 0.41, "ci95": 0.02}, "gain": {"mean": -0.04, "ci95": 0.03}},
+    },
     "trained": {
         "reward": {"before": {"mean": 0.5, "ci95": 0.02}, "after": {"mean": 0.4, "ci95": 0.02}, "gain": {"mean": -0.1, "ci95": 0.03}},
     },
@@ -117,6 +121,7 @@ def test_the_summary_says_what_rose_what_fell_and_what_cannot_be_told(tmp_path):
         "held-out root_drift (less is better) before 0.080 after 0.050 gain -0.030±0.010 better",
         "held-out jerk before 1.500 after 2.500 gain +1.000±0.500 changed",
         "held-out diversity before - after - gain - too few motions",
+        "beside best of 4 of the base: judge before 0.450±0.020 after 0.410±0.020 gain -0.040±0.030 worse",
         "trained reward before 0.500±0.020 after 0.400±0.020 gain -0.100±0.030 worse",
         "run finished: iterations 3, seed 7, samplers 2, max_log_prob_gap 0.0, 12m34s, adapter abababababab",
         f"results in {tmp_path}: adapter/ reward.png",

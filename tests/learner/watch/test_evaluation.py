@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.watch.examination import compare, interval
+from learner.watch.examination import best_of, compare, interval
 from rewards.components import Component
 from rewards.family import Examination
+from rewards.motion.evaluators import Judges
 from rewards.motion.family import MotionRewards, quality
-from rewards.motion.metrics import fid, statistics
+from rewards.motion.metrics import fid, statistics, unit
 from rewards.motion.motions import as_motions
 from rewards.motion.physics import ALL_PHYSICS, foot_skate
 from rewards.motion.t2m import T2MReward
@@ -61,8 +62,8 @@ def test_a_motion_that_is_not_finite_spoils_only_its_own_score(group, evaluators
     np.testing.assert_allclose(found[[0, 1, 3, 4, 5]], plain[[0, 1, 3, 4, 5]], atol=2e-5)
 
 
-def examination(group: Group, reward, judge) -> Examination:
-    (found,) = MotionRewards().examine([group], Scorer({"it": Component("tmr.cosine")}, {"it": reward}, {}), judge)
+def examination(group: Group, reward, judge, joints=None) -> Examination:
+    (found,) = MotionRewards().examine([group], Scorer({"it": Component("tmr.cosine")}, {"it": reward}, {}), Judges(judge, joints))
     return found
 
 
@@ -80,9 +81,27 @@ def test_an_examination_is_what_reward_and_judge_say(group, evaluators):
     np.testing.assert_array_equal(swapped.judge, found.reward)
 
 
+def test_a_judge_of_joints_says_its_own(group, evaluators, tiny, tmp_path):
+    joints = TMRReward.load(tiny.write_tmr(tmp_path / "joints", nfeats=66))
+    found, plain = examination(group, *evaluators, joints), examination(group, *evaluators)
+    np.testing.assert_array_equal(found.extras["judge_joints"], joints(as_motions(group)))
+    np.testing.assert_array_equal(found.judge, plain.judge)
+    told, measured = quality([found], None), MotionRewards().measured([found])
+    assert told["judge_joints"] == pytest.approx(measured["judge_joints"].mean(), rel=1e-5)
+    assert "judge_joints" not in quality([plain], None) | MotionRewards().measured([plain])
+
+
+def test_the_best_of_the_base_is_what_the_reward_chooses_and_others_judge():
+    reward = np.array([[1, 3, 2], [5, 4, np.nan], [np.nan] * 3])
+    judge, tuned = np.array([[10.0, 20, 30], [40, 50, 60], [70, 80, 90]]), np.array([[21.0, 22, 23], [44, 45, 46], [0, 0, 0]])
+    found = best_of(examined(reward, judge), {"judge": judge}, {"judge": tuned})["judge"]
+    assert found["before"]["mean"] == (20 + 40) / 2 and found["after"]["mean"] == (22 + 45) / 2
+    assert found["gain"] == interval(np.array([[2.0], [5.0]]), fixed_prompts=False)
+
+
 def test_the_reward_of_an_examination_is_the_weighted_sum_of_raw_components(group, evaluators):
     settings = {"a": Component("tmr.cosine", 2.0, "std"), "b": Component("t2m.matching", -0.5, "rank")}
-    (found,) = MotionRewards().examine([group], Scorer(settings, dict(zip("ab", evaluators)), {}), evaluators[1])
+    (found,) = MotionRewards().examine([group], Scorer(settings, dict(zip("ab", evaluators)), {}), Judges(evaluators[1], None))
     assert found.components.keys() == {"a", "b"}
     np.testing.assert_allclose(found.reward, 2 * found.components["a"] - 0.5 * found.components["b"], rtol=1e-6)
 
@@ -192,7 +211,8 @@ def test_samples_that_failed_are_left_out(fixed_prompts):
 def test_quality_is_measured_on_all_samples_of_a_run():
     embedding = DRAW.normal(size=(8, 5, 3))
     real = statistics(DRAW.normal(1, 2, size=(500, 3)))
-    found = quality(examined(np.zeros((8, 5)), embedding=embedding), real)
+    found = quality(examined(np.zeros((8, 5)), embedding=embedding), {"fid": real, "fid_unit": real})
+    assert found["fid_unit"] == pytest.approx(fid(*real, *statistics(unit(embedding.reshape(40, 3)))), rel=1e-9)
     assert found["fid"] == pytest.approx(fid(*real, *statistics(embedding.reshape(40, 3))), rel=1e-9)
     assert {name: found[name] for name in ALL_PHYSICS} == dict.fromkeys(ALL_PHYSICS, 0.25) and 1 < found["diversity"] < 4
 
@@ -200,15 +220,15 @@ def test_quality_is_measured_on_all_samples_of_a_run():
 def test_a_motion_that_is_not_finite_is_left_out_of_the_quality():
     embedding = DRAW.normal(size=(8, 5, 3))
     spoilt = np.concatenate([embedding, np.full((1, 5, 3), np.nan)])
-    real = statistics(DRAW.normal(1, 2, size=(500, 3)))
+    real = dict.fromkeys(("fid", "fid_unit"), statistics(DRAW.normal(1, 2, size=(500, 3))))
     values = np.zeros((9, 5))
     assert quality(examined(values, embedding=spoilt), real) == quality(examined(values[:8], embedding=embedding), real)
     nothing = quality(examined(values, embedding=np.full((9, 5, 3), np.nan)), real)
-    assert nothing["fid"] == nothing["diversity"] == "too few motions"
+    assert nothing["fid"] == nothing["fid_unit"] == nothing["diversity"] == "too few motions"
 
 
 def test_there_is_a_fid_only_of_more_motions_than_dimensions():
-    real = (np.zeros(10), np.eye(10))
+    real = dict.fromkeys(("fid", "fid_unit"), (np.zeros(10), np.eye(10)))
     enough, few = DRAW.normal(size=(11, 1, 10)), DRAW.normal(size=(5, 2, 10))
     assert quality(examined(np.zeros((11, 1)), embedding=enough), real)["fid"] > 0
     assert quality(examined(np.zeros((5, 2)), embedding=few), real)["fid"] == "too few motions"

@@ -11,6 +11,7 @@ from rewards.motion.family import quality
 from rewards.motion.physics import ALL_PHYSICS
 
 PROMPTS, SIZE = 8, 3
+REAL = dict.fromkeys(("fid", "fid_unit"), (np.zeros(3), np.eye(3)))
 
 
 def unknown_real(found):
@@ -28,10 +29,10 @@ def results(reward, judge, seed=0):
 
 
 def test_every_number_is_there():
-    watch = HeldOut(3, lambda found: quality(found, (np.zeros(3), np.eye(3))))
+    watch = HeldOut(3, lambda found: quality(found, REAL))
     found = results(0.5, -4)
     metrics, warning = watch.observe(10, found)
-    names = {"reward", "judge", "fid", "diversity", "component_a", "component_b", "parted", *ALL_PHYSICS}
+    names = {"reward", "judge", "fid", "fid_unit", "diversity", "component_a", "component_b", "parted", *ALL_PHYSICS}
     assert metrics.keys() == {f"heldout_{name}" for name in names} and warning is None
     assert metrics["heldout_reward"] == pytest.approx(np.mean([e.reward for e in found]))
     assert metrics["heldout_component_b"] == pytest.approx(metrics["heldout_reward"] - 1)
@@ -45,7 +46,7 @@ def test_without_statistics_of_real_motion_there_is_no_fid():
 
 
 def test_a_fid_of_too_few_motions_is_no_metric():
-    metrics, _ = HeldOut(3, lambda found: quality(found, (np.zeros(3), np.eye(3)))).observe(0, results(0.5, -4)[:1])
+    metrics, _ = HeldOut(3, lambda found: quality(found, REAL)).observe(0, results(0.5, -4)[:1])
     assert "heldout_fid" not in metrics and "heldout_reward" in metrics
 
 

@@ -15,10 +15,12 @@ PROMPTS = ["a person walks forward", "a person jumps", "a person walks forward",
 EXACT = 2e-6
 
 
-@pytest.fixture(params=[TMRReward, T2MReward], ids=["tmr", "t2m"])
-def reward(request):
-    folder = request.getfixturevalue(f"{request.param.name}_folder")
-    return request.param.load(folder)
+@pytest.fixture(params=["tmr", "t2m", "joints", "essential"])
+def reward(request, tiny, tmp_path):
+    """The last two: TMRs that read joints, and the 67 features that determine them."""
+    if request.param == "t2m":
+        return T2MReward.load(tiny.write_t2m(tmp_path / "t2m"))
+    return TMRReward.load(tiny.write_tmr(tmp_path / "tmr", nfeats={"tmr": 263, "joints": 66, "essential": 67}[request.param]))
 
 
 def motions(lengths, frames=60) -> Motions:

@@ -57,7 +57,7 @@ def test_parity_tmr_scores_of_raw_motions(folder, tmp_path):
         features[i, :length] = recorded[f"raw_feats_{i}"]
     np.testing.assert_allclose(reward.embed_motion(features, lengths), recorded["motion_mu"], atol=FORWARD)
     # The recorded text features stand for DistilBERT's, as if each caption's name were its number.
-    reward.read_text = lambda text: recorded["text_x"][int(text), : recorded["text_len"][int(text)]]
+    reward.read_text, reward.language_model = lambda text: recorded["text_x"][int(text), : recorded["text_len"][int(text)]], None
     names = [str(i) for i in range(count)]
     np.testing.assert_allclose(reward.embed_text(names), recorded["text_mu"], atol=FORWARD)
     for shift in range(count):

@@ -63,8 +63,8 @@ def test_a_fully_trained_model_is_a_row_too_and_needs_no_other_sampler(config_fi
 def test_captions_are_encoded_once_and_batches_carry_their_lengths(config_file):
     evaluation = Evaluation.make(parsed(config_file))
     batches = evaluation.replications.batches(0)
-    conditionings, seeds, (lengths, generated) = EncodedPools(batches, evaluation.encoded)[3]
-    assert generated and lengths.tolist() == [prompt.length for prompt in batches[3].prompts]
+    conditionings, seeds, (lengths, generated, prompts) = EncodedPools(batches, evaluation.encoded)[3]
+    assert generated and prompts == batches[3].prompts and lengths.tolist() == [prompt.length for prompt in batches[3].prompts]
     assert [conditioning.prompt for conditioning in conditionings] == batches[3].prompts and seeds == batches[3].seeds
     expected = prepared(make_policy(config_file.parent / "mdm"), batches[3].prompts)
     assert [conditioning.digest for conditioning in conditionings] == [conditioning.digest for conditioning in expected]
@@ -102,8 +102,9 @@ def test_bad_input_is_one_line(config_file, flags, message):
 def test_two_adapters_of_one_name_are_refused(config_file, adapter):
     with pytest.raises(InputError, match="the name 'tuned' is taken, give another as NAME=PATH"):
         Evaluation.make(parsed(config_file, "--adapter", f"{adapter},{adapter}"))
-    with pytest.raises(InputError, match="the name 'base' is taken"):
-        Evaluation.make(parsed(config_file, "--adapter", f"base={adapter}"))
+    for name in ("base", "base best of 4"):
+        with pytest.raises(InputError, match=f"the name '{name}' is taken"):
+            Evaluation.make(parsed(config_file, "--adapter", f"{name}={adapter}"))
 
 
 def test_an_adapter_of_another_model_is_refused(config_file, adapter, tmp_path):
@@ -142,7 +143,9 @@ def test_kit_is_measured_by_its_own_evaluators_and_without_a_tmr_of_its_own_by_t
     assert features.shape == (320, 12, 251) and {motion.features.shape[1] for motion in both.real.motions} == {251}
     found = []
     for evaluation in (both, alone):
-        found.append(evaluation.metrics(0, prompts, Reader(evaluation.config.reward, "cpu")(features, lengths, False)))
+        reader = Reader(evaluation.config.reward, 5.0, ".", evaluation.embedded, "cpu")
+        found.append(evaluation.metrics(0, prompts, reader(features, lengths, False, prompts)))
+    assert (both.rewarded, alone.rewarded) == (True, False) and np.isfinite(found[0].pop("reward"))
     assert set(found[0]) - set(found[1]) == {"tmr_score"} and 0 <= found[0].pop("tmr_score") <= 1
     assert found[0] == found[1] and all(np.isfinite(value) for value in found[0].values())
 
@@ -177,6 +180,6 @@ def test_the_real_motion_that_ships_belongs_to_the_prompts_that_ship():
     prompts = read_prompts(MOTION.shipped("heldout"), 40)
     measured = stored_real_motion(prompts)
     assert len(measured) == 32 * len(prompts)
-    assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "foot_skate", "jerk"))
+    assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "joints", "foot_skate", "jerk"))
     with pytest.raises(InputError, match="made for other captions"):
         stored_real_motion([MotionPrompt("a person walks", 40)])

@@ -1,5 +1,6 @@
 """What an evaluation leaves behind: rows with means, intervals and every value."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,8 +9,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from learner.config.settings import Tracking
-from learner.evaluate.motion.evaluation import _by_metric
-from learner.evaluate.motion.measures import METRICS
+from learner.evaluate.motion.evaluation import _by_metric, chosen
+from learner.evaluate.motion.measures import METRICS, Measured
 from learner.evaluate.motion.report import EvaluationReport, Row, table
 from learner.evaluate.motion.settings import EvaluateConfig
 from learner.run.progress import Progress
@@ -93,3 +94,28 @@ def test_the_table_has_a_line_for_each_row_in_aligned_columns():
 def test_a_metric_without_numbers_is_no_value_of_any_replication():
     found = [{"fid": "too few motions", "mm_dist": 1.0, "multimodality": 4.0}, {"fid": "too few motions", "mm_dist": 2.0}]
     assert _by_metric(found) == {"fid": [], "mm_dist": [1.0, 2.0], "multimodality": [4.0]}
+
+
+def test_an_adapter_stands_beside_the_best_of_the_base(report):
+    report.add(row("ground truth"))
+    report.add(row("base"))
+    report.add(Row("base best of 4", None, "ab" * 32, {"fid": [], "mm_dist": [5.0, 6.0], "joints_score": [0.7, 0.8]}))
+    report.add(Row("tuned", "runs/tuned/adapter", "ab" * 32, {"fid": [], "mm_dist": [4.5, 5.5], "joints_score": [0.6, 0.7]}))
+    told = "tuned beside base best of 4: MM-Dist -0.500 ± 0.000, better; joints score -0.1000 ± 0.0000, worse"
+    assert content(report)["notes"][-1] == told and f"* {told}" in (report.folder / "table.md").read_text()
+
+
+def test_an_adapter_without_anything_to_stand_beside_has_no_notes(report):
+    report.add(row("base", multimodality=[5.0]))
+    report.add(Row("tuned", "runs/tuned/adapter", "ab" * 32, {"mm_dist": [4.5]}))
+    assert content(report)["notes"] == ["a note"]
+
+
+def test_what_the_reward_likes_best_is_chosen_for_each_motion():
+    def of(rewards) -> Measured:
+        return Measured(*(np.array(rewards, np.float32) + 10 * i for i in range(8)))
+
+    rewards = [[1, 5, np.nan], [2, 4, 3], [0, np.nan, 1]]
+    found = chosen([dataclasses.replace(of(each), reward=np.array(each, np.float32)) for each in rewards])
+    np.testing.assert_array_equal(found.reward, [2, 5, 3])
+    np.testing.assert_array_equal(found.tmr, [12, 15, 13])

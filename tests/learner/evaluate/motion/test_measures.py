@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from learner.evaluate.motion.measures import Measured, Reference, Texts, measure, repeats_spread, replication_metrics
+from learner.evaluate.motion.measures import Measured, Reader, Reference, Texts, measure, repeats_spread, replication_metrics
 from rewards.motion.metrics import fid_to, statistics
+from rewards.motion.motions import Motions
 from rewards.motion.physics import PHYSICS
+from rewards.motion.settings import RewardTerms
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
@@ -23,19 +25,19 @@ def evaluators(tmr_folder, t2m_folder):
     return TMRReward.load(tmr_folder), T2MReward.load(t2m_folder)
 
 
-def measured_as(t2m: np.ndarray, tmr: np.ndarray) -> Measured:
-    return Measured(t2m, tmr, *(np.zeros(len(t2m), np.float32) for _ in PHYSICS))
+def measured_as(t2m: np.ndarray, tmr: np.ndarray, joints: np.ndarray | None = None, reward: float = np.nan) -> Measured:
+    physics = (np.zeros(len(t2m), np.float32) for _ in PHYSICS)
+    return Measured(t2m, tmr, *physics, np.zeros((len(t2m), 0)) if joints is None else joints, np.full(len(t2m), reward))
 
 
 class Known:
     """Texts whose embedding is written in their prompt's length."""
 
-    def __init__(self, t2m: np.ndarray, tmr: np.ndarray):
-        self.t2m, self.tmr = t2m, tmr
+    def __init__(self, t2m: np.ndarray, tmr: np.ndarray, **more: np.ndarray):
+        self.embedded = {"t2m": t2m, "tmr": tmr, **more}
 
     def of(self, prompts):
-        rows = [prompt.length for prompt in prompts]
-        return self.t2m[rows], self.tmr[rows]
+        return {name: embedded[[prompt.length for prompt in prompts]] for name, embedded in self.embedded.items()}
 
 
 def test_each_reader_gets_the_motion_it_should(evaluators):
@@ -62,9 +64,30 @@ def test_only_t2m_sees_what_a_generated_motion_holds_past_its_length(evaluators)
 def test_texts_embed_each_caption_as_its_evaluator_does(evaluators):
     tmr, t2m = evaluators
     prompts = [MotionPrompt(text, 8 + i) for i, text in enumerate(TEXTS + TEXTS[::-1])]
-    t2m_text, tmr_text = Texts(prompts, tmr, t2m).of(prompts)
-    np.testing.assert_array_equal(t2m_text, t2m.embed_text(TEXTS + TEXTS[::-1]))
-    np.testing.assert_array_equal(tmr_text, tmr.embed_text(TEXTS + TEXTS[::-1]))
+    found = Texts(prompts, {"tmr": tmr, "t2m": t2m}).of(prompts)
+    np.testing.assert_array_equal(found["t2m"], t2m.embed_text(TEXTS + TEXTS[::-1]))
+    np.testing.assert_array_equal(found["tmr"], tmr.embed_text(TEXTS + TEXTS[::-1]))
+
+
+def test_joints_and_reward_are_among_the_metrics_where_they_were_measured():
+    t2m, joints = DRAW.normal(size=(320, 16)).astype(np.float32), DRAW.normal(size=(320, 8)).astype(np.float32)
+    prompts = [MotionPrompt("", i) for i in range(320)]
+    without = replication_metrics(prompts, measured_as(t2m, t2m), Known(t2m, t2m), seed=0)
+    found = replication_metrics(prompts, measured_as(t2m, t2m, -joints, 0.25), Known(t2m, t2m, joints=joints), seed=0)
+    assert found == without | {"joints_score": pytest.approx(0, abs=1e-6), "reward": 0.25}
+
+
+def test_the_reward_is_of_what_the_skeleton_says(tiny, tmp_path):
+    paths = {"tmr_path": tiny.write_tmr(tmp_path / "tmr"), "t2m_path": tiny.write_t2m(tmp_path / "t2m")}
+    paths["joints_path"] = tiny.write_tmr(tmp_path / "joints", nfeats=67)
+    reward = RewardTerms(**{name: str(path) for name, path in paths.items()}, components={"it": {"path": "tmr.cosine", "weight": 2.0}})
+    features, lengths = DRAW.normal(0, 0.2, (2, 20, 263)).astype(np.float32), np.array([8, 12])
+    reader, prompts = Reader(reward, 5.0, ".", {}, "cpu"), [MotionPrompt(TRAINING[0], 8), MotionPrompt(TRAINING[1], 12)]
+    found, told = reader(features, lengths, True, prompts), rederived_motions(features, lengths)
+    texts = [prompt.text for prompt in prompts]
+    np.testing.assert_allclose(found.reward, 2 * TMRReward.load(paths["tmr_path"])(Motions(*told, texts)), rtol=1e-6)
+    np.testing.assert_array_equal(found.joints, TMRReward.load(paths["joints_path"]).embed_motion(*told))
+    assert np.isnan(reader(features, lengths, True).reward).all()
 
 
 def test_motion_equal_to_its_caption_is_found_and_permuted_captions_are_chance():

@@ -99,10 +99,19 @@ def test_the_seed_and_the_replication_decide_everything():
     assert first.pairs_seed(1) == again.pairs_seed(1) != first.pairs_seed(0)
 
 
+def test_candidates_are_every_pool_under_other_noise_the_first_time_that_of_the_base():
+    drawn = replications(100, best_of=3, multimodality=0)
+    candidates, plain = drawn.candidates(1), drawn.batches(1)
+    assert [(batch.pool, batch.repeat) for batch in candidates] == [(pool, repeat) for pool in range(32) for repeat in range(3)]
+    assert candidates[::3] == plain
+    assert len({seed for batch in candidates for seed in batch.seeds}) == 3 * 1024
+    assert all(batch.prompts == plain[batch.pool].prompts for batch in candidates)
+
+
 def test_stored_motion_is_drawn_with_the_captions_it_was_made_for():
     prompts = [MotionPrompt(f"caption {i}", 40) for i in range(64)]
     value = np.repeat(np.arange(64), 5).astype(np.float16)  # five crops of each
-    stored = RealStored(prompts, Measured(value[:, None], value[:, None], value, value, value, value))
+    stored = RealStored(prompts, Measured(value[:, None], value[:, None], value, value, value, value, value[:, None], value))
     drawn = Replications(EvaluateConfig(), stored).real_draws(0)
     assert len(drawn) == 1024 and {draw.start for draw in drawn} == set(range(5))
     measured = stored.measured(drawn)
