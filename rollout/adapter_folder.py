@@ -29,7 +29,7 @@ def read_adapter(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """lora_rank, lora_alpha and lora_targets of the adapter in `folder`, which PEFT may have trained for another program, and its tensors
     by the names of our parameters. Raises InputError naming the file that is missing or damaged."""
     config = _read_config(folder / CONFIG)
-    state = names_from_peft(read_weights(folder / WEIGHTS))
+    state = names_from_peft(read_adapter_weights(folder / WEIGHTS))
     # Before anything of that rank is made: the file may claim any.
     if odd := [key for key, value in state.items() if "lora_A" in key and value.shape[:1] != (config["lora_rank"],)]:
         found = f"{odd[0]} is {state[odd[0]].shape}"
@@ -37,7 +37,7 @@ def read_adapter(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     return config, state
 
 
-def read_weights(file: Path) -> dict[str, np.ndarray]:
+def read_adapter_weights(file: Path) -> dict[str, np.ndarray]:
     """fp32 by name. Raises InputError."""
     state = read_safetensors(file, NOT_FOUND)
     if not state:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rewards.motion.words import WordTable
 from rollout.io.errors import InputError
-from rollout.io.weights import as_tensor, read_json_object, read_safetensors, read_torch
+from rollout.io.weights import as_tensor, read_json_object, read_torch, read_weights
 from rollout.motion.vocabulary import Vocabulary
 
 TEXT, MOTION, DECODER, MOVEMENT = "text_encoder", "motion_encoder", "motion_decoder", "movement_encoder"
@@ -35,7 +35,7 @@ def read_networks(path: Path) -> dict[str, dict]:
 
     InputError for an unreadable file and for one in none of the layouts; keys and shapes are for the networks to check.
     """
-    state = read_safetensors(path) if path.suffix == SAFE else read_torch(path)
+    state = read_weights(path)
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from rollout.adapter import Adapter
-from rollout.adapter_folder import read_adapter, read_weights
+from rollout.adapter_folder import read_adapter, read_adapter_weights
 from rollout.io.errors import InputError
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 
@@ -23,7 +23,7 @@ def load_policy(settings: MotionPolicySettings, folder: Path | None) -> MotionDi
         return policy
     folder = Path(folder)
     if (folder / FULL).exists():
-        settings, state = dataclasses.replace(settings, lora_rank=0), read_weights(folder / FULL)
+        settings, state = dataclasses.replace(settings, lora_rank=0), read_adapter_weights(folder / FULL)
     else:
         config, state = read_adapter(folder)
         settings = dataclasses.replace(settings, **config)
