@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.schedule import Schedule
 from rollout.policy import Conditioning, Request, Score, Trajectories
