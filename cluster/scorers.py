@@ -40,6 +40,7 @@ class Scorers:
         """another: a new actor, started; batch: groups in one call; deadline_s: how long all may go without an answer; tell: is
         given a line about every loss; turn: what goes on while one of some answers is waited for, until a time (`Samplers.turn`)."""
         self._turn, self._free = turn, {}  # since when the actor in a place has had nothing else to do
+        self._at: dict[int, tuple[ray.ObjectRef, float]] = {}  # by place, what it was last found at, and since when
         self.actors, self.another, self.batch, self.deadline_s, self.tell = actors, another, batch, deadline_s, tell
         self.whereabouts = [actor.whereabouts.remote() for actor in actors]
         self.running: dict[ray.ObjectRef, Call] = {}  # of all scorings, in the order of submission
@@ -71,21 +72,22 @@ class Scorers:
         call, self.heard = self.running[ready[0]], time.monotonic()
         try:
             call.scoring.done[call.block] = get(ready[0])
-            call.scoring.spans.add(f"reward {call.place}", call.scoring.method, self._since(call))
+            began = max(call.since, self._free.get(call.place, 0.0))
+            call.scoring.spans.add(f"reward {call.place}", call.scoring.method, began)
             self._free[call.place] = self.heard
         except LOST as death:
             self._replace(call.place, cause_of(death, self._whereabouts(call.place)))
         finally:
             self.running.pop(ready[0], None)
 
-    def _since(self, call: Call) -> float:
-        """When its actor began with it."""
-        return max(call.since, self._free.get(call.place, 0.0))
-
     def at_work(self) -> list[tuple[str, str, float]]:
-        """Which actor scores, what, and since when (`time.monotonic`)."""
-        first = {call.place: call for call in reversed(self.running.values())}
-        return [(f"reward {place}", call.scoring.method, self._since(call)) for place, call in sorted(first.items())]
+        """Which actor scores, what, and since when (`time.monotonic`), as near as it is asked for: answers are read once all is sampled,
+        and until then an actor is at the first that it has not given."""
+        waiting = ray.wait(list(self.running), num_returns=len(self.running), timeout=0)[1] if self.running else []
+        first = {self.running[ref].place: ref for ref in reversed(waiting)}
+        known = {ref: since for ref, since in self._at.values()}
+        self._at = {place: (ref, known.get(ref, time.monotonic())) for place, ref in sorted(first.items())}
+        return [(f"reward {place}", self.running[ref].scoring.method, since) for place, (ref, since) in self._at.items()]
 
     def _whereabouts(self, place: int) -> Whereabouts | None:
         try:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 KEPT = 100_000  # of those that nobody takes; the oldest go
 BESIDE = "for another seed"
 USUAL = 32  # of a kind, the latest, say how long one takes
+LATE = ("score", "examine")  # whose answers are read many at once, so that all but the longest look short
 
 
 class Timing(NamedTuple):
@@ -48,7 +49,8 @@ class Spans:
 
     def usual(self, what: str) -> float | None:
         """Seconds that this takes; None before it was done once."""
-        return median(self._seconds[what]) if self._seconds[what] else None
+        known = self._seconds[what]
+        return (max if what in LATE else median)(known) if known else None
 
     def take(self) -> list[Timing]:
         found = list(self._found)

@@ -152,7 +152,6 @@ class TrainingPool(Pool):
         return self._begin(requests, "examine", arrived)
 
     def _begin(self, requests: list[Request], method: str, arrived: Callable[[int], None]) -> Pending:
-        self.present.doing = method
         conditionings, published = [self._conditioning(request) for request in requests], self.published
 
         def send(sampler: ActorHandle, index: int) -> list[ray.ObjectRef]:
@@ -164,7 +163,9 @@ class TrainingPool(Pool):
             return Made(group, conditionings[index], actions, published.ref, requests[index].trained_steps)
 
         scoring = self.scorers.begin(method, len(requests), self.spans)
-        return Pending(self.samplers, published, scoring, len(requests), send, made, arrived)
+        pending = Pending(self.samplers, published, scoring, len(requests), send, made, arrived)
+        self.present.doing = method  # which is begun: what was under way before it is finished
+        return pending
 
     def _conditioning(self, request: Request) -> ray.ObjectRef:
         digest = request.conditioning.digest

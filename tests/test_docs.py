@@ -91,7 +91,8 @@ def test_settings_of_training_commands_are_understood(page, monkeypatch):
 def test_the_readme_says_how_to_begin():
     """What continuous integration and newcomers run, and what they may try next."""
     text = (ROOT / "README.md").read_text()
-    assert {"make test", "make demo"} <= set(re.findall(r"^(make \w+)", text, re.M)) and "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    assert {"make test", "make demo"} <= set(re.findall(r"^(make \w+)", text, re.M))
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
     assert len([module for module, _ in commands(ROOT / "README.md") if module == "learner.main"]) >= 3
 
 

@@ -18,7 +18,8 @@ from rollout.io.errors import InputError
 
 DESCRIPTION = """\
 Reads a finished, failed, killed or running training run and explains it: what it was, how it ended, what happened when,
-the likely causes in order, and what to do next. Nothing of the run is changed and nothing is written without --out.
+the likely causes in order, what it could do without, and what to do next. Nothing of the run is changed, and nothing is written
+without --out.
 
 RUN is a run folder (config.yaml, metrics.jsonl, summary.json, log.txt; any of them may be missing or cut off), or a file
 of metrics: .json, .jsonl or .csv, one row an iteration. The original implementation's names are understood too:

@@ -12,8 +12,8 @@ from rollout.io.errors import InputError
 DESCRIPTION = """\
 Writes one HTML file that shows a run, finished, killed or going on: the verdict in words, the motions or answers base beside tuned,
 every group with its rewards, every metric with its meaning, where the time went, and what the run was made from. It opens from disk
-and asks no server for anything. Several runs, such as of several seeds, share a page. With --serve a run is shown while it trains,
-on this machine alone, and nothing is written.
+and asks no server for anything. Several runs, such as of several seeds, share a page. With --serve a run is shown while it trains:
+how much of the iteration is in, who is slow, and who is stuck. It is shown on this machine alone, and nothing is written.
 
 RUN is a run folder."""
 EPILOG = """\

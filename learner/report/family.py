@@ -14,7 +14,8 @@ Texts = Callable[[Mapping[str, Any]], list[str] | None]
 
 
 class Shown(Protocol):
-    """kind: how the page shows a sample, "motion" or "text". column: that of the record which holds it. beside: those that `texts` reads."""
+    """kind: how the page shows a sample, "motion" or "text". column: that of the record which holds it. beside: those that `texts`
+    reads."""
 
     kind: str
     column: str

@@ -35,7 +35,8 @@ def page(content: Mapping[str, Any], live: bool = False) -> bytes:
     server = "'self'" if live else "'none'"
     policy = f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; connect-src {server}"
     filled = {
-        "POLICY": policy, "TITLE": html.escape(title), "STYLE": style, "THEME": theme, "CONTENT": packed(content), "LIVE": "live" if live else "",
+        "POLICY": policy, "TITLE": html.escape(title), "STYLE": style, "THEME": theme, "CONTENT": packed(content),
+        "LIVE": "live" if live else "",
         "HEADLINE": html.escape(content["runs"][0]["verdict"]["headline"]),
         "SCRIPTS": "\n".join(f"<script>{script}</script>" for script in scripts),
     }  # fmt: skip

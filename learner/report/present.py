@@ -9,7 +9,7 @@ from learner.run.folder import PRESENT
 
 SLOW, STUCK = 3, 10  # times as long as something takes
 LEAST_SLOW_S, LEAST_STUCK_S = 2.0, 60.0
-OLD_S = 10.0  # the driver tells it every second, but while it is at something of its own
+OLD_S = 5.0  # the driver tells it every second, but while it is at something of its own
 IN = {
     "score": "groups of the rollout are sampled", "examine": "groups of an evaluation are sampled", "gradient": "gradients are in",
 }  # fmt: skip

@@ -22,7 +22,8 @@ MOST_ITERATIONS = 150  # of which groups are shown; of a longer run those as far
 MOST_STOPS = 12  # evaluations of which samples are shown
 PICTURES = 2_000_000  # characters of all pictures beside prompts
 NUMBERS = (
-    "group", "sample", "prompt", "seed", "length", "advantage", "reward", "components", "log_probs", *RECOMPUTED, "adapter_version", "adapter_sha256",
+    "group", "sample", "prompt", "seed", "length", "advantage", "reward", "components", "log_probs", *RECOMPUTED, "adapter_version",
+    "adapter_sha256",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -116,8 +117,9 @@ class Samples:
         ratios = [math.exp(min(value, 700.0)) for value in row["log_ratio"][shown]]
         numbers = {"log_probs": row["log_probs"][shown], "ratio": ratios, "kl": row["kl"][shown]}
         found = {name: [_short(value) for value in values] for name, values in numbers.items()}
+        known = {name: values for name, values in found.items() if any(value is not None for value in values)}
         tokens = self.texts(row) if self.texts else None
-        return {name: values for name, values in found.items() if any(value is not None for value in values)} | ({"tokens": tokens} if tokens else {})
+        return known | ({"tokens": tokens} if tokens else {})
 
     def _packed(self, row: Row) -> str | None:
         value = row.get(self.shown.column) if self.shown else None

@@ -71,7 +71,8 @@ def by_iteration(spans: list[Span]) -> list[dict[str, Any]]:
             path.append(max(before, key=lambda span: (span.end, -span.start)))
             at = path[-1].start
         critical = [{"actor": span.actor, "what": span.what, "seconds": round(span.end - span.start, 4)} for span in reversed(path)]
-        found.append({"iteration": iteration, "seconds": end - start, "idle": {actor: idle.get(actor, 1.0) for actor in actors}, "critical": critical})
+        shares = {actor: idle.get(actor, 1.0) for actor in actors}
+        found.append({"iteration": iteration, "seconds": end - start, "idle": shares, "critical": critical})
     return found
 
 

@@ -114,6 +114,19 @@ def test_one_and_two_actors_agree_bit_for_bit_whatever_arrives_first(scorers, gr
     assert_same(scored(two, groups, order=[3, 1, 4, 0, 2]), expected)
 
 
+def test_an_actor_is_at_work_until_it_has_answered_whether_or_not_that_was_read(another, groups, mood):
+    """Else a hung one and one whose answers are read later would look alike."""
+    own = Scorers([another()], another, 1, 60, print)
+    own.begin("score", len(groups)).add(1, groups[1])
+    ray.wait(list(own.running))
+    assert own.running and own.at_work() == []
+    mood("sleep once")
+    own.begin("score", len(groups)).add(0, groups[0])
+    ((actor, what, since),) = own.at_work()
+    time.sleep(0.1)
+    assert (actor, what) == ("reward 0", "score") and own.at_work() == [(actor, what, since)] and since <= time.monotonic() - 0.1
+
+
 def test_an_actor_that_dies_is_replaced_and_its_groups_are_scored_again(scorers, groups, mood):
     expected, before = scored(scorers, groups), list(scorers.actors)
     mood("die once")

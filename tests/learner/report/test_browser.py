@@ -70,6 +70,15 @@ def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
     assert page.text("#watch .play").endswith("Pause")
 
 
+def test_a_group_has_ratio_and_kl_of_every_step(page):
+    page.run("document.querySelector('.group').click()")
+    page.wait("document.querySelectorAll('#opened details').length")
+    page.run("document.querySelector('#opened details').open = true")
+    assert "exactly 1 at every action" in page.text("#opened details")
+    labels = "[...document.querySelectorAll('#opened details .chart')].map((chart) => chart.ariaLabel.split(' of ')[0])"
+    assert page.run(labels) == ["log-prob, nats", "KL, nats"]
+
+
 def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     still = page.pixels("#watch canvas")
     assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
@@ -228,12 +237,13 @@ def test_whatever_a_prompt_holds_it_stays_text(chromium, copied):
     rewritten(copied, 1, lambda row: row.update(prompt=HOSTILE))
     (copied / "log.txt").write_text(HOSTILE)
     summary = json.loads((copied / "summary.json").read_text())
-    (copied / "summary.json").write_text(json.dumps({**summary, "warnings": [HOSTILE], "status": HOSTILE}))
+    (copied / "summary.json").write_text(json.dumps({**summary, "warnings": [HOSTILE], "advisories": [HOSTILE], "status": HOSTILE}))
     named = copied.rename(copied.with_name("<img src=x onerror=alert(2)>"))
     write_report([named], named / "report.html")
     chromium.look()
     chromium.open(named / "report.html")
     assert HOSTILE in chromium.text(".group .prompt") and HOSTILE in chromium.text(".warning")
+    assert chromium.text(".advisory") == f"Advice {HOSTILE}"
     chromium.run("document.querySelector('.group').click()")
     assert chromium.wait("document.querySelector('#opened h3')?.innerText") == HOSTILE
     assert chromium.run("document.querySelectorAll('img, [onerror]').length") == 0

@@ -137,7 +137,8 @@ def test_groups_have_every_number_of_the_record(content, run):
             assert group["components"]["tmr"] == pytest.approx([row["components"]["tmr"] for row in own], rel=1e-4)
             for row, output in zip(own, group["outputs"], strict=True):  # so small a run fits whole
                 assert content["actions"][output]["ratio"] == pytest.approx(np.exp(row["log_ratio"]).tolist(), rel=1e-4)
-                assert [value is None for value in content["actions"][output].get("kl", [None] * len(row["kl"]))] == np.isnan(row["kl"]).tolist()
+                kl = content["actions"][output].get("kl", [None] * len(row["kl"]))
+                assert [value is None for value in kl] == np.isnan(row["kl"]).tolist()
                 assert content["actions"][output]["log_probs"] == pytest.approx(row["log_probs"].tolist(), rel=1e-4)
 
 
