@@ -20,7 +20,7 @@ METRICS = (
 GROUPS, SIZE = 2, 4  # of an iteration
 SUMMARY = {
     "status", "iterations", "seed", "samplers", "wall_seconds", "resumed_at", "adapter_sha256", "max_log_prob_gap", "warnings",
-    "advisories", "heldout", "trained",
+    "advisories", "heldout", "trained", "best_of_base",
 }  # fmt: skip
 
 
