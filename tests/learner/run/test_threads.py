@@ -30,4 +30,4 @@ def test_prompts_are_encoded_and_embedded_alike_on_one_core_and_on_all():
     started = [subprocess.Popen([*before, *words], cwd=ROOT, env=free, stdout=subprocess.PIPE, text=True) for before in ([], ["taskset", "-c", "0"])]
     (on_all, *told), (on_one, *others) = (process.communicate(timeout=120)[0].splitlines() for process in started)
     assert int(on_all) > int(on_one) == 1
-    assert len(told) == 3 and told == others
+    assert len(told) == 4 and told == others
