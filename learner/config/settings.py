@@ -167,7 +167,9 @@ class Tracking(Section):
 
 
 DEFAULT_FAMILY = "motion"
-GONE = {"cluster.min_samplers": "its number as the first of cluster.samplers, such as 3..6"}  # settings of before, and what to say now
+GONE = {  # settings of before, and what to say now
+    "cluster.min_samplers": "its number as the first of cluster.samplers, such as 3..6", "model.dtype": "cluster.precision",
+}  # fmt: skip
 
 
 def sections(name: str) -> dict[str, type[Section]]:

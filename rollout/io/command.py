@@ -17,8 +17,6 @@ from rollout.io.streams import enduring
 # saved: stopped by a signal, and --resume goes on from where it was (EX_TEMPFAIL of sysexits.h); killed: there is nothing to go on from.
 EXIT_CODES = {"finished": 0, "failed": 1, "bad input": 2, "stopped": 3, "saved": 75, "killed": 143}
 
-RENAMED = {"model.dtype": "cluster.precision"}
-
 _asked_to_stop = False
 
 
@@ -45,9 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Words that follow an unknown name, when it had another before, or one that is known is like it."""
-    if now := RENAMED.get(name.removeprefix("--")):
-        return f" (it is {now} now)"
+    """Words that follow an unknown name, when one that is known is like it."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

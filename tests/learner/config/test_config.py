@@ -167,7 +167,7 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--lora.targets q,q", "--lora.targets: found ['q', 'q'], expected one or more different names"),
         ("--run_dir=", "--run_dir: found '', expected text that is not empty"),
         ("--model.guidnce 3", "unknown flag --model.guidnce (did you mean --model.guidance?)"),
-        ("--model.dtype bf16", "unknown flag --model.dtype (it is cluster.precision now)"),
+        ("--model.dtype bf16", "--model.dtype: there is no such setting any more, expected cluster.precision"),
         ("--cluster.precision fp16", "--cluster.precision: found 'fp16', expected one of fp32, tf32, bf16"),
         ("--iter 3", "unknown flag --iter (did you mean --iterations?)"),
         ("--train_platform_type ClearmlPlatform", "--train_platform_type: found 'ClearmlPlatform', expected NoPlatform, TensorboardPlatform or"),
@@ -187,7 +187,7 @@ def test_bad_flags_are_one_clear_line(flags, message):
     [
         ("iteration: 3", "unknown key iteration (did you mean iterations?)"),
         ("model: {guidnce: 3}", "unknown key model.guidnce (did you mean model.guidance?)"),
-        ("family: language\nmodel: {dtype: bf16}", "unknown key model.dtype (it is cluster.precision now)"),
+        ("family: language\nmodel: {dtype: bf16}", "model.dtype: there is no such setting any more, expected cluster.precision"),
         ("1: 2", "unknown key 1"),
         ("seed: 1\nseed: 2", "line 1: not valid YAML (key 'seed' is given twice)"),
         ("model: [1", "line 1: not valid YAML"),
