@@ -25,14 +25,15 @@ class Present:
     def take(self, samplers: Samplers, scorers: Scorers, learner: RemoteLearner) -> None:
         """Tells `at`, in seconds since 1970, what is `doing`, how much of it is `done` of how much, for how long all were `quiet`, and of
         all `actors` that were asked something what that is, for how many seconds, and what it usually takes."""
-        now = time.monotonic()
-        if now < self._next:
+        if time.monotonic() < self._next:
             return
-        self._next = now + EVERY_S
+        self._next = time.monotonic() + EVERY_S
         job, done, pieces = samplers.progress
+        at_work = [*samplers.at_work(), *scorers.at_work(), *learner.at_work()]
+        now = time.monotonic()  # after all of them, or one that was seen just then were at it for less than nothing
         actors = [
             {"actor": actor, "what": what, "seconds": round(now - since, 2), "usual": self._spans.usual(what)}
-            for actor, what, since in [*samplers.at_work(), *scorers.at_work(), *learner.at_work()]
+            for actor, what, since in at_work
         ]  # fmt: skip
         doing = self.doing if job == "sample" else job
         self._tell({"at": time.time(), "doing": doing, "done": done, "of": pieces, "quiet": self._spans.quiet, "actors": actors})
