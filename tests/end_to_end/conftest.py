@@ -1,6 +1,6 @@
 """Whole runs of the training command on tiny models. What several tests read is run once; every process has a deadline.
 
-Runs share one folder and so one MLflow store. Ray's own files lie in a folder of the session, with a short name: a long
+Runs of one file share a folder and so one MLflow store: names need to differ in a file, whatever a worker of pytest-xdist is dealt. Ray's own files lie in a folder of the session, with a short name: a long
 path breaks its sockets.
 """
 
@@ -105,7 +105,7 @@ def environment(ray_folder):
     return {**outside, **ours, "PATH": binaries, "RAY_TMPDIR": str(ray_folder)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
@@ -122,26 +122,31 @@ def command(config_file):
 
 
 @pytest.fixture(scope="session")
-def train(command, runs, environment):
+def train_in(command, environment):
     """Runs to the end: a process with a private Ray, or in this one on that of `head`."""
 
-    def train(name: str, *flags, head: Head | None = None, folder: Path = ROOT) -> Run:
-        words = command("--run_dir", runs / name, *flags)
+    def train_in(run_dir: Path, *flags, head: Head | None = None, folder: Path = ROOT) -> Run:
+        words = command("--run_dir", run_dir, *flags)
         if head:
-            return Run(runs / name, head.run(main, *words[3:], folder=folder))
-        return Run(runs / name, subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S))
+            return Run(run_dir, head.run(main, *words[3:], folder=folder))
+        return Run(run_dir, subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S))
 
-    return train
+    return train_in
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def train(train_in, runs):
+    return lambda name, *flags, **places: train_in(runs / name, *flags, **places)
+
+
+@pytest.fixture(scope="module")
 def train_shipped(runs, head):
     """Runs the shipped demo, with flags of its own, to the end."""
     return lambda name, *flags: Run(runs / name, head.run(main, "--run_dir", runs / name, *flags))
 
 
 @pytest.fixture(scope="session")
-def first(train, tmp_path_factory):
+def first(train_in, tmp_path_factory):
     """Seed 7 with one sampler, on a Ray of its own, evaluated in between too. Of several workers of pytest-xdist the first to ask makes
     it for all; its MLflow store lies beside its folder."""
     place = tmp_path_factory.getbasetemp()
@@ -149,7 +154,7 @@ def first(train, tmp_path_factory):
     with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            run = train("first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
+            run = train_in(tmp_path_factory.mktemp("runs") / "first", "--seed", 7, "--cluster.samplers", 1, "--evaluate.every", 2)
             kept.write_text(json.dumps([str(run.folder), vars(run.done)]))
     folder, done = json.loads(kept.read_text())
     return Run(Path(folder), subprocess.CompletedProcess(**done))

@@ -25,8 +25,11 @@ def second_node(head, environment, ray_folder):
     if subprocess.run([*APART, "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody make namespaces (unshare)")
 
+    dead = head.temporary / "session_latest/logs/gcs_server.out"
+
     @contextmanager
     def start(*flags, before: str = "true", **variables):
+        known = dead.read_text().count("has been marked dead")
         before = f"mount -t tmpfs tmpfs {head.temporary}; {before}"  # or it would clear what the head keeps there
         words = [
             *APART, "sh", "-ec", f'{before}; exec "$@"', "node",
@@ -42,6 +45,8 @@ def second_node(head, environment, ray_folder):
         finally:
             node.kill()
             node.wait(60)
+            # Until Ray knows: the next run would be placed on what the node had.
+            wait_for(lambda: dead.read_text().count("has been marked dead") > known)
 
     return start
 
