@@ -168,9 +168,9 @@ def head(ray_folder, environment):
     words = [
         "ray", "start", "--head", "--block", "--num-cpus=3", "--num-gpus=0", f"--port={port}", "--node-ip-address=127.0.0.1",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-        f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--disable-usage-stats",
+        f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--disable-usage-stats", "--include-log-monitor=false",
     ]  # fmt: skip
-    soon = {"RAY_health_check_period_ms": "1000"}  # it notices sooner that a node was killed, and forgives a slow one as long as ever
+    soon = {"RAY_health_check_period_ms": "1000", "REPORTER_UPDATE_INTERVAL_MS": "60000"}  # it notices sooner that a node was killed, and forgives a slow one as long as ever
     log = (ray_folder / "head.log").open("w+")
     process = subprocess.Popen(words, cwd=ray_folder, env={**environment, **secret, **soon}, stdout=log, stderr=subprocess.STDOUT)
     api = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}

@@ -48,13 +48,8 @@ def words(flags, runs):
 
 
 @pytest.fixture(scope="module")
-def train(words, runs, head):
-    return lambda name, samplers: LanguageRun(runs / name, head.run(main, *words(name, samplers)))
-
-
-@pytest.fixture(scope="module")
-def one(train):
-    return train("language1", 1)
+def one(words, runs, head):
+    return LanguageRun(runs / "language1", head.run(main, *words("language1", 1)))
 
 
 def same(run):
@@ -80,11 +75,7 @@ def test_a_run_of_answers_is_exact_and_leaves_what_a_person_can_read(one):
     assert (one.folder / "before_after_1.png").is_file() and (one.folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_two_samplers_make_the_same_run(one, train):
-    alike(train("language2", 2), one)
-
-
-def test_so_do_three_whose_run_was_killed(one, words, runs, environment, head):
+def test_three_samplers_whose_run_was_killed_make_the_same_run(one, words, runs, environment, head):
     folder, full = runs / "language3", {**head.joined(environment), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "learner.main", *map(str, words("language3", 3))], cwd=ROOT, env=full, stdout=subprocess.PIPE,

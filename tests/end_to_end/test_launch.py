@@ -1,9 +1,11 @@
-"""`python -m cluster.launch` on a cluster of two raylets, of which one comes late, is killed with its driver, or has faults.
+"""Jobs on a real head: `ray job submit -- python -m learner.main` as docs/cluster.md shows it, and `python -m cluster.launch` on two
+raylets, of which one comes late, is killed with its driver, or has faults.
 
 The second node lives in namespaces of its own: to kill it is to kill the first process there and with it all others, and what is
 mounted there nobody else sees. Its faults are real ones: none is told to what looks for them.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -58,12 +60,11 @@ def own(config_file, runs):
 
 
 @pytest.fixture(scope="module")
-def submit(head, environment, own):
-    """`ray job submit` of a run, begun."""
+def submit(head, environment):
+    """`ray job submit` of a command of Python, begun."""
 
-    def submit(*flags, nodes: int, options=()) -> subprocess.Popen:
-        words = ["ray", "job", "submit", "--working-dir", ".", *options, "--", "python", "-m", "cluster.launch"]
-        words += ["--nodes", nodes, "--", *own, *flags]
+    def submit(*words, options=()) -> subprocess.Popen:
+        words = ["ray", "job", "submit", "--working-dir", ".", *options, "--", "python", "-m", *words]
         full = {**environment, **head.environment}
         return subprocess.Popen(list(map(str, words)), cwd=ROOT, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -80,16 +81,19 @@ def launch(head, environment):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(train, head):
-    """A run of the same settings, on one node."""
-    return train("undisturbed", "--iterations", ITERATIONS, "--seed", 3, head=head)
+def undisturbed(submit, own, runs):
+    """A run of the same settings on one node, by the command of one node."""
+    job = submit("learner.main", *own[:-1], runs / "undisturbed")
+    said = job.communicate(timeout=DEADLINE_S)[0]
+    return Run(runs / "undisturbed", subprocess.CompletedProcess([], job.returncode, said))
 
 
 @pytest.fixture(scope="module")
-def lost(submit, second_node, runs):
+def lost(submit, second_node, own, runs):
     """What a job said whose driver ran on the second node, which was killed when the run had done two iterations or so."""
     with second_node("--num-cpus=1", '--resources={"driver": 1}') as node:
-        job = submit("--run_name", "mine", nodes=2, options=["--entrypoint-resources", '{"driver": 1}'])
+        words = ["cluster.launch", "--nodes", 2, "--", *own, "--run_name", "mine"]
+        job = submit(*words, options=["--entrypoint-resources", '{"driver": 1}'])
         metrics = runs / "mine" / "metrics.jsonl"
         wait_for(lambda: job.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2))
         node.kill()
@@ -97,11 +101,11 @@ def lost(submit, second_node, runs):
 
 
 @pytest.fixture(scope="module")
-def resumed(submit, second_node, lost, runs):
+def resumed(submit, second_node, lost, own, runs):
     """The same job, submitted again: it finds one node and waits for the second, then has as many samplers as find room, one of them on
     the second, which is killed as the first was."""
     metrics, said = runs / "mine" / "metrics.jsonl", []
-    job = submit("--run_name", "mine", "--cluster.samplers", "1..9", nodes=2)
+    job = submit("cluster.launch", "--nodes", 2, "--", *own, "--run_name", "mine", "--cluster.samplers", "1..9")
     for line in job.stdout:
         said.append(line)
         if line.startswith("waiting: 1 of 2 nodes answer"):
@@ -112,6 +116,31 @@ def resumed(submit, second_node, lost, runs):
         node.kill()
         said.append(job.communicate(timeout=DEADLINE_S)[0])
     return Run(runs / "mine", subprocess.CompletedProcess([], job.returncode, "".join(said)))
+
+
+def test_a_job_runs_to_its_end_and_its_log_shows_the_iterations(undisturbed):
+    said = undisturbed.done.stdout
+    assert undisturbed.done.returncode == 0 and "succeeded" in said, said
+    for iteration in range(1, ITERATIONS + 1):
+        assert sum(line.startswith(f"iteration {iteration:2}/{ITERATIONS}  reward") for line in said.splitlines()) == 1
+
+
+def test_its_results_lie_where_run_dir_says(undisturbed):
+    summary = undisturbed.summary
+    assert [summary[name] for name in ("status", "iterations", "seed", "max_log_prob_gap")] == ["finished", ITERATIONS, 3, 0]
+    assert json.loads((undisturbed.folder / "adapter" / "adapter_config.json").read_text())["r"] == 4
+    assert len(undisturbed.metrics) == len(undisturbed.rollouts) == ITERATIONS
+
+
+def test_the_cluster_gets_the_code_and_its_assets_and_nothing_else(undisturbed, head):
+    (package,) = (head.temporary / "session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*/")
+    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout: what belongs to the project is not known")
+    sent = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    ours = set(tracked.stdout.splitlines())
+    assert sent <= ours
+    assert {"learner/main.py", *(name for name in ours if "/assets/" in name)} <= sent
 
 
 def test_a_job_waits_for_a_node_that_comes_late(resumed):

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pytest
 
 from learner.config.parse import parse_config
 from learner.learner import Learner
@@ -28,15 +27,14 @@ def test_two_samplers_on_a_cluster_learn_what_one_learned_alone(first, train, he
     assert all(second.summary[place] == first.summary[place] for place in ("heldout", "trained"))
 
 
-@pytest.mark.parametrize("name, flags", [("full", ["--lora.enabled", "false"]), ("trajectory", ["--objective.kind", "trajectory"])])
-def test_every_kind_of_training_goes_the_same_way(train, head, name, flags):
-    run = train(name, "--iterations", 1, "--evaluate.prompts", 1, *flags, head=head)
+def test_all_weights_are_trained_the_same_way(train, head):
+    run = train("full", "--iterations", 1, "--evaluate.prompts", 1, "--lora.enabled", "false", head=head)
     assert (run.done.returncode, run.done.stderr) == (0, "")
     assert run.summary["status"] == "finished" and run.summary["max_log_prob_gap"] == 0
     (metrics,) = run.metrics
     assert metrics["grad_norm"] > 0 and all(math.isfinite(value) for value in metrics.values())
-    kept = sorted(path.name for path in (run.folder / "adapter").iterdir())
-    assert ("denoiser.safetensors" in kept, "adapter_config.json" in kept) == (name == "full", name != "full")
+    kept = {path.name for path in (run.folder / "adapter").iterdir()}
+    assert "denoiser.safetensors" in kept and "adapter_config.json" not in kept
     settings = policy_settings(parse_config(["--config", str(run.folder / "config.yaml")]))
     assert load_policy(settings, run.folder / "adapter").loaded[1] == run.summary["adapter_sha256"] != run.rollouts[0][0]["adapter_sha256"]
 
