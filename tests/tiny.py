@@ -181,7 +181,8 @@ def write_evaluate_config(folder: Path, kind: MotionFormat = HUMANML3D, **sectio
     """The YAML of an evaluation of seconds, with everything it names; `sections` override it."""
     folder.mkdir(parents=True, exist_ok=True)
     judges = {"tmr_path": write_tmr(folder / "tmr", kind), "t2m_path": write_t2m(folder / "t2m", kind)}
-    judges |= {"joints_path": write_tmr(folder / "joints", nfeats=66)} if kind is HUMANML3D else {}
+    more = {"joints": 66, "essential": 67} if kind is HUMANML3D else {}
+    judges |= {f"{name}_path": write_tmr(folder / name, nfeats=width) for name, width in more.items()}
     config = {
         "data": str(write_motions(folder / "motions", kind=kind)),
         "replications": 2, "multimodality": 1, "samples": 320,

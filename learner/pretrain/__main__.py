@@ -8,8 +8,7 @@ from pathlib import Path
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
 
-PARTS = ("mdm", "tmr", "t2m", "joints", "prompts", "physics", "card")
-MORE_PARTS = ("essential",)  # on demand
+PARTS = ("mdm", "tmr", "t2m", "joints", "essential", "prompts", "physics", "card")
 LANGUAGE_PARTS = ("people", "items", "points", "points_items", "card")
 DRAWN = ("points", "points_items", "card")  # of these, need no data
 UNEVEN = "walk_uneven"  # walks on a floor that is not a plane: nothing to learn where feet should be
@@ -33,9 +32,8 @@ def main(argv: list[str]) -> int:
 
 
 def run(args: argparse.Namespace, command: str) -> str:
-    usual, more = (PARTS, MORE_PARTS) if args.family == "motion" else (LANGUAGE_PARTS, ())
-    known = usual + more
-    parts = args.parts.split(",") if args.parts else usual
+    known = PARTS if args.family == "motion" else LANGUAGE_PARTS
+    parts = args.parts.split(",") if args.parts else known
     if odd := [part for part in parts if part not in known]:
         raise InputError(f"--parts: found {odd[0]!r}, expected some of {', '.join(known)}")
     if args.data is None and (args.family == "motion" or {*parts} - {*DRAWN}):

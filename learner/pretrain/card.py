@@ -28,7 +28,7 @@ PICTURED = (
     "the person takes a few steps forward and kicks with the right foot", "this person throws punches with the left fist",
     "this person washes a window with the right hand",
 )  # fmt: skip
-EVALUATORS = {"tmr": "TMR", "t2m": "T2M", "joints": "TMR of joints"}
+EVALUATORS = {"tmr": "TMR", "t2m": "T2M", "joints": "TMR of joints", "essential": "TMR of the essential 67"}
 SAMPLES = 8  # motions per held-out prompt
 
 
@@ -123,8 +123,9 @@ CARD = """# Model card: the demo-size motion models
 
 An MDM (transformer encoder, latent 128, 4 layers, feed-forward 256, 50-step cosine schedule, x0-prediction, text dropped
 10 % of the time, {parameters:,} parameters with its text encoder) and two evaluators of different kind that were
-trained apart: TMR (the default reward) and the T2M co-embedding (the default judge). A second TMR reads joints alone, 22 positions a
-frame, and judges beside it: what only the 196 features that no joint follows say cannot move it. All are small on purpose: a CPU
+trained apart: TMR (the default reward) and the T2M co-embedding (the default judge). Two more TMRs judge beside it, one of
+joints alone, 22 positions a frame, and in `learner.evaluate` one of the 67 features that determine them (yaw, way and height of the root,
+joints as each frame faces): what only the 196 features that no joint follows say moves neither. All are small on purpose: a CPU
 samples tens of motions a second. They know some 250 words and a dozen kinds of motion; they are for learning and
 testing, not for production.
 

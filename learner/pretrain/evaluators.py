@@ -1,4 +1,4 @@
-"""Training of the small evaluators that ship with the project: TMR, a TMR that reads joints, and T2M, with nothing in common but data.
+"""Training of the small evaluators that ship with the project: TMR, TMRs that read joints, and T2M, with nothing in common but data.
 
 Both see the train split only; the state that retrieves best on val is kept; test is for the numbers in metrics.json.
 """

@@ -10,7 +10,7 @@ from learner.evaluate.motion.measures import measure
 from learner.pretrain.retrieval import stack
 from rewards.motion.evaluators import load_evaluator
 from rewards.motion.metrics import statistics, unit
-from rewards.motion.settings import Evaluators
+from rewards.motion.settings import JudgedTerms
 from rollout.io.errors import InputError
 from rollout.motion.dataset import Clip
 from rollout.motion.features import rederived
@@ -75,7 +75,7 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
     for _, motion in held:
         for start in rng.integers(0, max(1, len(motion) - frames + 1), 2):
             crops.append(rederived(motion[start : start + frames]))
-    paths = Evaluators(**{f"{name}_path": str(root / "rewards/assets" / name) for name in ("tmr", "t2m", "joints")})
+    paths = JudgedTerms(**{f"{name}_path": str(root / "rewards/assets" / name) for name in ("tmr", "t2m", *JudgedTerms.beside)})
     evaluators = {name: load_evaluator(name, paths) for name in paths.evaluators()}
     arrays = {}
     for evaluator in (evaluators["tmr"], evaluators["t2m"]):  # which may judge
@@ -92,7 +92,7 @@ def write_real_motion(root: Path, clips: list[Clip], features: list[np.ndarray],
             motion = told[crop % len(told)]
             start = int(rng.integers(len(motion) - prompt.length + 1))
             own.append(motion[start : start + prompt.length])
-    measured = measure(*stack(own), **evaluators)
+    measured = measure(*stack(own), evaluators)
     fields = [field.name for field in dataclasses.fields(measured) if field.name != "reward"]  # which differs by run
     arrays |= {f"crop_{name}": getattr(measured, name).astype(np.float16) for name in fields}
     arrays["captions"] = np.array([prompt.text for prompt in prompts])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rewards.motion.real_band import real_statistics
+from rewards.motion.real_band import real_measures
 from rollout.motion.features import joints_in_metres
 from rollout.motion.packing import unpack
 from rollout.motion.skeleton import FORMATS, HUMANML3D
@@ -27,15 +27,15 @@ class ShownMotion:
         return packed(joints_in_metres(unpack(value, row["length"])))
 
     def facts(self, config: Any, example: tuple[bytes, Mapping[str, Any]] | None) -> dict[str, Any]:
-        """The skeleton, and where real motion lies: 5 % and 95 % quantiles and mean of each physical measure."""
+        """The skeleton, and where real motion of its format lies: 5 % and 95 % quantiles and mean of each physical measure, if known."""
         kind = FORMATS[unpack(example[0], example[1]["length"]).shape[1]] if example else HUMANML3D
-        measures = real_statistics()["measures"]
         band = {
-            name: {"low": of["quantiles"]["0.05"], "high": of["quantiles"]["0.95"], "mean": of["mean"]} for name, of in measures.items()
+            name: {"low": of["quantiles"]["0.05"], "high": of["quantiles"]["0.95"], "mean": of["mean"]}
+            for name, of in real_measures(kind).items()
         }  # fmt: skip
         feet = list(zip(kind.ankles, kind.toes))
         skeleton = {"names": kind.names, "parents": kind.parents, "chains": kind.chains, "feet": feet}
-        return {"fps": kind.fps, "step": STEP, **skeleton, "real": band}
+        return {"fps": kind.fps, "step": STEP, **skeleton, "format": kind.name, "real": band}
 
     def prompts(self, config: Any, standing: Mapping[str, str]) -> None:
         return None

@@ -10,8 +10,9 @@ from rewards.compose import Composer, raw_total
 from rewards.inspect.faults import Fault, find_faults, flat_groups, probe
 from rewards.inspect.probes import members
 from rewards.motion.motions import Motions
-from rewards.motion.real_band import RealBand, real_statistics
+from rewards.motion.real_band import RealBand, real_measures
 from rewards.scoring import Scorer, Scores
+from rollout.motion.skeleton import FORMATS
 
 TOTAL = "reward"
 OF_A_COMPONENT = ("nan", "order", "neighbours", "group", "padding")  # said once, of the component, and not of the sum again
@@ -87,16 +88,16 @@ def compare_normalisations(values: np.ndarray, groups: np.ndarray) -> dict[str, 
 
 def beside_real(scorer: Scorer, motions: Motions) -> list[str]:
     """For every physical component, quantiles of its measure on real motion, as shipped, and on these motions."""
-    lines = []
+    lines, kind = [], FORMATS[motions.features.shape[2]]
+    measures = real_measures(kind)
     for name, component in scorer.components.items():
         if isinstance(component, RealBand):
-            real = real_statistics()["measures"][component.name]["quantiles"]
             here = np.nanquantile(component.measure(motions), [0.05, 0.5, 0.95])
-            low, middle, high = (f"{real[q]:.3g}" for q in ("0.05", "0.5", "0.95"))
-            lines.append(
-                f"{name}: real motion {middle} {component.unit} (5 to 95 %: {low} to {high}), "
-                f"these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})"
-            )
+            known = f"no real motion of {kind.name} was measured"
+            if component.name in measures:
+                low, middle, high = (f"{measures[component.name]['quantiles'][q]:.3g}" for q in ("0.05", "0.5", "0.95"))
+                known = f"real motion {middle} {component.unit} (5 to 95 %: {low} to {high})"
+            lines.append(f"{name}: {known}, these motions {here[1]:.3g} ({here[0]:.3g} to {here[2]:.3g})")
     return lines
 
 

@@ -1,5 +1,5 @@
-"""The evaluators of a run: two networks of different kind, trained apart; what one is trained on, the other can judge. And a TMR
-that reads joints, which cannot be told more than a person sees: it judges beside the judge."""
+"""The evaluators of a run: two networks of different kind, trained apart; what one is trained on, the other can judge. And TMRs of
+joints, or of the 67 features that determine them, which cannot be told more than a person sees: they judge beside the judge."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ SHIPPED = Path(__file__).parent.parent / "assets"
 
 
 def load_evaluator(name: str, paths: Evaluators, device: str = "cpu", texts: Embedded | None = None) -> TMRReward | T2MReward:
-    """"tmr", "t2m" or "joints". It keeps its text embeddings in `texts`: what that holds it never encodes, what it encodes it adds."""
-    load = {"tmr": _tmr, "t2m": lambda paths, device: T2MReward.load(paths.t2m_path or SHIPPED / "t2m", device), "joints": _joints}
-    evaluator = load[name](paths, device)
+    """One of `paths.evaluators()`. It keeps its text embeddings in `texts`: what that holds it never encodes, what it encodes it adds."""
+    load = {"tmr": _tmr, "t2m": lambda paths, device: T2MReward.load(paths.t2m_path or SHIPPED / "t2m", device)}
+    evaluator = load[name](paths, device) if name in load else _of_joints(name, paths, device)
     if texts is not None:
         evaluator.texts.known = texts.setdefault(name, {})
     return evaluator
@@ -37,10 +37,11 @@ def _tmr(paths: Evaluators, device: str) -> TMRReward:
     return TMRReward.load(paths.tmr_path or SHIPPED / "tmr", device, paths.tmr_stats, paths.text_encoder)
 
 
-def _joints(paths: Evaluators, device: str) -> TMRReward:
-    found = TMRReward.load(paths.joints_path or SHIPPED / "joints", device, text_source=paths.text_encoder if paths.joints_path else None)
+def _of_joints(name: str, paths: Evaluators, device: str) -> TMRReward:
+    given = getattr(paths, f"{name}_path")
+    found = TMRReward.load(given or SHIPPED / name, device, text_source=paths.text_encoder if given else None)
     if found.reads is None:
-        raise InputError(f"reward.joints_path: {paths.joints_path} reads {found.width} features, expected a TMR of 66 (joints) or 67")
+        raise InputError(f"reward.{name}_path: {given} reads {found.width} features, expected a TMR of 66 (joints) or 67")
     return found
 
 

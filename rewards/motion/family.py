@@ -14,6 +14,7 @@ from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import DIVERSITY_PAIRS, TOO_FEW, diversity, fid_to, unit
 from rewards.motion.motions import MIN_FRAMES, Motions, as_motions
 from rewards.motion.physics import ALL_PHYSICS
+from rewards.motion.real_band import real_measures
 from rewards.motion.settings import Evaluators
 from rewards.motion.texts import Embedded
 from rewards.scoring import Scorer
@@ -21,6 +22,7 @@ from rollout.io.errors import InputError
 from rollout.motion.checkpoint import open_checkpoint
 from rollout.motion.features import joints_in_metres
 from rollout.motion.prompts import MotionPrompt
+from rollout.motion.skeleton import HUMANML3D
 from rollout.policy import Group, arrays_digest
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,9 @@ class MotionRewards:
         evaluators = list(filter(None, {**scorer.evaluators, judge_name: judges.own, "joints": judges.joints}.values()))
         for evaluator in evaluators:
             evaluator.require(made.features)
+        if not real_measures(made) and (names := [name for name, each in scorer.components.items() if getattr(each, "borrowed", False)]):
+            borrowed = f"of {made.name} no real motion was measured, their ranges are {HUMANML3D.name}'s"
+            log.warning("reward.components: %s: %s (give low, high and scale of your own)", ", ".join(names), borrowed)
         short = min(prompts, key=lambda prompt: prompt.length)
         if short.length < MIN_FRAMES:
             raise InputError(f"prompt {short.text!r}: {short.length} frames, expected at least {MIN_FRAMES} for the evaluators to read")

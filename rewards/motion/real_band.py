@@ -25,6 +25,7 @@ from rewards.motion.motions import Motions
 from rewards.options import number
 from rollout.io.errors import InputError
 from rollout.motion.features import joints_in_metres
+from rollout.motion.skeleton import HUMANML3D, MotionFormat
 
 STATISTICS = Path(__file__).parent.parent / "assets" / "real_physics.json"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -37,6 +38,12 @@ def real_statistics() -> dict:
     return json.loads(STATISTICS.read_text())
 
 
+def real_measures(kind: MotionFormat) -> dict[str, dict]:
+    """Those of `real_statistics` that motions of `kind` may be held against: none of KIT-ML's. Speeds and jerk depend on its 12.5 frames
+    a second, contacts on how high its feet are, consistency on how its features vary, and no motion of it was there to be measured."""
+    return real_statistics()["measures"] if kind is HUMANML3D else {}
+
+
 class RealBand:
     """Base of the physical rewards; see the head of the file.
 
@@ -47,9 +54,11 @@ class RealBand:
     unit: str
     measure: Callable[[Motions], np.ndarray]  # float32 [N] in `unit`; NaN for a motion that is not finite
     least_scale = 0.0  # where all real motion has one value
+    borrowed: bool  # whether anything of it is real motion's, which is HumanML3D's
 
     def __init__(self, low: float | None = None, high: float | None = None, scale: float | None = None):
         quantiles = real_statistics()["measures"][self.name]["quantiles"]
+        self.borrowed = None in (low, high, scale)
         self.low = number("low", quantiles["0.05"] if low is None else low)
         self.high = number("high", quantiles["0.95"] if high is None else high)
         if self.low > self.high:
@@ -128,6 +137,7 @@ class FeatureConsistency(RealBand):
     def __init__(self, high: float | None = None, scale: float | None = None):
         median = real_statistics()["measures"][self.name]["quantiles"]["0.5"]
         super().__init__(0.0, median if high is None else high, 1.0 if scale is None else scale)
+        self.borrowed = high is None
 
     @staticmethod
     def measure(motions: Motions) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What scores and judges motion: the evaluators, the reward made of them, and the evaluations of a run. Cheap to import."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rewards.components import Component, parse_components
 from rewards.evaluate_settings import Evaluate
@@ -12,6 +12,7 @@ from rollout.io.settings import FilePath, HubName, Section, option
 class Evaluators(Section):
     """The networks that read motions: TMR, T2M, and a TMR that reads joints."""
 
+    beside: ClassVar[tuple[str, ...]] = ("joints",)  # that judge beside the judge
     t2m_path: FilePath | None = option(
         None, "T2M evaluator: a finest.tar, or the MDM checkout around it with glove folder and statistics; null = the shipped one"
     )
@@ -48,14 +49,14 @@ class Evaluators(Section):
         return [name for name in Evaluators.model_fields if name.endswith("_encoder_path") and getattr(self, name)]
 
     def custom(self, evaluator: str) -> bool:
-        """Whether `evaluator` ("tmr", "t2m" or "joints") is another than the shipped one."""
-        return any(getattr(self, name) for name in Evaluators.model_fields if name.startswith(evaluator))
+        """Whether `evaluator` ("tmr", "t2m" or one of `beside`) is another than the shipped one."""
+        return any(getattr(self, name) for name in type(self).model_fields if name.startswith(evaluator))
 
     def evaluators(self) -> tuple[str, ...]:
-        """Those that there are, by name. The TMR of joints that ships knows the words and motions of the others that ship, and is none
-        beside other evaluators."""
-        joints = self.custom("joints") or not (self.custom("tmr") or self.custom("t2m"))
-        return ("tmr", "t2m", "joints") if joints else ("tmr", "t2m")
+        """Those that there are, by name. What ships of `beside` knows the words and motions of the others that ship, and is none beside
+        other evaluators."""
+        shipped = not (self.custom("tmr") or self.custom("t2m"))
+        return ("tmr", "t2m", *(name for name in self.beside if shipped or self.custom(name)))
 
 
 class RewardTerms(Evaluators):
@@ -73,6 +74,17 @@ class RewardTerms(Evaluators):
     def parsed(self) -> dict[str, Component]:
         """The components as rewards read them."""
         return parse_components(self.components)
+
+
+class JudgedTerms(RewardTerms):
+    """Of an evaluation, which has a second judge of joints; in a run it would say again what the first says."""
+
+    beside: ClassVar[tuple[str, ...]] = ("joints", "essential")
+
+    essential_path: FilePath | None = option(
+        None, "TMR that reads the 67 features that determine the joints, a second judge of them: a run folder; null = the shipped one, "
+        "none beside evaluators of yours"
+    )  # fmt: skip
 
 
 class Reward(RewardTerms):

@@ -1,7 +1,7 @@
 """What evaluation reads off motions, and the metrics of one replication that follow from it.
 
 The T2M evaluator reads generated features as the official evaluation does: raw, with what the model produced past the
-length. TMR, the TMR of joints, the reward and the physics read the skeleton that a person would see, as training does
+length. TMR, the TMRs of joints, the reward and the physics read the skeleton that a person would see, as training does
 (`learner/watch/examination.py`).
 """
 
@@ -13,17 +13,15 @@ import numpy as np
 from learner.evaluate.motion.settings import POOL
 from learner.evaluate.rows import Metric
 from rewards.compose import raw_total
-from rewards.motion.evaluators import Judges, load_evaluators
+from rewards.motion.evaluators import load_evaluator, load_evaluators
 from rewards.motion.family import FIDS
 from rewards.motion.loading import load_reward_and_judge
 from rewards.motion.metrics import diversity, fid_to, matching_score, multimodality, r_precision, statistics
 from rewards.motion.motions import Motions
 from rewards.motion.physics import PHYSICS
-from rewards.motion.settings import RewardTerms
+from rewards.motion.settings import JudgedTerms
 from rewards.motion.space import Evaluator, cosine
-from rewards.motion.t2m import T2MReward
 from rewards.motion.texts import Embedded
-from rewards.motion.tmr import TMRReward
 from rewards.own_class import use_folder
 from rollout.motion.features import joints_in_metres, rederived_motions
 from rollout.motion.prompts import MotionPrompt
@@ -39,6 +37,7 @@ METRICS = {
     "multimodality": Metric("MultiModality", "↑", 3),
     "tmr_score": Metric("TMR score", "↑", 4),
     "joints_score": Metric("joints score", "↑", 4),
+    "essential_score": Metric("essential score", "↑", 4),
     "reward": Metric("reward", "↑", 4),
     "foot_skate": Metric("foot skate m/s", "→", 4),
     "ground_penetration": Metric("penetration m", "→", 4),
@@ -46,11 +45,12 @@ METRICS = {
     "jerk": Metric("jerk m/s³", "→", 1),
 }
 T2M_METRICS = list(METRICS)[: list(METRICS).index("tmr_score")]
+TMRS = ("tmr", "joints", "essential")  # those that there may be
 
 
 @dataclass(frozen=True)
 class Measured:
-    """N motions as evaluators and physics read them: embeddings [N, D] of each evaluator, [N, 0] without a TMR, or one of joints; the
+    """N motions as evaluators and physics read them: embeddings [N, D] of each evaluator, [N, 0] of one of `TMRS` that is none; the
     rest [N], float32. reward: NaN where none was asked for."""
 
     t2m: np.ndarray
@@ -60,6 +60,7 @@ class Measured:
     floating: np.ndarray
     jerk: np.ndarray
     joints: np.ndarray
+    essential: np.ndarray
     reward: np.ndarray
 
     def __len__(self) -> int:
@@ -82,21 +83,21 @@ class Measured:
 
 
 def measure(
-    features: np.ndarray, lengths: np.ndarray, tmr: TMRReward | None, t2m: T2MReward, joints: TMRReward | None = None,
-    keep_tail: bool = False, rewarded: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    features: np.ndarray, lengths: np.ndarray, evaluators: dict[str, Evaluator], keep_tail: bool = False,
+    rewarded: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Measured:  # fmt: skip
     """Raw features [N, T, F] and lengths [N], whole fours of frames in 8..T, as evaluation reads them.
 
+    evaluators: "t2m" and any of `TMRS`.
     keep_tail: whether T2M sees what lies past a length, as officially for generated motion; real motion is padded with 0.
     rewarded: the reward [N] of features and lengths, those that are told by the skeleton.
     """
     placed, told = joints_in_metres(features), rederived_motions(features, lengths)
     absent = np.empty((len(lengths), 0), np.float32)
     return Measured(
-        t2m.embed_motion(features, lengths, keep_tail),
-        tmr.embed_motion(*told) if tmr else absent,
+        evaluators["t2m"].embed_motion(features, lengths, keep_tail),
+        **{name: evaluators[name].embed_motion(*told) if name in evaluators else absent for name in TMRS},
         **{name: of(placed, lengths) for name, of in PHYSICS.items()},
-        joints=joints.embed_motion(*told) if joints else absent,
         reward=rewarded(*told) if rewarded else np.full(len(lengths), np.nan, np.float32),
     )
 
@@ -104,13 +105,13 @@ def measure(
 class Reader:
     """`measure` by the evaluators of `reward`, and by its components, for the actor that reads what samplers generate."""
 
-    def __init__(self, reward: RewardTerms, deadline_s: float, folder: str, texts: Embedded, device: str):
+    def __init__(self, reward: JudgedTerms, deadline_s: float, folder: str, texts: Embedded, device: str):
         """deadline_s: of served components; folder: where the modules of the user lie; texts: captions that are embedded already, to
         which others are added. Raises InputError for what cannot be loaded."""
         use_folder(folder)
         tmr, t2m = load_evaluators(reward, device, texts)
-        found = {"tmr": tmr, "t2m": t2m, "joints": Judges.beside(t2m, reward, device, texts).joints}
-        self.evaluators = {name: evaluator for name, evaluator in found.items() if evaluator}
+        judges = {name: load_evaluator(name, reward, device, texts) for name in reward.evaluators() if name in reward.beside}
+        self.evaluators = ({"tmr": tmr} if tmr else {}) | {"t2m": t2m} | judges
         scorer, _ = load_reward_and_judge(reward.parsed(), "t2m", reward, device, texts, deadline_s)
         self.scorer = scorer if scorer.evaluators.keys() <= self.evaluators.keys() else None  # it reads another format than T2M
 
@@ -121,8 +122,7 @@ class Reader:
             motions = Motions(*told, [prompt.text for prompt in prompts], [prompt.tokens for prompt in prompts])
             return raw_total(self.scorer.settings, self.scorer(motions).values)
 
-        tmr, t2m, joints = (self.evaluators.get(name) for name in ("tmr", "t2m", "joints"))
-        return measure(features, lengths, tmr, t2m, joints, keep_tail, rewarded if prompts and self.scorer else None)
+        return measure(features, lengths, self.evaluators, keep_tail, rewarded if prompts and self.scorer else None)
 
 
 class Texts:
@@ -144,7 +144,7 @@ def replication_metrics(prompts: list[MotionPrompt], measured: Measured, texts: 
     """All metrics of one replication but FID and MultiModality. Row i of `measured` was made for prompt i, in consecutive pools."""
     text = texts.of(prompts)
     precision = r_precision(text["t2m"], measured.t2m, 3, POOL)
-    scores = {name: float((cosine(text[name], getattr(measured, name)) / 2 + 0.5).mean()) for name in ("tmr", "joints") if name in text}
+    scores = {name: float((cosine(text[name], getattr(measured, name)) / 2 + 0.5).mean()) for name in TMRS if name in text}
     return {
         **{f"r_at_{k}": float(precision[k - 1]) for k in (1, 2, 3)},
         "mm_dist": matching_score(text["t2m"], measured.t2m),

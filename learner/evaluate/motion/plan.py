@@ -148,7 +148,7 @@ def _real(config: EvaluateConfig, made: MotionFormat) -> tuple[RealData | RealSt
         if len(motions.motions) // POOL < config.pools:
             notes.append(f"the split has fewer than {config.pools * POOL} motions: drawn again, with fresh captions, crops and noise")
         return real, notes
-    if any(config.reward.custom(name) for name in ("tmr", "t2m", "joints")):
+    if any(config.reward.custom(name) for name in ("tmr", "t2m", *config.reward.beside)):
         raise InputError("data: real motion is stored as the shipped evaluators read it; other evaluators need --data FILE_OR_FOLDER")
     prompts = read_prompts(MOTION.shipped("heldout"), frames)
     longest = max(prompt.length for prompt in prompts)

@@ -3,7 +3,7 @@
 from learner.config.settings import Cluster, Tracking
 from learner.evaluate.settings import ADAPTER, FAMILY, OUT
 from rewards.motion.metrics import DIVERSITY_PAIRS
-from rewards.motion.settings import RewardTerms
+from rewards.motion.settings import JudgedTerms
 from rollout.io.settings import FilePath, Section, option, refuse
 from rollout.motion.settings import Model
 
@@ -35,7 +35,7 @@ class EvaluateConfig(Section):
     seed: int = option(0, "captions, crops and noise derive from it, the same for every row", minimum=0)
     out: FilePath | None = OUT
     model: Model = Model()
-    reward: RewardTerms = RewardTerms()
+    reward: JudgedTerms = JudgedTerms()
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
 

@@ -80,11 +80,13 @@ function zeros(run, names) {
 }
 
 function curve(run, name) {
-  const { sentence, unit } = run.metrics[name],
+  const { sentence, unit, part } = run.metrics[name],
     known = points(run, name),
     real = run.shown?.real?.[name.replace("heldout_", "")];
   const [first, last] = [known[0][1], known.at(-1)[1]],
     title = titleOf(name);
+  const unmeasured = part.startsWith("Physics") && run.shown?.format && ` No real motion of ${run.shown.format} was measured to compare with.`;
+  const beside = real ? " Shaded: where 90 % of real motion lies; dashed: its mean." : unmeasured || "";
   const held = name.startsWith("heldout_"),
     flat = known.every(([, value]) => value === first);
   return make(
@@ -95,7 +97,7 @@ function curve(run, name) {
       {},
       make("strong", {}, title, unit ? make("span", { class: "unit" }, ` ${unit}`) : null),
       make("span", { class: "now" }, flat ? `always ${number(first)}` : `${number(first, 3)} → ${number(last, 3)}`),
-      make("span", { class: "about" }, sentence, real ? ` Shaded: where 90 % of real motion lies; dashed: its mean.` : ""),
+      make("span", { class: "about" }, sentence, beside),
     ),
     chart({
       label: `${title} from ${number(first)} to ${number(last)} over ${plural(known.length, "value")}`,

@@ -2,6 +2,7 @@
 manifests of the fields that KubeRay has."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -168,8 +169,18 @@ def test_one_that_ends_otherwise_does_not(batch, tmp_path, ends):
 
 # The manifests ------------------------------------------------------------------------------------------------------------
 
-# Fields of KubeRay 1.6's ray.io/v1 that are used here, by their types; those with ! it requires. None: Kubernetes' own.
-POD_GROUP = {"rayStartParams": {str: str}, "template!": None}
+# Fields of ray.io/v1 that are used here, by their types; those with ! are required. Read off ray.io_rayjobs.yaml as the fork
+# gangli113/kuberay has it at 79cf0e5793186f1c4006c17eeb356f4f03398c70 (a tree of the 1.6 line: it has RayCronJob and
+# authOptions.enableK8sTokenAuth), where workerGroupSpecs' pods are of the head's type. Of ray.io_rayclusters.yaml there, authOptions.
+QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")  # or a whole number
+POD = {
+    "containers!": [{
+        "name!": str, "image": str, "resources": {"limits": {str: QUANTITY}, "requests": {str: QUANTITY}},
+        "volumeMounts": [{"name!": str, "mountPath!": str}],
+    }],
+    "volumes": [{"name!": str, "persistentVolumeClaim": {"claimName!": str}}],
+}  # fmt: skip
+POD_GROUP = {"rayStartParams": {str: str}, "template!": {"spec": POD}}
 CLUSTER = {
     "rayVersion": str, "authOptions": {"mode": ("token", "disabled")}, "headGroupSpec!": POD_GROUP,
     "workerGroupSpecs": [{"groupName!": str, "replicas": int, "minReplicas!": int, "maxReplicas!": int, **POD_GROUP}],
@@ -186,10 +197,14 @@ MANIFESTS = [name for name in RENDERED if name.endswith(".yaml")]
 
 def defects(found, wanted, where=""):
     """What of `found` the fields `wanted` do not allow."""
-    if wanted is None:
-        return
-    if isinstance(wanted, dict) and str in wanted:
-        yield from (f"{where}.{key}" for key, value in found.items() if type(value) is not wanted[str])
+    if isinstance(wanted, (dict, list)) and type(found) is not type(wanted):
+        yield f"{where}: {found!r}"
+    elif isinstance(wanted, dict) and str in wanted:
+        for key, value in found.items():
+            yield from defects(value, wanted[str], f"{where}.{key}")
+    elif isinstance(wanted, re.Pattern):
+        if type(found) is not int and not (type(found) is str and wanted.fullmatch(found)):
+            yield f"{where}: {found!r}"
     elif isinstance(wanted, dict):
         known = {key.rstrip("!"): kind for key, kind in wanted.items()}
         yield from (f"{where}.{key} is unknown" for key in found.keys() - known.keys())
@@ -203,6 +218,13 @@ def defects(found, wanted, where=""):
         yield f"{where}: {found!r}"
 
 
+CONTAINER = ".headGroupSpec.template.spec.containers[]"
+
+
+def pods(container: dict) -> dict:
+    return {"headGroupSpec": {"template": {"spec": {"containers": [container]}}}}
+
+
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_manifests_have_the_fields_of_kuberay(name):
     manifest = yaml.safe_load((GOLDEN / name).read_text())
@@ -214,10 +236,16 @@ def test_manifests_have_the_fields_of_kuberay(name):
     "spec, defect",
     [
         ({"headGroupSpec": {"template": {}, "x": 1}}, ".headGroupSpec.x is unknown"),
+        ({"headGroupSpec": {"template": {"spec": {}}}}, ".headGroupSpec.template.spec.containers! is missing"),
+        (pods({"image": "ray"}), f"{CONTAINER}.name! is missing"),
+        (pods({"name": "a", "volumeMounts": [{"name": "b"}]}), f"{CONTAINER}.volumeMounts[].mountPath! is missing"),
+        (pods({"name": "a", "volumeMounts": {"name": "b"}}), f"{CONTAINER}.volumeMounts: {{'name': 'b'}}"),
+        (pods({"name": "a", "resources": {"limits": {"memory": "16 GB"}}}), f"{CONTAINER}.resources.limits.memory: '16 GB'"),
+        (pods({"name": "a", "resources": {"limits": {"cpu": 0.5}}}), f"{CONTAINER}.resources.limits.cpu: 0.5"),
         ({"headGroupSpec": {}}, ".headGroupSpec.template! is missing"),
         ({"headGroupSpec": {"template": {}}, "rayVersion": 2.6}, ".rayVersion: 2.6"),
         ({"headGroupSpec": {"template": {}}, "authOptions": {"mode": "tokens"}}, ".authOptions.mode: 'tokens'"),
-        ({"headGroupSpec": {"template": {}, "rayStartParams": {"num-cpus": 4}}}, ".headGroupSpec.rayStartParams.num-cpus"),
+        ({"headGroupSpec": {"template": {}, "rayStartParams": {"num-cpus": 4}}}, ".headGroupSpec.rayStartParams.num-cpus: 4"),
     ],
 )
 def test_what_counts_as_a_defect_of_a_manifest(spec, defect):

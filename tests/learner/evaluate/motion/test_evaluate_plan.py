@@ -11,6 +11,7 @@ from learner.config.parse import parse_config
 from learner.evaluate.motion.measures import Reader
 from learner.evaluate.motion.plan import EncodedPools, Evaluation, stored_real_motion
 from learner.evaluate.motion.settings import EvaluateConfig
+from rewards.motion.evaluators import SHIPPED
 from rollout.io.errors import InputError
 from rollout.motion.family import MOTION
 from rollout.motion.prompts import MotionPrompt, read_prompts
@@ -88,6 +89,7 @@ def test_what_was_left_out_or_cut_short_is_said(config_file):
         (["--model.frames", "7"], "model.frames: found 7, expected at least 8"),
         (["--model.frames", "200"], "frames: found 200"),
         (["--data", "null"], "other evaluators need --data"),
+        (["--reward.essential_path", str(SHIPPED / "tmr")], "reads 263 features, expected a TMR of 66 (joints) or 67"),
         (["--rollout.group_size", "3"], "unknown flag --rollout.group_size"),
         (["--reward.foot_skate", "0"], "unknown flag --reward.foot_skate"),
     ],
@@ -180,6 +182,6 @@ def test_the_real_motion_that_ships_belongs_to_the_prompts_that_ship():
     prompts = read_prompts(MOTION.shipped("heldout"), 40)
     measured = stored_real_motion(prompts)
     assert len(measured) == 32 * len(prompts)
-    assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "joints", "foot_skate", "jerk"))
+    assert all(np.isfinite(getattr(measured, name)).all() for name in ("t2m", "tmr", "joints", "essential", "foot_skate", "jerk"))
     with pytest.raises(InputError, match="made for other captions"):
         stored_real_motion([MotionPrompt("a person walks", 40)])

@@ -113,7 +113,7 @@ def test_an_adapter_without_anything_to_stand_beside_has_no_notes(report):
 
 def test_what_the_reward_likes_best_is_chosen_for_each_motion():
     def of(rewards) -> Measured:
-        return Measured(*(np.array(rewards, np.float32) + 10 * i for i in range(8)))
+        return Measured(*(np.array(rewards, np.float32) + 10 * i for i in range(9)))
 
     rewards = [[1, 5, np.nan], [2, 4, 3], [0, np.nan, 1]]
     found = chosen([dataclasses.replace(of(each), reward=np.array(each, np.float32)) for each in rewards])

@@ -9,7 +9,7 @@ from learner.evaluate.motion.measures import Measured, Reader, Reference, Texts,
 from rewards.motion.metrics import fid_to, statistics
 from rewards.motion.motions import Motions
 from rewards.motion.physics import PHYSICS
-from rewards.motion.settings import RewardTerms
+from rewards.motion.settings import JudgedTerms
 from rewards.motion.t2m import T2MReward
 from rewards.motion.tmr import TMRReward
 from rollout.motion.features import features_to_joints, rederived_motions
@@ -22,12 +22,12 @@ TEXTS = TRAINING + HELDOUT
 
 @pytest.fixture
 def evaluators(tmr_folder, t2m_folder):
-    return TMRReward.load(tmr_folder), T2MReward.load(t2m_folder)
+    return {"tmr": TMRReward.load(tmr_folder), "t2m": T2MReward.load(t2m_folder)}
 
 
-def measured_as(t2m: np.ndarray, tmr: np.ndarray, joints: np.ndarray | None = None, reward: float = np.nan) -> Measured:
-    physics = (np.zeros(len(t2m), np.float32) for _ in PHYSICS)
-    return Measured(t2m, tmr, *physics, np.zeros((len(t2m), 0)) if joints is None else joints, np.full(len(t2m), reward))
+def measured_as(t2m: np.ndarray, tmr: np.ndarray, reward: float = np.nan, **more: np.ndarray) -> Measured:
+    absent, physics = np.zeros((len(t2m), 0)), {name: np.zeros(len(t2m), np.float32) for name in PHYSICS}
+    return Measured(t2m, tmr, **physics, **{"joints": absent, "essential": absent} | more, reward=np.full(len(t2m), reward))
 
 
 class Known:
@@ -41,11 +41,10 @@ class Known:
 
 
 def test_each_reader_gets_the_motion_it_should(evaluators):
-    tmr, t2m = evaluators
     features, lengths = DRAW.normal(0, 0.2, (3, 20, 263)).astype(np.float32), np.array([8, 12, 16])
-    found = measure(features, lengths, tmr, t2m, keep_tail=True)
-    np.testing.assert_array_equal(found.t2m, t2m.embed_motion(features, lengths, keep_tail=True))
-    np.testing.assert_array_equal(found.tmr, tmr.embed_motion(*rederived_motions(features, lengths)))
+    found = measure(features, lengths, evaluators, keep_tail=True)
+    np.testing.assert_array_equal(found.t2m, evaluators["t2m"].embed_motion(features, lengths, keep_tail=True))
+    np.testing.assert_array_equal(found.tmr, evaluators["tmr"].embed_motion(*rederived_motions(features, lengths)))
     for name, of in PHYSICS.items():
         np.testing.assert_array_equal(getattr(found, name), of(features_to_joints(features), lengths))
 
@@ -55,38 +54,40 @@ def test_only_t2m_sees_what_a_generated_motion_holds_past_its_length(evaluators)
     other = features.copy()
     other[0, 8:], other[1, 12:] = 3, -3
     for keep_tail in (True, False):
-        old, new = (measure(each, lengths, *evaluators, keep_tail=keep_tail) for each in (features, other))
+        old, new = (measure(each, lengths, evaluators, keep_tail=keep_tail) for each in (features, other))
         assert np.array_equal(old.t2m, new.t2m) is not keep_tail
         for field in dataclasses.fields(Measured)[1:]:
             np.testing.assert_array_equal(getattr(old, field.name), getattr(new, field.name))
 
 
 def test_texts_embed_each_caption_as_its_evaluator_does(evaluators):
-    tmr, t2m = evaluators
     prompts = [MotionPrompt(text, 8 + i) for i, text in enumerate(TEXTS + TEXTS[::-1])]
-    found = Texts(prompts, {"tmr": tmr, "t2m": t2m}).of(prompts)
-    np.testing.assert_array_equal(found["t2m"], t2m.embed_text(TEXTS + TEXTS[::-1]))
-    np.testing.assert_array_equal(found["tmr"], tmr.embed_text(TEXTS + TEXTS[::-1]))
+    found = Texts(prompts, evaluators).of(prompts)
+    for name, evaluator in evaluators.items():
+        np.testing.assert_array_equal(found[name], evaluator.embed_text(TEXTS + TEXTS[::-1]))
 
 
 def test_joints_and_reward_are_among_the_metrics_where_they_were_measured():
     t2m, joints = DRAW.normal(size=(320, 16)).astype(np.float32), DRAW.normal(size=(320, 8)).astype(np.float32)
     prompts = [MotionPrompt("", i) for i in range(320)]
     without = replication_metrics(prompts, measured_as(t2m, t2m), Known(t2m, t2m), seed=0)
-    found = replication_metrics(prompts, measured_as(t2m, t2m, -joints, 0.25), Known(t2m, t2m, joints=joints), seed=0)
-    assert found == without | {"joints_score": pytest.approx(0, abs=1e-6), "reward": 0.25}
+    measured, texts = measured_as(t2m, t2m, 0.25, joints=-joints, essential=joints), Known(t2m, t2m, joints=joints, essential=joints)
+    found = replication_metrics(prompts, measured, texts, seed=0)
+    assert found == without | {"joints_score": pytest.approx(0, abs=1e-6), "essential_score": pytest.approx(1), "reward": 0.25}
 
 
 def test_the_reward_is_of_what_the_skeleton_says(tiny, tmp_path):
     paths = {"tmr_path": tiny.write_tmr(tmp_path / "tmr"), "t2m_path": tiny.write_t2m(tmp_path / "t2m")}
-    paths["joints_path"] = tiny.write_tmr(tmp_path / "joints", nfeats=67)
-    reward = RewardTerms(**{name: str(path) for name, path in paths.items()}, components={"it": {"path": "tmr.cosine", "weight": 2.0}})
+    judges = {"joints": 66, "essential": 67}
+    paths |= {f"{name}_path": tiny.write_tmr(tmp_path / name, nfeats=width) for name, width in judges.items()}
+    reward = JudgedTerms(**{name: str(path) for name, path in paths.items()}, components={"it": {"path": "tmr.cosine", "weight": 2.0}})
     features, lengths = DRAW.normal(0, 0.2, (2, 20, 263)).astype(np.float32), np.array([8, 12])
     reader, prompts = Reader(reward, 5.0, ".", {}, "cpu"), [MotionPrompt(TRAINING[0], 8), MotionPrompt(TRAINING[1], 12)]
     found, told = reader(features, lengths, True, prompts), rederived_motions(features, lengths)
     texts = [prompt.text for prompt in prompts]
     np.testing.assert_allclose(found.reward, 2 * TMRReward.load(paths["tmr_path"])(Motions(*told, texts)), rtol=1e-6)
-    np.testing.assert_array_equal(found.joints, TMRReward.load(paths["joints_path"]).embed_motion(*told))
+    for name in judges:
+        np.testing.assert_array_equal(getattr(found, name), TMRReward.load(paths[f"{name}_path"]).embed_motion(*told))
     assert np.isnan(reader(features, lengths, True).reward).all()
 
 

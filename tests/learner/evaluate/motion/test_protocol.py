@@ -111,7 +111,7 @@ def test_candidates_are_every_pool_under_other_noise_the_first_time_that_of_the_
 def test_stored_motion_is_drawn_with_the_captions_it_was_made_for():
     prompts = [MotionPrompt(f"caption {i}", 40) for i in range(64)]
     value = np.repeat(np.arange(64), 5).astype(np.float16)  # five crops of each
-    stored = RealStored(prompts, Measured(value[:, None], value[:, None], value, value, value, value, value[:, None], value))
+    stored = RealStored(prompts, Measured(value[:, None], value[:, None], *(value,) * 4, value[:, None], value[:, None], value))
     drawn = Replications(EvaluateConfig(), stored).real_draws(0)
     assert len(drawn) == 1024 and {draw.start for draw in drawn} == set(range(5))
     measured = stored.measured(drawn)
