@@ -1,9 +1,9 @@
 """How far recipes come by the minute and by the sample: `python -m benchmarks.how_far --out DIR RUN [RUN ...]`.
 
 RUN is the folder of a finished run of `learner.main`, of one seed or of `--seeds`, and one recipe's. Writes how_far.png (held-out
-numbers by minute of training and by training samples, bands of 95 % over seeds, which may leave the panel), how_far.json and table.md into DIR. Minutes are those
-that the run recorded for rollout, reward, update and publication, waits for other seeds beside it with them and evaluations left out.
-How fine the curves are is the run's `evaluate.every`.
+numbers by minute of training and by training samples, bands of 95 % over seeds, which may leave the panel), how_far.json and table.md
+into DIR. Minutes are those that the run recorded for rollout, reward, update and publication, waits for other seeds beside it with them
+and evaluations left out. How fine the curves are is the run's `evaluate.every`.
 """
 
 import argparse
