@@ -134,7 +134,7 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--objective nft --objective.clip_epsilon 0.1", "--objective.clip_epsilon: found 0.1, expected its default 1e-05:"),
         ("--objective awm --objective.ratio raw", "--objective.ratio: found 'raw', expected its default ratio_norm: objective.kind awm"),
         ("--objective trajectory --objective.step_weight none", "--objective.step_weight: found 'none', expected its default x0:"),
-        ("--objective.anchor average --objective.kl_penalty 0.1", "--objective.anchor: found 'average', expected its default 'reference': obj"),
+        ("--objective.anchor average --objective.kl_penalty 0.1", "--objective.anchor: found 'average', expected its default reference: obj"),
         ("--config awm --objective.anchor average --objective.kl_penalty 0", "--objective.anchor: found 'average', expected reference, or"),
         ("--config awm --objective.anchor average --lora.enabled false", "--objective.anchor: found 'average', expected reference without lora"),
         ("--objective.nft_beta 0.3", "--objective.nft_beta: found 0.3, expected its default 1.0: objective.kind grpo does not"),
