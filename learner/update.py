@@ -33,7 +33,8 @@ class Update:
 class Taught(Protocol):
     """Whoever is taught: a `Learner` in this process, or actors.
 
-    adapter: its newest. anchor: what a KL is to, None the base model. recent: digests by version of those that groups may come from. objective and learning_rate: as they are
+    adapter: its newest. anchor: what a KL is to, None the base model.
+    recent: digests by version of those that groups may come from. objective and learning_rate: as they are
     now.
     """
 
