@@ -34,6 +34,10 @@ class Updating:
         return self.pool.adapter()
 
     @property
+    def anchor(self) -> Adapter | None:
+        return self.pool.learned.anchor()
+
+    @property
     def recent(self) -> Mapping[int, str]:
         return {int(version): sha256 for version, sha256 in self.pool.learned.facts["recent"].items()}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from learner.config.settings import Objective
 from learner.objective import OBJECTIVES, LossPart, Share
 from learner.tally import Tally
+from rollout.adapter import Adapter
 from rollout.io.errors import RunFailed
 from rollout.policy import Policy, Score, Trajectories
 
@@ -31,7 +32,8 @@ class Lesson:
 
     rows: int [g], the samples it is taught by, None for all G. advantage: fp32 [g], of these. share, groups: what its loss is divided by, and that of how many groups is averaged. watched: the columns
     whose reference is recomputed. behind: by how many adapter versions its sampler was. first: whether no step was taken on it
-    yet. adapter_sha256: of the weights that the gradient is of. own: see `action_loss`; what the first step left, None before it.
+    yet. adapter_sha256: of the weights that the gradient is of. anchor: what its KL is to, in all steps of an update; None the base
+    model. own: see `action_loss`; what the first step left, None before it.
     """
 
     advantage: np.ndarray
@@ -44,6 +46,7 @@ class Lesson:
     adapter_sha256: str
     rows: np.ndarray | None = None
     own: dict[str, np.ndarray] | None = None
+    anchor: Adapter | None = None
 
     @property
     def on_policy(self) -> bool:
@@ -132,7 +135,7 @@ def _on_device(policy: Policy, lesson: Lesson, own: dict | None) -> dict | None:
 
 
 def _parts(policy: Policy, group: Trajectories, lesson: Lesson, own: dict | None, only: int | None = None) -> Iterator[LossPart]:
-    advantage_G = torch.tensor(lesson.advantage, device=policy.device)
+    advantage_G, policy.anchor = torch.tensor(lesson.advantage, device=policy.device), lesson.anchor
     return OBJECTIVES[lesson.objective.kind](policy, group, advantage_G, lesson.objective, lesson.watched, own, lesson.share, only)
 
 

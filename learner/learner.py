@@ -28,7 +28,7 @@ def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 class State:
     """All that a learner needs to go on as if nothing had happened, the base model and the settings apart.
 
-    arrays: `<kind>/<tensor>`, kind one of adapter, average, exp_avg, exp_avg_sq, step, and `recent/<version>` for older
+    arrays: `<kind>/<tensor>`, kind one of adapter, average, anchor, exp_avg, exp_avg_sq, step, and `recent/<version>` for older
     adapters that groups may still come from. facts: plain JSON. No state of a random generator: all noise derives from
     the seeds of requests.
     """
@@ -48,6 +48,11 @@ class State:
             )
         return adapter
 
+    def anchor(self) -> Adapter | None:
+        """What the KL of the loss is to; None: the base model."""
+        anchor = part(self.arrays, "anchor")
+        return Adapter.pack(self.facts["version"], anchor) if anchor else None
+
 
 class Learner:
     """Owns the policy's trainable weights and the optimizer. Nothing in it depends on how many samplers there are."""
@@ -59,6 +64,7 @@ class Learner:
         self.recent = [Adapter.pack(0, policy.adapter_state())]  # oldest first; the last one is the learner's own
         policy.load_adapter(self.adapter)
         self._average = policy.adapter_state()
+        self._anchor = policy.adapter_state() if objective.anchor == "average" else {}
 
     @property
     def adapter(self) -> Adapter:
@@ -121,6 +127,8 @@ class Learner:
             arrays |= {f"recent/{old.version}/{name}": value for name, value in old.tensors().items()}
         if self.options.ema_decay:
             arrays |= {f"average/{name}": value.copy() for name, value in self._average.items()}
+        if self.objective.anchor == "average":
+            arrays |= {f"anchor/{name}": value.copy() for name, value in self._anchor.items()}
         for name, parameter in self._named_parameters():
             for kind, value in self.optimizer.state.get(parameter, {}).items():
                 arrays[f"{kind}/{name}"] = value.detach().cpu().numpy().copy()
@@ -135,6 +143,8 @@ class Learner:
         self.policy.load_adapter(state.adapter())
         if self.options.ema_decay:
             self._average = {name: value.copy() for name, value in part(state.arrays, "average").items()}
+        if self.objective.anchor == "average":
+            self._anchor = {name: value.copy() for name, value in part(state.arrays, "anchor").items()}
         self.optimizer.state.clear()
         for name, parameter in self._named_parameters():
             for kind in ("step", "exp_avg", "exp_avg_sq"):
@@ -156,12 +166,10 @@ class Learner:
             raise RunFailed(f"the update destroyed the weights: {error}") from None
         self.recent = [*(self.recent if first else self.recent[:-1]), adapter][-(self.max_staleness + 1) :]
         self.policy.loaded = version, adapter.sha256
-        self._update_average()
-
-    def _update_average(self) -> None:
-        decay = self.options.ema_decay
-        for name, value in self.policy.adapter_state().items():
-            self._average[name] = decay * self._average[name] + (1 - decay) * value
+        for average, decay in ((self._average, self.options.ema_decay), (self._anchor, self.objective.anchor_decay)):
+            if average:
+                for name, value in self.policy.adapter_state().items():
+                    average[name] = decay * average[name] + (1 - decay) * value
 
 
 class InOneProcess:
@@ -173,6 +181,10 @@ class InOneProcess:
     @property
     def adapter(self) -> Adapter:
         return self.learner.adapter
+
+    @property
+    def anchor(self) -> Adapter | None:
+        return self.learner.state().anchor()
 
     @property
     def recent(self) -> Mapping[int, str]:

@@ -117,7 +117,8 @@ def action_loss(
         policy_loss = _share(weight * values, counted, actions)
         kl_loss = torch.zeros_like(policy_loss)
         if options.kl_penalty > 0:
-            kl_loss = options.kl_penalty * _share(score.kl if of_sample is None else score.kl / of_sample[score.rows].reshape(of_row), counted, actions)
+            kl = score.kl if score.anchor_kl is None else score.anchor_kl
+            kl_loss = options.kl_penalty * _share(kl if of_sample is None else kl / of_sample[score.rows].reshape(of_row), counted, actions)
         seen = (values.detach()[counted] for values in (log_ratio, ratio, clipped))
         yield LossPart(policy_loss + kl_loss, policy_loss.detach(), kl_loss.detach(), *seen, [score])
 

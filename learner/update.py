@@ -33,11 +33,13 @@ class Update:
 class Taught(Protocol):
     """Whoever is taught: a `Learner` in this process, or actors.
 
-    adapter: its newest. recent: digests by version of those that groups may come from. objective and learning_rate: as they are
+    adapter: its newest. anchor: what a KL is to, None the base model.
+    recent: digests by version of those that groups may come from. objective and learning_rate: as they are
     now.
     """
 
     adapter: Adapter
+    anchor: Adapter | None
     recent: Mapping[int, str]
     objective: Objective
     learning_rate: float
@@ -62,7 +64,7 @@ def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int |
     scored = [entry.settled() for entry in scored]
     behind = [staleness(entry.group, taught) for entry in scored]
     advantages = [group_advantages(entry.rewards, objective.advantage_eps, objective.advantage_clip) for entry in scored]
-    lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256, trained_samples)
+    lessons = _lessons([entry.group for entry in scored], advantages, behind, objective, before.sha256, trained_samples, taught.anchor)
     metrics = reward_metrics(scored, advantages) | IDLE | {"adapter_version": before.version, "staleness": max(behind)}
     gap, tolerance, recomputed = 0.0, 0.0, {}
     for step in range(objective.updates_per_rollout if lessons else 1):
@@ -82,9 +84,11 @@ def update(scored: Sequence[ScoredGroup], taught: Taught, trained_samples: int |
 
 
 def _lessons(
-    groups: list[Group], advantages: list, behind: list[int], objective: Objective, adapter_sha256: str, trained_samples: int | None
+    groups: list[Group], advantages: list, behind: list[int], objective: Objective, adapter_sha256: str, trained_samples: int | None,
+    anchor: Adapter | None,
 ) -> dict[int, Lesson]:
-    """Of the groups that can teach, by their index. With no KL in the loss the reference is only watched, on one action of a sample."""
+    """Of the groups that can teach, by their index. With no KL to it in the loss the reference is only watched, on one action of a
+    sample."""
     rows = [None if advantage is None or trained_samples is None else extremes(advantage, trained_samples) for advantage in advantages]
     counted = [group.counted if own is None else group.counted[own] for group, own in zip(groups, rows)]
     teaching = [i for i in range(len(groups)) if advantages[i] is not None and counted[i].any()]
@@ -92,9 +96,9 @@ def _lessons(
     lessons = {}
     for i, share in zip(teaching, parts):
         actions = groups[i].log_probs.shape[1]
-        watched = frozenset(range(actions) if objective.kl_penalty > 0 else [i % actions])
+        watched = frozenset(range(actions) if objective.kl_penalty > 0 and anchor is None else [i % actions])
         advantage = advantages[i] if rows[i] is None else advantages[i][rows[i]]
-        lessons[i] = Lesson(advantage, objective, share, len(teaching), watched, behind[i], True, adapter_sha256, rows[i])
+        lessons[i] = Lesson(advantage, objective, share, len(teaching), watched, behind[i], True, adapter_sha256, rows[i], anchor=anchor)
     return lessons
 
 

@@ -179,7 +179,8 @@ class Score:
 
     Of a policy of forward objectives (see `rollout.family.Family`) an action is a noise level at which it predicts the clean output,
     and `log_prob` minus the mean squared error of that. `moved`: mean squared distance of the prediction from that of the policy that
-    sampled, with gradient. `prediction_norm`: its size by that of the reference's (None when not computed).
+    sampled, with gradient. `anchor_kl`: as `kl`, from the policy's anchor where it has one.
+    `prediction_norm`: its size by that of the reference's (None when not computed).
     """
 
     columns: int | slice
@@ -192,6 +193,7 @@ class Score:
     rows: slice = field(default_factory=lambda: slice(None))
     moved: Tensor | None = None
     prediction_norm: Tensor | None = None
+    anchor_kl: Tensor | None = None
 
 
 class Preparer(Protocol):
@@ -210,12 +212,15 @@ class Policy(Protocol):
     `device`: where its weights are. `loaded`: version and digest of the adapter it holds, read back from its parameters.
     `tolerance`: by how much a recomputed log-prob may differ from the sampled one, 0 where the device repeats itself bit for
     bit. `shortcuts`: the actions that `score` works out itself where they are lacking, as a witness has it do.
+    `anchor`: for a policy of forward objectives, what the KL of the loss is to; None the
+    reference.
     """
 
     device: object
     loaded: tuple[int, str]
     tolerance: float
     shortcuts: tuple[str, ...]
+    anchor: Adapter | None
 
     def sample(self, request: Request) -> Trajectories:
         """A group whose noise depends on the request's seed and nothing else."""

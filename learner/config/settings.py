@@ -19,6 +19,7 @@ FORWARD = ("awm", "nft")
 READ_BY = {
     "ratio": ("grpo",), "step_weight": ("grpo",), "clip_epsilon": ("grpo", "trajectory", "awm"), "clip_epsilon_high": ("grpo", "awm"),
     "normalise": ("grpo", *FORWARD), "constant": ("grpo", *FORWARD), "nft_beta": ("nft",), "guidance_gradient": ("grpo", "trajectory"),
+    "anchor": FORWARD, "anchor_decay": FORWARD,
 }  # fmt: skip
 
 
@@ -47,7 +48,11 @@ class Objective(Section):
         "both = u too, which moves with the adapter"
     )  # fmt: skip
     nft_beta: float = option(1.0, "under nft, how far its two predictions lie from that of the policy that sampled", above=0)
-    kl_penalty: float = option(0.0, "weight of the KL to the base model", minimum=0, flags=("--kl_penalty",))
+    kl_penalty: float = option(0.0, "weight of the KL to the base model, or what else is the anchor", minimum=0, flags=("--kl_penalty",))
+    anchor: Literal["reference", "average"] = option(
+        "reference", "under awm and nft, what the KL of the loss is to: reference = the base model; average = a moving average of the adapter"
+    )  # fmt: skip
+    anchor_decay: float = option(0.3, "under anchor: average, what each optimizer step leaves of it", minimum=0, below=1)
     advantage_eps: float = option(1e-4, "added to a group's reward standard deviation before it divides", above=0, flags=("--advantage_eps",))
     advantage_clip: float = option(5.0, "advantages are clipped to +- this", above=0)
     updates_per_rollout: int = option(1, "optimizer steps on the groups of one iteration", minimum=1)
@@ -62,6 +67,10 @@ class Objective(Section):
             refuse("objective.kind", self.kind, f"grpo or trajectory: the family {config.family} has no policy that predicts clean outputs")
         if self.guidance_gradient == "both" and getattr(config.model, "guidance", 1) == 1:
             refuse("objective.guidance_gradient", "both", "conditional: without guidance (model.guidance other than 1) there is one prediction")
+        if self.anchor == "average" and not self.kl_penalty:
+            refuse("objective.anchor", "average", "reference, or objective.kl_penalty above 0: without it nothing holds to the anchor")
+        if self.anchor == "average" and not config.lora.enabled:
+            refuse("objective.anchor", "average", "reference without lora.enabled: all weights would travel with every group")
         known = settings(Config, config.family)
         for name, readers in READ_BY.items():
             found, usual = getattr(self, name), known[f"objective.{name}"].default

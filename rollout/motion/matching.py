@@ -3,12 +3,15 @@
 A motion x0, made by any solver, is noised anew as in pre-training, x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, and minus the mean
 squared error of the prediction stands for its log-likelihood (AWM, arXiv 2509.25050). The policy that sampled makes its prediction at
 the same levels right away: so log-ratios are 0 before the first step and stay known after it, in a run of staleness 1 as well.
+The KL may be to a moving average of the adapter instead of the base model: AWM, whose decay .3 is the default, holds by it.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
+from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.diffusion_policy import MotionDiffusionPolicy, MotionPolicySettings
 from rollout.motion.schedule import Schedule
 from rollout.policy import Conditioning, Request, Score, Trajectories
@@ -20,6 +23,7 @@ class MatchingPolicy(MotionDiffusionPolicy):
     pre-training, whatever guidance samples."""
 
     shortcuts = ()
+    anchor = None
 
     def __init__(self, settings: MotionPolicySettings, device: str = "cpu"):
         super().__init__(settings, device)
@@ -57,7 +61,10 @@ class MatchingPolicy(MotionDiffusionPolicy):
         log_prob, old = self._likelihood(prediction, x0, conditioning), torch.tensor(group.log_probs[:, step], device=self.device)
         log_ratio = log_prob - torch.where(torch.isfinite(old), old, log_prob.detach())  # of a broken sample: 0, and no NaN
         moved = self._valid_mean((prediction - x0_old) ** 2, conditioning)
-        kl = log_prob_ref = norm = None
+        kl = log_prob_ref = norm = anchor_kl = None
+        if self.anchor is not None:
+            anchored = self._anchored(x_t, t_G, batch)
+            anchor_kl = self._valid_mean((prediction - anchored) ** 2, conditioning)
         if reference:
             with torch.no_grad(), self.reference():
                 x0_ref = self._prediction(x_t, t_G, batch.text, batch)
@@ -65,7 +72,16 @@ class MatchingPolicy(MotionDiffusionPolicy):
             kl = self._valid_mean((prediction - x0_ref) ** 2, conditioning)
             norm = (self._valid_mean(prediction.detach() ** 2, conditioning) / self._valid_mean(x0_ref**2, conditioning)).sqrt()
         dims = conditioning.prompt.length * x_t.shape[2]
-        return Score(step, log_prob, log_ratio, torch.ones_like(log_ratio), kl, log_prob_ref, dims, moved=moved, prediction_norm=norm)
+        forward = {"moved": moved, "prediction_norm": norm, "anchor_kl": anchor_kl}
+        return Score(step, log_prob, log_ratio, torch.ones_like(log_ratio), kl, log_prob_ref, dims, **forward)
+
+    def _anchored(self, x_t: Tensor, t_G: Tensor, batch: DenoiserInputs) -> Tensor:
+        """The anchor's prediction [G,T,F]. Its tensors stand in for the adapter's, which a graph may hold, and ask for no gradient; they go
+        the way of one all the same, where no folded weight is kept from another pass."""
+        tensors = {name: torch.tensor(value, device=self.device) for name, value in self.anchor.tensors().items()}
+        with torch.enable_grad(), self.computing():
+            inputs = x_t, t_G, batch.text, batch.frame_mask, batch.text_mask, batch.prefix
+            return functional_call(self.network, tensors, inputs).float().detach()
 
     def _levels(self, request: Request, frames: int) -> tuple[np.ndarray, Tensor]:
         """[K] levels, one at random from each of K equal strata of all, and noise [K,T,F] for each; the same for all samples of a

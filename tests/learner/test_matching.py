@@ -207,7 +207,9 @@ def test_a_broken_sample_fails_alone(policy, group, kind):
     assert_same_gradient(found, gradients(policy, [scale * (ADVANTAGE[kept] * error).mean() / levels for error in errors]))
 
 
-@pytest.mark.parametrize("objective", [Objective(kind="awm", kl_penalty=1e-3), Objective(kind="nft", updates_per_rollout=2)])
+@pytest.mark.parametrize("objective", [
+    Objective(kind="awm", kl_penalty=1e-3), Objective(kind="nft", updates_per_rollout=2, kl_penalty=0.1, anchor="average"),
+])  # fmt: skip
 def test_invariant_18_the_same_groups_give_the_same_adapter(mdm_folder, objective):
     digests = set()
     for seed in (0, 1):
@@ -234,3 +236,35 @@ def test_awm_learns_a_reward_it_can_reach(mdm_folder):
     for _ in range(15):
         run.learner.update([ScoredGroup(entry.group, rewards(entry.group)) for entry in run.rollout(size=16, steps=4)])
     assert measured() - before > 0.1
+
+
+ANCHORED = Objective(kind="awm", kl_penalty=0.1, anchor="average")
+
+
+def test_the_anchor_is_the_average_of_the_adapter_and_pulls_as_the_base_model_does(policy, group):
+    anchor = noisy_adapter(policy, version=3, seed=4, scale=0.05)
+    policy.load_adapter(anchor)
+    with torch.no_grad():
+        aimed = [predicted(policy, group, k)[0].clone() for k in range(group.log_probs.shape[1])]
+    policy, policy.anchor = moved(policy), anchor
+    score = policy.score_step(group, 1, False)
+    expected, _ = by_hand(policy, group, lambda x0_theta, x0, k: (x0_theta - aimed[k]) ** 2)
+    torch.testing.assert_close(score.anchor_kl, expected[1], rtol=1e-4, atol=1e-7)
+    assert_same_gradient(gradients(policy, [score.anchor_kl.sum()]), gradients(policy, [expected[1].sum()]))
+    policy.anchor = noisy_adapter(policy, version=4, seed=5, scale=0.05)  # and nothing is kept of the one before
+    assert (policy.score_step(group, 1, False).anchor_kl - score.anchor_kl).abs().min() > 1e-6
+
+
+def test_the_anchor_goes_on_from_a_state_bit_for_bit(mdm_folder):
+    run, other = (Run(mdm_folder, ANCHORED, noise=noise, **QUIET) for noise in (0.01, 0.02))
+    for _ in range(2):
+        update = run.learner.update(run.rollout())
+    assert update.metrics["kl_loss"] > 0 and update.metrics["kl"] > 0
+    other.learner.load(run.learner.state())
+    held = run.learner.state().anchor().tensors()
+    one, two = (each.learner.update(each.rollout()) for each in (run, other))
+    assert one.adapter.sha256 == two.adapter.sha256 and one.metrics == two.metrics
+    assert run.learner.state().anchor().sha256 == other.learner.state().anchor().sha256 != one.adapter.sha256
+    newest = one.adapter.tensors()
+    for name, value in run.learner.state().anchor().tensors().items():
+        np.testing.assert_array_equal(value, np.float32(0.3) * held[name] + np.float32(0.7) * newest[name])
