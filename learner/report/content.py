@@ -86,7 +86,7 @@ def _across(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Over several runs, as of several seeds: mean and 95 % half-width (Student's t) of every gain, and of the reward by iteration."""
     gains: dict[str, list[float]] = {}
     for run in runs:
-        for tile in run["verdict"]["tiles"]:
+        for tile in [*run["verdict"]["tiles"], *run["verdict"]["beside"]]:
             gains.setdefault(tile["label"], []).append(tile["gain"])
     common = min(len(run["iterations"]) for run in runs)
     rewards = [run["metrics"].get("mean_reward", {"values": []})["values"][:common] for run in runs]

@@ -14,7 +14,8 @@ FIRST = ("reward", "judge", "judge_joints", "accuracy", "mean_iou", "fid", "fid_
 
 
 def verdict(record: Record, going_on: bool) -> dict[str, Any]:
-    """`tone` (good, bad, unclear, running), `headline`, `sentences`, `tiles` of what was measured before and after, `advice` by title, and
+    """`tone` (good, bad, unclear, running), `headline`, `sentences`, `tiles` of what was measured before and after, `beside`: of
+    what the best of several samples of the base was compared with, `advice` by title, and
     `facts`. going_on: the run is still training."""
     heldout = record.summary.get("heldout") if isinstance(record.summary.get("heldout"), dict) else {}
     tiles = [tile for name, entry in _flat(heldout).items() if (tile := _tile(name, entry))]
@@ -26,13 +27,15 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
         advice |= {"How it ended": [], "What to do next": [f"python -m learner.report {record.path} --serve    # shows it while it trains"]}
     tone, headline = _headline(record, by_name.get("reward"), going_on)
     sentences = [_sentence(by_name[name], by_name) for name in FIRST[1:] if name in by_name and "reward" in by_name and name != "fid_unit"]
-    sentences += _beside_choosing(record.summary.get("best_of_base"))
+    beside = _beside(record.summary.get("best_of_base"))
+    sentences += _beside_choosing(record.summary.get("best_of_base"), beside)
     if worse := [f"{tile['label']} {_values(tile)}" for tile in tiles if tile["change"] == "worse" and tile["name"] not in FIRST]:
         sentences.append(f"Worse than before: {', '.join(worse)}.")
     if not tiles:
         sentences += _so_far(record)
     return {
-        "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "advice": advice, "facts": _facts(record),
+        "tone": tone, "headline": headline, "sentences": sentences, "tiles": tiles, "beside": beside, "advice": advice,
+        "facts": _facts(record),
         "warnings": record.told("warnings", WARNING)[-MOST_WARNINGS:], "defects": record.defects,
     }  # fmt: skip
 
@@ -127,15 +130,19 @@ def _sentence(tile: dict, tiles: Mapping[str, dict]) -> str:
     return f"{tile['label'].capitalize()}: {CHANGES[change]}, {values}."
 
 
-def _beside_choosing(found: Any) -> list[str]:
+def _beside(found: Any) -> list[dict[str, Any]]:
+    """As tiles, whose labels say beside what."""
+    tiles = [_tile(name, entry) for name, entry in found.items()] if isinstance(found, dict) else []
+    return [{**tile, "label": f"{tile['label']}, beside best of {found.get('samples')} of the base"} for tile in tiles if tile]
+
+
+def _beside_choosing(found: Any, tiles: list[dict[str, Any]]) -> list[str]:
     """Whether the tuned model beats choosing among samples of the base model by the same reward, as the judges see it."""
-    if not isinstance(found, dict):
-        return []
     told = []
-    for name, entry in found.items():
-        if name != "reward" and (tile := _tile(name, entry)):
+    for tile in tiles:
+        if tile["name"] != "reward":
             change = {"better": "beats it", "worse": "is behind it"}.get(tile["change"], "is not clearly apart from it")
-            told.append(f"{tile['label']} {tile['before']:.3f}, which the tuned model {change} ({_gain(tile)})")
+            told.append(f"{tile['name'].replace('_', ' ')} {tile['before']:.3f}, which the tuned model {change} ({_gain(tile)})")
     return [f"Best of {found.get('samples')} of the base, chosen by the reward without training: {'; '.join(told)}."] if told else []
 
 

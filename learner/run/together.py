@@ -23,7 +23,7 @@ from rewards.trust import RUN
 from rollout.io.files import replace_file, write_json
 
 ENDS = ("failed", "killed", "stopped", "finished")  # together they ended as the first of these that one of them did
-PLACES = ("heldout", "trained")
+PLACES = ("heldout", "best_of_base", "trained")
 
 
 class Together:
@@ -89,6 +89,8 @@ def together(summaries: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 def _over(entries: list[Any]) -> Any:
     """Of one entry a seed: theirs by name, of numbers the interval; what is no number, such as why there is none, stays."""
     if not isinstance(entries[0], Mapping):
+        if all(isinstance(entry, int) for entry in entries) and len(set(entries)) == 1:  # what was asked for, such as a number of samples
+            return entries[0]
         odd = [entry for entry in entries if not isinstance(entry, (int, float))]
         return odd[0] if odd else interval(np.array(entries)[:, None], fixed_prompts=False)
     if entries[0].keys() == {"before", "after"} and all(isinstance(value, (int, float)) for entry in entries for value in entry.values()):

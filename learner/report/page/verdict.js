@@ -87,7 +87,7 @@ function acrossSection({ runs, across }) {
     of.runs,
     `${signed(of.mean)}${of.half == null ? "" : ` ± ${number(of.half, 2)}`}`,
     ...runs.map((run) => {
-      const own = run.verdict.tiles.find((each) => each.label === name);
+      const own = [...run.verdict.tiles, ...run.verdict.beside].find((each) => each.label === name);
       return own ? `${signed(own.gain)}${own.half == null ? "" : ` ± ${number(own.half, 2)}`}` : "–";
     }),
   ]);
