@@ -32,8 +32,8 @@ class Present:
         at_work = [*samplers.at_work(), *scorers.at_work(), *learner.at_work()]
         now = time.monotonic()  # after all of them, or one that was seen just then were at it for less than nothing
         actors = [
-            {"actor": actor, "what": what, "seconds": round(now - since, 2), "usual": self._spans.usual(what)}
-            for actor, what, since in at_work
+            {"actor": actor, "what": what, "seconds": round(now - since, 2), "usual": self._spans.usual(what, *size)}
+            for actor, what, since, *size in at_work
         ]  # fmt: skip
         doing = self.doing if job == "sample" else job
         self._tell({"at": time.time(), "doing": doing, "done": done, "of": pieces, "quiet": self._spans.quiet, "actors": actors})

@@ -67,14 +67,16 @@ class Sampler:
 
 class Job:
     """Pieces of work 0 .. pieces-1 under what was published: `send(actor, i)` starts one, `take(i, ref, value, done)` is given each
-    as it arrives, with how many have. what: it is, in a word. homes: by piece, the actor that has what it needs already. `waited`:
+    as it arrives, with how many have. what: it is, in a word. sizes: of the pieces, 1 each where none are
+    given. homes: by piece, the actor that has what it needs already. `waited`:
     seconds that nothing else was done meanwhile."""
 
     def __init__(
-        self, published: Published, pieces: int, send: Callable, take: Callable, what: str = "work", homes: Sequence[ActorHandle] = ()
+        self, published: Published, pieces: int, send: Callable, take: Callable, what: str = "work", homes: Sequence[ActorHandle] = (),
+        sizes: Sequence[int] = (),
     ):  # fmt: skip
         self.waiting, self.left, self.pieces, self.send, self.take, self.homes = list(range(pieces)), pieces, pieces, send, take, homes
-        self.published, self.what = published, what
+        self.published, self.what, self.sizes = published, what, sizes or [1] * pieces
         self.lost: Counter[int] = Counter()
         self.waited = 0.0
 
@@ -185,10 +187,10 @@ class Samplers:
         self._hand_out()
         self._turned()
 
-    def at_work(self) -> list[tuple[str, str, float]]:
-        """Who was asked something, what, and since when (`time.monotonic`). Who waits for room is at nothing."""
+    def at_work(self) -> list[tuple[str, str, float, int]]:
+        """Who was asked something, what, since when (`time.monotonic`), and of what size. Who waits for room is at nothing."""
         return [
-            (f"sampler {i}", self._what(sampler), sampler.since)
+            (f"sampler {i}", self._what(sampler), sampler.since, self._size(sampler))
             for i, sampler in enumerate(self.all) if sampler.call is not None and sampler.step is not Step.PENDING
         ]  # fmt: skip
 
@@ -200,6 +202,9 @@ class Samplers:
 
     def _what(self, sampler: Sampler) -> str:
         return sampler.piece[0].what if sampler.step is Step.BUSY else DOING.get(sampler.step, "start")
+
+    def _size(self, sampler: Sampler) -> int:
+        return sampler.piece[0].sizes[sampler.piece[1]] if sampler.step is Step.BUSY else 1
 
     def _due(self, sampler: Sampler) -> float:
         if sampler.step is not Step.PENDING:
@@ -227,7 +232,7 @@ class Samplers:
             raise
         if sampler.step is not Step.PENDING:
             spans = self._spans if sampler.step is Step.STARTING else sampler.given.pool.spans
-            spans.add(f"sampler {self.all.index(sampler)}", self._what(sampler), sampler.since)
+            spans.add(f"sampler {self.all.index(sampler)}", self._what(sampler), sampler.since, self._size(sampler))
         if sampler.step is Step.PENDING:
             sampler.whereabouts = value
             sampler.ask(Step.STARTING, self.build(sampler.actor))

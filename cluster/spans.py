@@ -28,15 +28,15 @@ class Spans:
         self._runs.append(self)
         self._found: deque[Timing] = deque(maxlen=KEPT)
         self._heard = time.monotonic()
-        self._seconds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=USUAL))
+        self._seconds: dict[str, dict[int, deque[float]]] = defaultdict(lambda: defaultdict(lambda: deque(maxlen=USUAL)))  # by size
 
-    def add(self, actor: str, what: str, since: float) -> None:
-        """`actor` has just answered what it was asked at `since`, of `time.monotonic`."""
+    def add(self, actor: str, what: str, since: float, size: int = 1) -> None:
+        """`actor` has just answered what it was asked at `since`, of `time.monotonic`; size: of that, such as samples."""
         now, seconds = time.time(), time.monotonic() - since
         for spans in self._runs:
             spans._found.append(Timing(actor, what if spans is self else BESIDE, now - seconds, now))
             spans._heard = time.monotonic()
-        self._seconds[what].append(seconds)
+        self._seconds[what][size].append(seconds)
 
     def beside(self) -> "Spans":
         """Those of another run on the same actors."""
@@ -47,10 +47,12 @@ class Spans:
         """Seconds since anybody last answered."""
         return time.monotonic() - self._heard
 
-    def usual(self, what: str) -> float | None:
-        """Seconds that this takes; None before it was done once."""
+    def usual(self, what: str, size: int = 1) -> float | None:
+        """Seconds that this takes; None before it was done once. Where it was done in other sizes alone, such as the small groups of an
+        evaluation, at most in proportion: a group of training is not slow for being larger."""
         known = self._seconds[what]
-        return (max if what in LATE else median)(known) if known else None
+        alike = known.get(size) or [each * max(1, size / other) for other, found in known.items() for each in found]
+        return (max if what in LATE else median)(alike) if alike else None
 
     def take(self) -> list[Timing]:
         found = list(self._found)

@@ -56,14 +56,14 @@ class Pending:
     """A rollout that was begun: its groups and what a reward actor makes of each."""
 
     def __init__(
-        self, samplers: Samplers, published: Published, scoring: Scoring, count: int, send: Callable, made: Callable,
+        self, samplers: Samplers, published: Published, scoring: Scoring, sizes: list[int], send: Callable, made: Callable,
         arrived: Callable[[int], None],
     ):  # fmt: skip
-        """send(sampler, i): starts one of `count` groups, and gives where it and its actions will lie; made(i, group, actions): the
+        """sizes: samples of each group; send(sampler, i): starts one, and gives where it and its actions will lie; made(i, group, actions): the
         whole of it."""
         self.samplers, self.scoring, self._start, self._made, self.arrived = samplers, scoring, send, made, arrived
-        self.groups, self.actions, self.made, self.makers = ([None] * count for _ in range(4))
-        self.job = Job(published, count, self._send, self._take, "sample")
+        self.groups, self.actions, self.made, self.makers = ([None] * len(sizes) for _ in range(4))
+        self.job = Job(published, len(sizes), self._send, self._take, "sample", sizes=sizes)
         samplers.begin(self.job)
 
     def _send(self, sampler: ActorHandle, index: int) -> ray.ObjectRef:
@@ -163,7 +163,7 @@ class TrainingPool(Pool):
             return Made(group, conditionings[index], actions, published.ref, requests[index].trained_steps)
 
         scoring = self.scorers.begin(method, len(requests), self.spans)
-        pending = Pending(self.samplers, published, scoring, len(requests), send, made, arrived)
+        pending = Pending(self.samplers, published, scoring, [request.group_size for request in requests], send, made, arrived)
         self.present.doing = method  # which is begun: what was under way before it is finished
         return pending
 
