@@ -29,7 +29,7 @@ def state_of(run: Path, now: float | None = None) -> Liveness:
     """now: seconds since the epoch, None = it is now. Raises InputError for what is no run folder."""
     record = read_record(run)
     signs = [path.stat().st_mtime_ns for name in SIGNS if (path := run / name).is_file()]
-    kept = [max((path.name for path in run.glob(f"{part}/*.parquet")), default="") for part in ("rollouts", "evaluations")]
+    kept = [max((path.name for path in run.glob(f"{part}/[0-9]*.parquet")), default="") for part in ("rollouts", "evaluations")]
     stamp = "-".join(map(str, [record.iterations, *kept, record.summary.get("status"), len(record.log)]))
     now = time.time() if now is None else now
     passed = now - max(signs) / 1e9

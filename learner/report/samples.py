@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from learner.report.family import Prompts, Shown, Texts
+from learner.run.folder import REAL
 from rollout.io.errors import InputError
 from rollout.io.parquet import read_table
 from rollout.record import RECOMPUTED
@@ -44,14 +45,19 @@ class Samples:
         self._places: dict[str, int] = {}  # of pictures
 
     def evaluations(self, folder: Path) -> list[Row]:
-        """By evaluation: `iterations` done before it, and its groups. Of those between the first and the last one sample a prompt."""
+        """By evaluation: `iterations` done before it, and its groups, with the `real` motion of a prompt where that is known. Of those
+        between the first and the last one sample a prompt."""
         files = _spread(_files(folder), MOST_STOPS)
+        real = self._rows(folder / REAL, self.columns) if self.shown and files and (folder / REAL).exists() else []
+        clips = {row["group"]: self._add(row) for row in real}
         found = []
         for place, path in enumerate(files):
             whole = place in (0, len(files) - 1)
             if rows := self._rows(path, self.columns):
                 wanted = {(row["group"], row["sample"]) for row in rows if whole or row["sample"] == 0}
                 found.append({"iterations": int(path.stem), "groups": self._groups(rows, wanted)})
+                for place, group in zip(dict.fromkeys(row["group"] for row in rows), found[-1]["groups"]):
+                    group |= {} if clips.get(place) is None else {"real": clips[place]}
         return found
 
     def iterations(self, folder: Path) -> list[Row]:

@@ -29,6 +29,7 @@ from rollout.io.machine import machine, versions
 log = logging.getLogger(__name__)
 LOCK, PRESENT = ".lock", "present.json"
 SPAN = re.compile(r'\{"iteration": (\d+), .*\}')  # a line of spans.jsonl that is whole
+REAL = "real.parquet"  # among the evaluations, what was recorded for their prompts
 NOT_FINITE = ("nan", "inf", "-inf")
 PARTS = ("rollouts", "evaluations", "adapter")
 

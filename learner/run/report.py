@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from learner.run.folder import LOCK, RunFolder
+from learner.run.folder import LOCK, REAL, RunFolder
 from learner.run.pictures import heldout_curves_png, reward_curve_png
 from learner.run.plan import Plan
 from learner.run.progress import Progress
@@ -61,6 +61,7 @@ class Report:
         if not self.watcher.heldout.entries:  # a run that goes on has that of its beginning
             self.watcher.judged(0, examined["heldout"][1])
         self._keep(0, *examined["heldout"])
+        self._keep_recorded(examined["heldout"][0])
 
     def judged(self, iterations: int, groups: list[Group], results: list[Examination]) -> dict[str, float]:
         """Held-out prompts examined after so many iterations: their metrics, and a curve."""
@@ -72,7 +73,7 @@ class Report:
     def _keep(self, iterations: int, groups: list[Group], results: list[Examination]) -> None:
         """Every sample of some held-out prompts, always the same ones under the same noise: how the model learns can be watched."""
         columns, rows = self.plan.family.columns(), []
-        for place in np.unique(np.linspace(0, len(groups) - 1, WATCHED).round().astype(int)):
+        for place in _watched(groups):
             group, result = groups[place], results[place]
             judge = {} if result.judge is None else {"judge": result.judge}  # as a component of its name would be, and go before it
             for sample in range(len(group)):
@@ -81,6 +82,17 @@ class Report:
                     "components": {name: float(values[sample]) for name, values in (judge | result.components).items()},
                 })  # fmt: skip
         write_rollout(self.folder.evaluations / f"{iterations:06d}.parquet", rows, columns)
+
+    def _keep_recorded(self, groups: list[Group]) -> None:
+        """Beside them, where the prompts' clips are known, what people did: to be looked at, scored by nobody."""
+        find, columns, rows = getattr(self.plan.family, "recorded", lambda group: None), self.plan.family.columns(), []
+        for place in _watched(groups):
+            if (clip := find(groups[place])) is not None:
+                rows.append(row_of(clip, 0, columns, True) | {
+                    "iteration": 0, "group": int(place), "advantage": 0.0, "reward": float("nan"), "components": {},
+                })  # fmt: skip
+        if rows:
+            write_rollout(self.folder.evaluations / REAL, rows, columns)
 
     def resume(self, rows: list[dict], arrays: dict[str, np.ndarray], facts: dict) -> None:
         """Goes on from the watcher's state and the metrics of the iterations before; MLflow gets what it lacks of them."""
@@ -198,6 +210,11 @@ class Report:
         self.progress.summary(summary, self.folder.path)
         if verdict is not None:
             self.progress.note(f"all of it on one page: {self.folder.page}")
+
+
+def _watched(groups: list[Group]) -> np.ndarray:
+    """The places of WATCHED of them, as far apart as can be."""
+    return np.unique(np.linspace(0, len(groups) - 1, WATCHED).round().astype(int))
 
 
 def _judged_numbers(results: list[Examination], measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -50,6 +50,11 @@ class MotionFamily:
         taken = f" ({policy.taken})" if policy.taken else ""
         return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {policy.frames} frames"
 
+    def recorded(self, group: Any) -> Any:
+        from rollout.motion.real import recorded
+
+        return recorded(group)
+
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.motion.before_after import draw
 

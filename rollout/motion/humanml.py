@@ -35,11 +35,13 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionedMotion:
-    """Raw features [T, F] and the captions that describe all of them; `ID#N` is what caption line N of clip ID spans."""
+    """Raw features [T, F] and the captions that describe all of them; `ID#N` is what caption line N of clip ID spans: its
+    frames `span`."""
 
     name: str
     captions: tuple[Caption, ...]
     features: np.ndarray
+    span: tuple[int, int | None] = (0, None)
 
 
 def is_split_file(path: Path) -> bool:
@@ -130,7 +132,7 @@ def _captioned(name: str, motion: np.ndarray, lines: list[str], skipped: Skipped
         elif first < 0 or not shortest <= len(motion[first:max(last, 0)]) <= LONGEST:
             skipped.add(f"spans outside {shortest} to {LONGEST} frames", where)
         else:
-            yield CaptionedMotion(f"{name}#{number}", (caption,), motion[first:last])
+            yield CaptionedMotion(f"{name}#{number}", (caption,), motion[first:last], (first, last))
     if whole:
         yield CaptionedMotion(name, tuple(whole), motion)
     elif not any(line.strip() for line in lines):

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,8 @@ from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in
 from rollout.io.parquet import read_table
 from rollout.io.text_files import is_text, read_json
-from rollout.motion.humanml import SPAN_FPS, Skipped, is_split_file, read_caption, read_split
+from rollout.motion.humanml import MOTIONS, SPAN_FPS, Skipped, is_split_file, read_caption, read_split
+from rollout.motion.real import Recorded
 from rollout.motion.skeleton import FORMATS, MotionFormat
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,12 @@ OTHER_LENGTHS = re.compile(r"\W*(\w*_)?(n|num)?(len|lengths?|frames?|durations?|
 
 @dataclass(frozen=True)
 class MotionPrompt(policy.Prompt):
-    """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption."""
+    """What to generate, its length in frames, and the `word/POS` tokens of a tagged caption. `recorded`: where the
+    motion lies that it describes, which no model is told."""
 
     length: int
     tokens: tuple[str, ...] = ()
+    recorded: Recorded | None = field(default=None, repr=False, compare=False)
 
     @property
     def told(self) -> str:
@@ -172,6 +175,7 @@ def _from_csv(path: Path, default_length: int) -> Iterator[tuple]:
 def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
     types = {"captions": pa.list_(pa.string()), "n_frames": pa.int64()}
     table = read_table(path)
+    clips = "joints" in table.column_names
     if missing := [name for name in types if name not in table.column_names]:
         raise InputError(f"{path}: no column {missing[0]!r}, expected captions and n_frames")
     try:
@@ -180,7 +184,7 @@ def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
         raise InputError(f"{path}: not a Parquet file of captions ({str(error).splitlines()[0][:120]})") from None
     for number, row in enumerate(table.to_pylist()):
         for caption in row["captions"] or []:
-            yield f"{path}, row {number}", caption or "", row["n_frames"]
+            yield f"{path}, row {number}", caption or "", row["n_frames"], (), Recorded(path, row=number) if clips else None
 
 
 def _from_split(file: Path, kind: MotionFormat | None) -> list[MotionPrompt]:
@@ -190,11 +194,12 @@ def _from_split(file: Path, kind: MotionFormat | None) -> list[MotionPrompt]:
             theirs = FORMATS[motion.features.shape[1]]
             expected = f"those of a {kind.name} folder, as the model makes: lengths are in its frames, {kind.fps} a second"
             raise InputError(f"{file}: found motions of {theirs.name}, expected {expected}")
+        clip = Recorded(file.parent / MOTIONS / f"{motion.name.partition('#')[0]}.npy", *motion.span)
         for caption in motion.captions:
             if len(caption.text) > MAX_CHARACTERS:
                 skipped.add(f"captions of more than {MAX_CHARACTERS} characters", motion.name)
             else:
-                prompts.append(MotionPrompt(caption.text, len(motion.features) // 4 * 4, caption.tokens))
+                prompts.append(MotionPrompt(caption.text, len(motion.features) // 4 * 4, caption.tokens, clip))
     if not prompts:
         raise InputError(f"no prompts in {file}; skipped {skipped}")
     if skipped:
@@ -207,7 +212,7 @@ def _whole_number(text: str) -> int | str:
     return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
 
 
-def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()) -> MotionPrompt:
+def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = (), clip: Recorded | None = None) -> MotionPrompt:
     text = text.strip()
     if not text:
         raise InputError(f"{where}: the prompt is empty")
@@ -219,4 +224,4 @@ def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = ()
         raise InputError(f"{where}: found {text[:60]!r}, expected a caption without #, and its length beside it")
     if type(length) is not int or length < 1:
         raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
-    return MotionPrompt(text, length, tokens)
+    return MotionPrompt(text, length, tokens, clip)

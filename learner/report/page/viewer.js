@@ -66,6 +66,11 @@ function viewerSection(run) {
     // One cell for each side that is always there, so that the slider moves a picture and not the page.
     const cells = (between ? [0, middle, last] : wanted).map(cell);
     if (between) cells[1].title = middle === 0 ? "base" : cells[1].title;
+    const real = stops[0].groups[i].real;
+    if (real != null) {
+      const file = `${run.name}-prompt${i}-real`;
+      cells.push({ title: "real", note: "what a person did, recorded", output: real, tone: "real", file });
+    }
     said.textContent = stopName(run, stops[middle].iterations);
     slider.setAttribute("aria-valuetext", said.textContent);
     picture.replaceChildren(...pictureOf(run, stops[0].groups[i]));

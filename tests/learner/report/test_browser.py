@@ -134,6 +134,22 @@ def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
         assert note == f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
 
 
+def test_what_a_person_did_is_shown_beside_it_on_the_same_clock(chromium, copied):
+    rows = read_rollout(copied / "evaluations" / "000000.parquet")
+    longer = np.concatenate([rows[0]["motion"]] * 2)
+    clip = {**rows[0], "motion": longer, "length": len(longer), "seed": "", "reward": float("nan"), "components": {}}
+    write_rollout(copied / "evaluations" / "real.parquet", [clip], COLUMNS)
+    write_report([copied], copied / "report.html")
+    chromium.look()
+    chromium.open(copied / "report.html")
+    titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
+    assert chromium.wait(titles)[-1] == "real" and chromium.text("#watch .cell:last-child .saves") == ".npy\n.bvh"
+    assert f"of {(len(longer) - 1) / 20:.1f}" in chromium.text("#watch .controls .clock")
+    assert chromium.pixels("#watch .cell:last-child canvas").std() > 5
+    chromium.set("#watch-prompt", 1)
+    chromium.wait(f"!({titles}).includes('real')")  # of which no clip is known
+
+
 def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
     rows = [row for row in read_rollout(run / "rollouts" / "000000.parquet") if row["group"] == 1]
     page.set("#groups-iteration", 0)
@@ -280,5 +296,6 @@ def test_several_runs_share_a_page(chromium, run, copied, tmp_path):
     chromium.look()
     chromium.open(tmp_path / "both.html")
     assert "Mean of 2 runs" in chromium.text("#across")
+    assert "judge, beside best of 2 of the base" in chromium.run("document.querySelector('#across').textContent")
     chromium.set("#run", 1)
     assert chromium.text("#provenance").count(str(other)) >= 3
