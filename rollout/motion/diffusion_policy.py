@@ -279,7 +279,8 @@ class MotionDiffusionPolicy(Trainable):
         """Recorded step `step` of every sample."""
         self.require_eval()
         actions, (_, conditioning, batch) = group.actions, self._recorded_window(group, step)
-        x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step, : batch.frames], device=self.device) for name in ("x_t", "x_prev", "mean"))
+        names = "x_t", "x_prev", "mean"
+        x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step, : batch.frames], device=self.device) for name in names)
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
         unconditional = None
         if "unconditional" in actions and group.adapter_sha256 == self.loaded[1]:  # it moves with the adapter
