@@ -91,6 +91,13 @@ def test_each_window_continues_what_was_made_before_it(folder):
     assert np.abs(noise[0] - noise[1]).max() > 0.01
 
 
+def test_steps_before_the_noise_are_one_samples_in_the_first_window_alone(folder):
+    _, _, request, group = sampled(folder, "--rollout.trained_steps", "3", "--rollout.stochastic_steps", "3")
+    for window, shared in ((0, True), (1, False), (2, False)):
+        k = window * 3 + group.columns["timesteps"][0, window * 3 : window * 3 + 3].argmax()  # the first that adds noise
+        assert (np.ptp(group.actions["x_t"][:, k, :4], axis=0).max() == 0) == shared
+
+
 @pytest.mark.parametrize("kind", ["grpo", "awm"])
 @pytest.mark.parametrize("window", [0, 1])
 def test_a_prefix_that_is_not_what_was_sampled_is_caught(folder, kind, window):
