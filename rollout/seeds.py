@@ -25,6 +25,7 @@ class Stream(IntEnum):
     TRAINED_STEPS = 1
     STOCHASTIC_STEPS = 3  # which steps of its chain add noise, where not all do
     NOISE_LEVELS = 2  # at which a forward objective looks at clean outputs, and the noise there
+    WINDOW = 4  # a window after the first: with its number, two more words of the seed
 
 
 def seed_of(run: int, purpose: Purpose, *which: int) -> tuple[int, ...]:

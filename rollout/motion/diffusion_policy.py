@@ -6,6 +6,7 @@ Sampling and recompute go through `_guided_x0` and `_posterior_mean` with the sa
 precision, so that on a CPU the recomputed log-probs equal the sampled ones bit for bit.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rollout.motion.denoiser_inputs import DenoiserInputs
 from rollout.motion.mdm import MDMShape
 from rollout.motion.settings import LORA_TARGETS, Model
 from rollout.motion.skeleton import FORMATS
+from rollout.motion.windows import continued, cut, joined, seed_of_window
 from rollout.policy import Conditioning, Request, Score, Trajectories
 from rollout.seeds import Stream
 from rollout.trainable import Trainable
@@ -47,17 +49,19 @@ class MotionPolicySettings:
 
 
 def check_model(model: Model, shape: MDMShape, options: dict) -> int:
-    """The frames that a network of this shape and these options makes at once. InputError for settings it cannot be sampled with."""
+    """The frames of all windows of a network of this shape and these options. InputError for settings it cannot be sampled with."""
     if model.dataset not in (None, *(kind := FORMATS[shape.features]).datasets):
         raise InputError(f"dataset: found {model.dataset!r}, but {model.checkpoint} makes {kind.name}'s {shape.features} features")
     frames = options["pred_len"] if options["context_len"] else model.frames
     if frames + options["context_len"] >= shape.max_positions:
         raise InputError(f"frames: found {frames}, the model has {shape.max_positions - 1} positions")
+    if model.windows > 1 and model.windows != (needed := -(-model.frames // frames) if options["context_len"] else 1):
+        raise InputError(f"windows: found {model.windows}, expected {needed}: {model.frames} frames of a model that makes {frames} at once")
     if not shape.text:
         raise InputError(f"{model.checkpoint}: trained without text; expected a text-to-motion model")
     if model.guidance != 1 and options["cond_mask_prob"] == 0:
         raise InputError(f"guidance: found {model.guidance}, but {model.checkpoint} was trained without dropping its text")
-    return frames
+    return frames * model.windows
 
 
 class MotionDiffusionPolicy(Trainable):
@@ -98,15 +102,32 @@ class MotionDiffusionPolicy(Trainable):
     def sample(self, request: Request) -> Trajectories:
         """G motions and `trained_steps` recorded transitions of each, stratified over the trainable steps.
 
-        Noise and recorded steps are functions of (seed, sample index) alone. `actions`: t [G,K]; x_t, x_prev, mean and, with
-        guidance, the unconditional prediction [G,K,T,F] in normalised features. The last carries no gradient, so whoever takes one
-        need not predict it again. The adapter fields of the group say what is loaded; see `load_adapter`.
+        Noise and recorded steps are functions of (seed, window, sample index) alone. `actions`, window after window, are those of
+        `_sample_window`, 0 past the end of a shorter last one; and of several windows `prefix` [G,W-1,C,F], what each after the first
+        continued. The adapter fields of the group say what is loaded; see `load_adapter`.
+        """
+        parts, prefixes, prefix_GCF = [], [], None
+        for number, conditioning in enumerate(self._windows(request.conditioning)):
+            batch = self._batch([conditioning] * request.group_size, self._width(conditioning), prefix_GCF)
+            asked = dataclasses.replace(request, conditioning=conditioning, seed=seed_of_window(request.seed, number))
+            parts.append(self._sample_window(asked, batch, shared=number == 0))
+            prefixes.append(prefix_GCF := continued(batch, parts[-1][0]))
+        x0, log_probs = (torch.cat(values, dim=1) for values in list(zip(*parts))[:2])
+        made = {name: joined([actions[name] for *_, actions in parts]) for name in parts[0][2]}
+        if len(parts) > 1:
+            made["prefix"] = torch.stack(prefixes[:-1], dim=1).cpu().numpy()
+        return self._made(request, x0, log_probs.cpu().numpy(), made)
+
+    def _sample_window(self, request: Request, batch: DenoiserInputs, shared: bool) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
+        """x0 [G,T,F], log-probs [G,K] and actions of one window: t [G,K]; x_t, x_prev, mean and, with guidance, the unconditional
+        prediction [G,K,T,F] in normalised features. The last carries no gradient, so whoever takes one need not predict it again.
+
+        shared: whether all continue the same.
         """
         conditioning, group_size, seed, trained_steps = request.conditioning, request.group_size, request.seed, request.trained_steps
-        batch = self._batch([conditioning] * group_size, self._window(conditioning))
         noise_SGTF, noisy = self._group_noise(seed, group_size, batch.frames), self._noisy_steps(seed)
         recorded_GK = self._recorded_steps(seed, group_size, trained_steps)
-        start = self._shared_start(conditioning, noise_SGTF, noisy)
+        start = self._shared_start(conditioning, noise_SGTF, noisy) if shared else ()
         shape = (group_size, trained_steps, *noise_SGTF.shape[2:])
         names = "x_t", "x_prev", "mean", *(self.shortcuts if self._guided else ())
         actions = {name: torch.empty(shape, device=self.device) for name in names}  # which leave the device once, as a whole
@@ -117,8 +138,7 @@ class MotionDiffusionPolicy(Trainable):
                 for name, value in zip(actions, (x, x_prev, mean, unconditional)):
                     actions[name][g, k] = value[g]
                 log_probs[g, k] = self._log_prob(x_prev, mean, torch.full((group_size,), t, device=self.device), conditioning)[g]
-        made = {name: value.cpu().numpy() for name, value in actions.items()} | {"t": recorded_GK}
-        return self._made(request, x_prev, log_probs.cpu().numpy(), made)
+        return x_prev, log_probs, {name: value.cpu().numpy() for name, value in actions.items()} | {"t": recorded_GK}
 
     @torch.no_grad()
     def generate(self, conditionings: list[Conditioning], seeds: list[tuple[int, ...]]) -> np.ndarray:
@@ -127,11 +147,16 @@ class MotionDiffusionPolicy(Trainable):
         The noise of a motion is a function of its own seed alone. T is `frames`: what lies past a motion's length is what
         the model made of it, as in the official generation.
         """
-        batch = self._batch(conditionings, self.frames)
-        noise_SNTF = torch.stack([self._noise(seed, self.frames) for seed in seeds], dim=1).to(self.device)
-        for _, _, _, x_prev, _ in self._denoise(noise_SNTF, batch):
-            pass
-        return x_prev.cpu().numpy() * self.std + self.mean
+        windows, prefix_NCF = [], None
+        for number in range(self.settings.model.windows):
+            of_window = conditionings if self.settings.model.windows == 1 else [cut(each, number, self.window) for each in conditionings]
+            batch = self._batch(of_window, self.window, prefix_NCF)
+            noise_SNTF = torch.stack([self._noise(seed_of_window(seed, number), self.window) for seed in seeds], dim=1).to(self.device)
+            for _, _, _, x_prev, _ in self._denoise(noise_SNTF, batch):
+                pass
+            windows.append(x_prev)
+            prefix_NCF = continued(batch, x_prev)
+        return torch.cat(windows, dim=1).cpu().numpy() * self.std + self.mean
 
     def _denoise(
         self, noise_SBTF: Tensor, batch: DenoiserInputs, noisy: range | None = None, steps: range | None = None, x: Tensor | None = None
@@ -180,13 +205,26 @@ class MotionDiffusionPolicy(Trainable):
             *self.loaded, conditioning, actions,
         )  # fmt: skip
 
-    def _window(self, conditioning: Conditioning) -> int:
-        """Frames that a group is denoised in: a model trained with `mask_frames` need not see padding, an older one was
-        always given its full window."""
-        return conditioning.prompt.length if self.options["mask_frames"] else self.frames
+    @property
+    def window(self) -> int:
+        """The frames that the network makes at once."""
+        return self.frames // self.settings.model.windows
 
-    def _batch(self, conditionings: list[Conditioning], frames: int) -> DenoiserInputs:
-        return DenoiserInputs.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
+    def _windows(self, conditioning: Conditioning) -> list[Conditioning]:
+        """One for each window that its length takes."""
+        if self.settings.model.windows == 1:
+            return [conditioning]
+        return [cut(conditioning, number, self.window) for number in range(-(-conditioning.prompt.length // self.window))]
+
+    def _width(self, conditioning: Conditioning) -> int:
+        """Frames that a window is denoised in: a model trained with `mask_frames` need not see padding, an older one was
+        always given its full window."""
+        return conditioning.prompt.length if self.options["mask_frames"] else self.window
+
+    def _batch(self, conditionings: list[Conditioning], frames: int, prefix_BCF: Tensor | None = None) -> DenoiserInputs:
+        """prefix_BCF: what a window after the first continues, None for the prefix of the conditionings."""
+        batch = DenoiserInputs.of(conditionings, frames, self.options["mask_frames"], self.options["context_len"], self.device)
+        return batch if prefix_BCF is None else dataclasses.replace(batch, prefix=prefix_BCF)
 
     def _noise(self, seed: tuple[int, ...], frames: int) -> Tensor:
         """[S+1,T,F]: the initial noise, then one draw for each step in sampling order (the last one is unused)."""
@@ -229,16 +267,24 @@ class MotionDiffusionPolicy(Trainable):
         for step in range(steps) if only is None else [only % steps]:
             yield self.score_step(trajectories, step, step in reference)
 
+    def _recorded_window(self, group: Trajectories, step: int) -> tuple[int, Conditioning, DenoiserInputs]:
+        """The window that recorded step `step` is of, its conditioning, and what its denoiser read: the prefix as it was sampled,
+        whatever the weights would make of it now."""
+        windows = self._windows(group.conditioning)
+        number = step * len(windows) // group.log_probs.shape[1]
+        prefix_GCF = torch.tensor(group.actions["prefix"][:, number - 1], device=self.device) if number else None
+        return number, windows[number], self._batch([windows[number]] * len(group), self._width(windows[number]), prefix_GCF)
+
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Recorded step `step` of every sample."""
         self.require_eval()
-        actions, conditioning = group.actions, group.conditioning
-        batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
-        x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x_prev", "mean"))
+        actions, (_, conditioning, batch) = group.actions, self._recorded_window(group, step)
+        names = "x_t", "x_prev", "mean"
+        x_t, x_prev, old_mean = (torch.tensor(actions[name][:, step, : batch.frames], device=self.device) for name in names)
         t_G = torch.tensor(actions["t"][:, step], device=self.device)
         unconditional = None
         if "unconditional" in actions and group.adapter_sha256 == self.loaded[1]:  # it moves with the adapter
-            unconditional = torch.tensor(actions["unconditional"][:, step], device=self.device)
+            unconditional = torch.tensor(actions["unconditional"][:, step, : batch.frames], device=self.device)
         mean = self._posterior_mean(x_t, t_G, self._guided_x0(x_t, t_G, batch, unconditional)[0])
         noise = (x_prev - old_mean) / self._at(self._sigma, t_G)
         log_ratio = self._valid_mean(noise * (mean - old_mean), conditioning) / self._c1[t_G]

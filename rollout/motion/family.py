@@ -48,7 +48,8 @@ class MotionFamily:
 
     def describe(self, config: Any, policy: Any) -> str:
         taken = f" ({policy.taken})" if policy.taken else ""
-        return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {policy.frames} frames"
+        windows = f" in {config.model.windows} windows" if config.model.windows > 1 else ""
+        return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {policy.frames} frames{windows}"
 
     def recorded(self, group: Any) -> Any:
         from rollout.motion.real import recorded

@@ -30,12 +30,10 @@ class MatchingPolicy(MotionDiffusionPolicy):
         abar = Schedule.create(self.options["noise_schedule"], self.options["diffusion_steps"]).alphas_cumprod
         self._signal, self._spread = (torch.tensor(np.sqrt(share), dtype=torch.float32, device=self.device) for share in (abar, 1 - abar))
 
-    @torch.no_grad()
-    def sample(self, request: Request) -> Trajectories:
-        """G motions, each noised to `trained_steps` levels. `actions`: t [G,K] in the schedule the model was trained on; x0 [G,T,F];
-        x_t and its prediction x0_old [G,K,T,F]; all in normalised features."""
+    def _sample_window(self, request: Request, batch: DenoiserInputs, shared: bool) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
+        """G motions, each noised to `trained_steps` levels. Actions: t [G,K] in the schedule the model was trained on; x0 [G,T,F],
+        which of several windows is the whole motion; x_t and its prediction x0_old [G,K,T,F]; all in normalised features."""
         size, conditioning = request.group_size, request.conditioning
-        batch = self._batch([conditioning] * size, self._window(conditioning))
         for *_, x0, _ in self._denoise(self._group_noise(request.seed, size, batch.frames), batch):
             pass
         x0 = x0.contiguous()  # as the recompute finds it
@@ -48,15 +46,15 @@ class MatchingPolicy(MotionDiffusionPolicy):
             actions["x_t"][:, k], actions["x0_old"][:, k] = x_t, x0_old
             log_probs[:, k] = self._likelihood(x0_old, x0, conditioning)
         made = {name: value.cpu().numpy() for name, value in (actions | {"x0": x0}).items()}
-        return self._made(request, x0, log_probs.cpu().numpy(), made | {"t": np.tile(t_K, (size, 1))})
+        return x0, log_probs, made | {"t": np.tile(t_K, (size, 1))}
 
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Noise level `step` of every sample. `kl` is the mean over valid dims of the squared difference of the predictions."""
         self.require_eval()
-        actions, conditioning = group.actions, group.conditioning
-        batch = self._batch([conditioning] * len(actions["t"]), self._window(conditioning))
-        x0 = torch.tensor(actions["x0"], device=self.device)
-        x_t, x0_old, t_G = (torch.tensor(actions[name][:, step], device=self.device) for name in ("x_t", "x0_old", "t"))
+        actions, (number, conditioning, batch) = group.actions, self._recorded_window(group, step)
+        x0 = torch.tensor(actions["x0"][:, number * self.window :][:, : batch.frames], device=self.device)
+        x_t, x0_old = (torch.tensor(actions[name][:, step, : batch.frames], device=self.device) for name in ("x_t", "x0_old"))
+        t_G = torch.tensor(actions["t"][:, step], device=self.device)
         prediction = self._prediction(x_t, t_G, batch.text, batch)
         log_prob, old = self._likelihood(prediction, x0, conditioning), torch.tensor(group.log_probs[:, step], device=self.device)
         log_ratio = log_prob - torch.where(torch.isfinite(old), old, log_prob.detach())  # of a broken sample: 0, and no NaN

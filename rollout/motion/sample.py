@@ -47,7 +47,6 @@ def sample(args: argparse.Namespace) -> None:
     # torch and all that needs it take seconds to import: only once the flags are good.
     from rollout.motion.adapter_folder import load_policy
     from rollout.motion.bvh import write_bvh
-    from rollout.motion.completion import complete
     from rollout.motion.diffusion_policy import MotionPolicySettings
     from rollout.motion.features import features_to_joints
     from rollout.motion.pictures import motions_gif
@@ -56,6 +55,9 @@ def sample(args: argparse.Namespace) -> None:
 
     preparer = MotionPreparer(model)
     preparer.require_prefix("--prefix")
+    if preparer.prefix is not None:  # as many windows as the frames take
+        model = model.replace(windows=-(-model.frames // preparer.frames))
+        preparer = MotionPreparer(model)
     prompts = preparer.read(args.prompts)
     policy = load_policy(MotionPolicySettings(model), args.adapter)
     conditionings = preparer.prepare(prompts)
@@ -66,12 +68,8 @@ def sample(args: argparse.Namespace) -> None:
     index, pictured = [], []
     for i, conditioning in enumerate(conditionings):
         text = conditioning.prompt.text
-        if preparer.prefix is not None:
-            length = min(prompts[i].length, model.frames)
-            motions = complete(policy, conditioning, preparer.prefix, length, [(args.seed, i, j) for j in range(args.samples)])
-        else:
-            length = conditioning.prompt.length
-            motions = policy.sample(Request(conditioning, args.samples, (args.seed, i), 0)).outputs[:, :length]
+        length = conditioning.prompt.length
+        motions = policy.sample(Request(conditioning, args.samples, (args.seed, i), 0)).outputs[:, :length]
         for features in motions:
             joints = features_to_joints(features)
             name = f"{len(index):03d}"

@@ -29,6 +29,9 @@ class Model(Section):
     prefix: FilePath | None = option(
         None, "for a prefix-completion model (DiP), and no other: file of raw features (.npy) whose last frames every motion continues"
     )
+    windows: int = option(
+        1, "windows of a prefix-completion model that a motion of model.frames takes, each continuing the one before; all are trained on", minimum=1
+    )
     frames: int = option(40, "length of a sampled motion in frames", minimum=2)
     steps: str = option(
         "10", "respacing of the checkpoint's diffusion schedule: a number of steps, ddimN, or empty for all of them", min_length=0
@@ -46,6 +49,8 @@ class Model(Section):
     def check(self) -> None:
         if not re.fullmatch(r"(ddim)?[1-9][0-9]{0,5}|", self.steps):
             refuse("steps", self.steps, "a number of steps such as 10, ddimN such as ddim10, or empty for all steps")
+        if self.windows > 1 and self.prefix is None:
+            refuse("windows", self.windows, "1: only a prefix-completion model continues a window; see model.prefix")
 
     def check_beside(self, config) -> None:
         if not self.ddim_eta and not config.objective.forward:
@@ -65,7 +70,9 @@ class Rollout(GroupSettings):
     prompts: FilePath | None = option(None, "file of training prompts, or HumanML3D or KIT folder; null = those that ship with the project")
     prompts_per_iteration: int = option(12, "groups an iteration, each of one prompt", minimum=1, flags=("--batch_size",))
     group_size: int = option(16, "motions sampled for a prompt; each is compared with the mean of its group", flags=("--group_size",))
-    trained_steps: int = option(5, "denoising steps of a motion that are recorded and trained on; of awm and nft: noise levels", minimum=1)
+    trained_steps: int = option(
+        5, "denoising steps of a motion, or of each of its windows, that are recorded and trained on; of awm and nft: noise levels", minimum=1
+    )
     stochastic_steps: int | None = option(
         None, "denoising steps in a row that add noise and may be trained on, at a place of the chain drawn for each group; the others add none, "
         "and those before are one motion's where all start alike; null = every step", minimum=1,

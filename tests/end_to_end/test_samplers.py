@@ -27,12 +27,17 @@ def test_two_samplers_on_a_cluster_learn_what_one_learned_alone(first, train, he
     assert all(second.summary[place] == first.summary[place] for place in ("heldout", "trained"))
 
 
-def test_all_weights_are_trained_the_same_way(train, head):
-    run = train("full", "--iterations", 1, "--evaluate.prompts", 1, "--lora.enabled", "false", head=head)
+def test_all_weights_are_trained_the_same_way_on_two_windows(train, head, tiny, tmp_path):
+    model = tiny.write_mdm(tmp_path / "dip", arch="trans_dec", mask_frames=True, context_len=4, pred_len=8)
+    np.save(tmp_path / "prefix.npy", np.random.default_rng(0).standard_normal((4, 263)))
+    windows = ["--model.path", model, "--model.prefix", tmp_path / "prefix.npy", "--model.windows", 2, "--model.frames", 12]
+    run = train("full", "--iterations", 1, "--evaluate.prompts", 1, "--lora.enabled", "false", *windows, head=head)
     assert (run.done.returncode, run.done.stderr) == (0, "")
     assert run.summary["status"] == "finished" and run.summary["max_log_prob_gap"] == 0
     (metrics,) = run.metrics
     assert metrics["grad_norm"] > 0 and all(math.isfinite(value) for value in metrics.values())
+    trained, recorded = parse_config(["--config", str(run.folder / "config.yaml")]).rollout.trained_steps, run.rollouts[0][0]
+    assert all(len(recorded[column]) == 2 * trained for column in ("log_probs", "log_ratio", "kl", "timesteps"))
     kept = {path.name for path in (run.folder / "adapter").iterdir()}
     assert "denoiser.safetensors" in kept and "adapter_config.json" not in kept
     settings = policy_settings(parse_config(["--config", str(run.folder / "config.yaml")]))

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from rollout.io.errors import InputError
-from rollout.motion.completion import complete
 from rollout.motion.prepare import MotionPreparer
-from rollout.motion.prompts import MotionPrompt
 from rollout.motion.sample import main
-from rollout.policy import Conditioning
-from tests.tiny import make_policy, prepared, write_mdm
+from tests.tiny import make_policy, write_mdm
 
 CONTEXT, PREDICTED = 4, 8
 
@@ -23,28 +20,6 @@ def policy(tmp_path_factory):
 @pytest.fixture
 def prefix(policy):
     return policy.mean + policy.std * np.random.default_rng(0).standard_normal((6, 263), dtype=np.float32)
-
-
-def prompt(policy):
-    return prepared(policy, [MotionPrompt("a person walks", PREDICTED)])[0]
-
-
-def test_each_round_is_one_sample_after_the_frames_before(policy, prefix):
-    motions = complete(policy, prompt(policy), prefix, 19, [(5,), (6,)])
-    assert motions.shape == (2, 19, 263) and np.abs(motions[0] - motions[1]).max() > 0.1
-    so_far = prefix
-    for round_ in range(3):
-        arrays = {**prompt(policy).arrays, "prefix": (so_far[-CONTEXT:] - policy.mean) / policy.std}
-        (expected,) = policy.generate([Conditioning(prompt(policy).prompt, arrays)], [(5, round_)])
-        end = min(PREDICTED, 19 - round_ * PREDICTED)
-        np.testing.assert_allclose(motions[0, round_ * PREDICTED :][:end], expected[:end], atol=1e-4)
-        so_far = np.concatenate([so_far, expected])
-
-
-def test_the_prefix_decides_with_its_last_frames_alone(policy, prefix):
-    first = complete(policy, prompt(policy), prefix, 8, [(5,)])
-    np.testing.assert_array_equal(complete(policy, prompt(policy), prefix[-CONTEXT:], 8, [(5,)]), first)
-    assert np.abs(complete(policy, prompt(policy), prefix[:-1], 8, [(5,)]) - first).max() > 0.01
 
 
 def test_a_prefix_that_does_not_fit_is_refused(policy, prefix, tmp_path):
