@@ -44,7 +44,7 @@ class Family(Protocol):
 
     sections: those of the settings that are its own, by name. A family may also have `defaults`, by dotted key, of settings in the
     sections that are shared, `forward = True` where `build` knows a policy of forward objectives (`config.objective.forward`), and
-    `made`, the word for its samples, and `recorded(group)`, what the data has for its prompt as a group of one sample, or None.
+    `made`, the word for its samples, and `recorded(groups)`, what the data has for the prompt of each as a group of one sample, or None.
     """
 
     name: str

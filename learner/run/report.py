@@ -85,9 +85,11 @@ class Report:
 
     def _keep_recorded(self, groups: list[Group]) -> None:
         """Beside them, where the prompts' clips are known, what people did: to be looked at, scored by nobody."""
-        find, columns, rows = getattr(self.plan.family, "recorded", lambda group: None), self.plan.family.columns(), []
-        for place in _watched(groups):
-            if (clip := find(groups[place])) is not None:
+        if (find := getattr(self.plan.family, "recorded", None)) is None:
+            return
+        columns, rows, places = self.plan.family.columns(), [], list(_watched(groups))
+        for place, clip in zip(places, find([groups[place] for place in places])):
+            if clip is not None:
                 rows.append(row_of(clip, 0, columns, True) | {
                     "iteration": 0, "group": int(place), "advantage": 0.0, "reward": float("nan"), "components": {},
                 })  # fmt: skip

@@ -51,10 +51,10 @@ class MotionFamily:
         windows = f" in {config.model.windows} windows" if config.model.windows > 1 else ""
         return f"{config.model.checkpoint}{taken}, {len(policy.schedule)} steps, {policy.frames} frames{windows}"
 
-    def recorded(self, group: Any) -> Any:
+    def recorded(self, groups: Any) -> Any:
         from rollout.motion.real import recorded
 
-        return recorded(group)
+        return recorded(groups)
 
     def draw(self, folder: Path, changes: list[Change]) -> None:
         from rollout.motion.before_after import draw

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from rollout.io.errors import InputError
-from rollout.motion.dataset import clip_features, read_clips
+from rollout.motion.dataset import Clip, clip_features, read_clips
 from rollout.policy import Group
 
 
@@ -21,22 +23,27 @@ class Recorded:
     last: int | None = None
     row: int | None = None
 
-    def read(self) -> np.ndarray | None:
+    def read(self, clips_of: Callable[[Path], list[Clip]]) -> np.ndarray | None:
         """Raw features float32 [T, F]; None where there are none, or none that are finite."""
         try:
             if self.row is None:
                 features = np.load(self.file, mmap_mode="r", allow_pickle=False)
             else:
-                (features,) = clip_features([read_clips(self.file)[self.row]])
+                (features,) = clip_features([clips_of(self.file)[self.row]])
             found = np.array(features[self.first : self.last], np.float32)
         except (OSError, ValueError, IndexError, InputError):
             return None
         return found if len(found) and np.isfinite(found).all() else None
 
 
-def recorded(group: Group) -> Group | None:
-    """As a group of one sample without an action; None where no clip is known, or none of what the model makes."""
-    features = group.prompt.recorded.read() if group.prompt.recorded else None
+def recorded(groups: list[Group]) -> list[Group | None]:
+    """Of each as a group of one sample without an action; None where no clip is known, or none of what the model makes."""
+    clips_of = lru_cache(read_clips)  # a file of clips is read once for all of them, and then let go
+    return [_recorded(group, clips_of) for group in groups]
+
+
+def _recorded(group: Group, clips_of: Callable[[Path], list[Clip]]) -> Group | None:
+    features = group.prompt.recorded.read(clips_of) if group.prompt.recorded else None
     if features is None or features.shape[1] != group.outputs.shape[-1]:
         return None
     none, lengths = np.zeros((1, 0), np.float32), np.array([len(features)])

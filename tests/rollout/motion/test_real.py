@@ -28,7 +28,7 @@ def prompts(tmp_path):
 
 
 def test_a_caption_has_the_frames_that_it_spans_as_they_were_recorded(prompts):
-    found = {name: MOTION.recorded(group(prompt)).outputs[0] for name, prompt in prompts.items()}
+    found = dict(zip(prompts, (each.outputs[0] for each in MOTION.recorded(list(map(group, prompts.values()))))))
     np.testing.assert_array_equal(found["a person turns44"], clip(90)[10:55])  # all 45, not whole fours of them
     np.testing.assert_array_equal(found["a person walks88"], clip(90))
     np.testing.assert_array_equal(found["a person walks60"], clip(61, seed=1))
@@ -42,12 +42,11 @@ def test_a_digest_of_prompts_is_that_of_what_they_ask_and_a_prompt_travels_witho
 
 def test_where_no_clip_is_known_or_it_is_not_what_the_model_makes_there_is_none(prompts, tmp_path):
     prompt = prompts["a person walks60"]
-    assert MOTION.recorded(group(MotionPrompt("a person walks", 40))) is None
-    assert MOTION.recorded(group(prompt, 251)) is None
+    assert MOTION.recorded([group(MotionPrompt("a person walks", 40)), group(prompt, 251)]) == [None, None]
     np.save(tmp_path / "new_joint_vecs" / "000002.npy", np.full((61, 263), np.nan, np.float32))
-    assert MOTION.recorded(group(prompt)) is None
+    assert MOTION.recorded([group(prompt)]) == [None]
     (tmp_path / "new_joint_vecs" / "000002.npy").unlink()
-    assert MOTION.recorded(group(prompt)) is None
+    assert MOTION.recorded([group(prompt)]) == [None]
 
 
 def test_a_caption_of_a_parquet_of_clips_has_its_clip_in_the_features_that_the_model_makes():
@@ -56,4 +55,4 @@ def test_a_caption_of_a_parquet_of_clips_has_its_clip_in_the_features_that_the_m
         pytest.skip(f"{file} is not there")
     clips, prompts = read_clips(file), read_prompts(file, 40)
     first = len(clips[0].captions)  # the prompt after it is of the next clip
-    np.testing.assert_array_equal(MOTION.recorded(group(prompts[first])).outputs[0], *clip_features([clips[1]]))
+    np.testing.assert_array_equal(MOTION.recorded([group(prompts[first])])[0].outputs[0], *clip_features([clips[1]]))
