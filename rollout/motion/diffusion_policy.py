@@ -273,7 +273,7 @@ class MotionDiffusionPolicy(Trainable):
         windows = self._windows(group.conditioning)
         number = step * len(windows) // group.log_probs.shape[1]
         prefix_GCF = torch.tensor(group.actions["prefix"][:, number - 1], device=self.device) if number else None
-        return number, windows[number], self._batch([windows[number]] * len(group), self._width(windows[number]), prefix_GCF)
+        return number, windows[number], self._batch([windows[number]] * len(group.actions["t"]), self._width(windows[number]), prefix_GCF)
 
     def score_step(self, group: Trajectories, step: int, reference: bool) -> Score:
         """Recorded step `step` of every sample."""
