@@ -1,16 +1,20 @@
-# `make demo` trains the shipped model, `make test` runs the tests; both make .venv on first use. `make torture` kills, stops and
+# `make demo` trains the shipped model, `make test` runs the tests, `make docs-check` the commands of the pages; each makes .venv on first
+# use. `make torture` kills, stops and
 # starves runs for hours and writes what came of it to benchmarks/results/torture; it ends with many times the hostile input.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch>=2.13,<2.14
 
-.PHONY: demo test torture clean
+.PHONY: demo test docs-check torture clean
 
 demo: .venv/installed
 	$(BIN)/python -m learner.main
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+docs-check: .venv/installed-dev
+	$(BIN)/python -m pytest tests/end_to_end/docs_check.py
 
 torture: .venv/installed-dev
 	$(BIN)/python -m benchmarks.torture --out benchmarks/results/torture

@@ -45,9 +45,11 @@ function plot({ series, x, y, height, bands, ticks, quiet, spans }) {
   for (const axis of [...figure.below, ...figure.left]) {
     axis.setv({
       axis_label_text_color: ink,
+      axis_label_text_font: "sans-serif", // of the page; the library's own falls back to one with serifs in Firefox
       axis_label_text_font_style: "normal",
       axis_label_text_font_size: "11px",
       major_label_text_color: ink,
+      major_label_text_font: "sans-serif",
       major_label_text_font_size: "11px",
       axis_line_color: line,
       major_tick_line_color: line,
