@@ -71,9 +71,10 @@ class Evaluation:
         """
         settings = MotionPolicySettings(config.model, precision=config.cluster.precision)
         preparer, policy = MotionPreparer(config.model), load_policy(settings, None)
-        if preparer.checkpoint.options["context_len"]:
-            told = "a prefix-completion model can be sampled (rollout.sample --prefix) and trained, not evaluated"
-            raise InputError(f"{config.model.checkpoint}: {told}")
+        preparer.require_prefix("model.prefix")
+        if preparer.frames < (asked := config.model.frames):
+            needed = f"{-(-asked // preparer.frames)}: {asked} frames of a model that makes {preparer.frames} at once"
+            raise InputError(f"model.windows: found 1, expected {needed}")
         models = [_model(BASE, None, policy)]
         adapters = named(config.adapter, REAL_ROW, best_of(config.best_of))
         models += [_model(name, folder, load_policy(settings, folder)) for name, folder in adapters]
@@ -84,6 +85,8 @@ class Evaluation:
         real, notes = _real(config, preparer.checkpoint.format)
         if "tmr" not in reader.evaluators:
             notes.append(f"no TMR score: reward.tmr_path names no TMR of {preparer.checkpoint.format.name}")
+        if config.model.prefix:
+            notes.append(f"every motion continues {config.model.prefix}; published numbers continue the beginning of each real motion")
         if config.chooses and reader.scorer is None:
             notes.append("no row of the best of several: the reward reads no motion of this format (reward.components)")
         further = {}
@@ -103,7 +106,8 @@ class Evaluation:
             **{f"adapter {model.name}": model.adapter.sha256 for model in models},
             **{f"{name} evaluator": evaluator.weights_sha256() for name, evaluator in reader.evaluators.items()},
             **{f"prompts {split}": arrays_digest({}, repr(draws.real.prompts())) for split, draws in further.items()},
-            "captions": arrays_digest({text: array for text, arrays in encoded.items() for array in arrays.values()}),
+            "captions": arrays_digest({text: arrays["text"] for text, arrays in encoded.items()}),
+            **({} if preparer.prefix is None else {"prefix": arrays_digest({"prefix": preparer.prefix})}),
         }  # fmt: skip
         texts, rewarded = Texts(prompts, reader.evaluators), reader.scorer is not None
         return cls(config, models, encoded, real, replications, further, texts, embedded, rewarded, notes, standing)

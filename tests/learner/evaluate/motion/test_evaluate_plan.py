@@ -17,7 +17,7 @@ from rollout.motion.family import MOTION
 from rollout.motion.prompts import MotionPrompt, read_prompts
 from rollout.motion.skeleton import KIT
 from tests.humanml_folder import write_folder
-from tests.tiny import WORDS, make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm, write_prompts
+from tests.tiny import FRAMES, WORDS, make_policy, noisy_adapter, prepared, write_evaluate_config, write_mdm, write_prompts
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,34 @@ def test_a_caption_that_cannot_be_read_is_named_before_anything_starts(config_fi
         Evaluation.make(parsed(config_file, "--data", write_folder(tmp_path / "odd", motions)))
 
 
-def test_models_that_the_protocol_does_not_fit_are_refused(config_file, tmp_path):
-    with pytest.raises(InputError, match="a prefix-completion model can be sampled"):
-        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", context_len=4, pred_len=8)))
+def test_a_prefix_completion_model_is_evaluated_on_motions_of_several_windows(config_file, tmp_path):
+    model = write_mdm(tmp_path / "dip", arch="trans_dec", mask_frames=True, context_len=4, pred_len=8)
+    standing, made = [], []
+    for name in ("one", "two"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(len(made)).standard_normal((6, 263)))
+        flags = "--model.path", model, "--model.prefix", tmp_path / f"{name}.npy", "--model.windows", 2
+        evaluation = Evaluation.make(parsed(config_file, *flags))
+        conditionings, seeds, told = EncodedPools(evaluation.replications.batches(0), evaluation.encoded)[0]
+        made.append(evaluation.models[0].build("cpu").generate(conditionings, seeds))
+        standing.append(evaluation.standing)
+        assert made[-1].shape[1] == 16 >= FRAMES == max(told[0]) and any("continues" in note for note in evaluation.notes)
+    assert np.abs(made[0] - made[1]).max() > 0
+    assert {name for name in standing[0] if standing[0][name] != standing[1][name]} == {"prefix"}
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "model.prefix: missing"),
+        (["--model.prefix", "one.npy"], "model.windows: found 1, expected 2: 12 frames of a model that makes 8 at once"),
+    ],
+    ids=["without a prefix", "of too few windows"],
+)
+def test_a_prefix_completion_model_that_makes_no_whole_motion_is_refused(config_file, tmp_path, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    np.save("one.npy", np.zeros((6, 263)))
+    with pytest.raises(InputError, match=message):
+        Evaluation.make(parsed(config_file, "--model.path", write_mdm(tmp_path / "mdm", context_len=4, pred_len=8), *flags))
 
 
 def test_model_evaluators_and_data_of_two_formats_are_refused(config_file, kit_file):
