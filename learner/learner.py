@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from learner.adamw import KINDS, AdamW
 from learner.config.settings import Objective, Optimizer
 from learner.gradient import Lesson, Partial, SyncError, gradient, recompute, witness
 from learner.tally import ScoredGroup
@@ -60,10 +61,11 @@ class Learner:
     def __init__(self, policy: Policy, objective: Objective, optimizer: Optimizer, max_staleness: int = 0):
         """max_staleness: how many adapter versions a group may lag behind the learner's."""
         self.policy, self.objective, self.options, self.max_staleness = policy, objective, optimizer, max_staleness
-        self.optimizer = torch.optim.AdamW(policy.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
+        self.optimizer = AdamW(optimizer.weight_decay)
         self.recent = [Adapter.pack(0, policy.adapter_state())]  # oldest first; the last one is the learner's own
         policy.load_adapter(self.adapter)
         self._average = policy.adapter_state()
+        self._names = list(self._average)
         self._anchor = policy.adapter_state() if objective.anchor == "average" else {}
 
     @property
@@ -92,7 +94,7 @@ class Learner:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip).item()  # the one wait for the device
             if not math.isfinite(norm):
                 raise RunFailed(f"the gradient norm is {norm} at adapter version {self.adapter.version}; no step was taken")
-            self.optimizer.step()
+            self.optimizer.step(dict(zip(self._names, parameters, strict=True)), self.options.learning_rate)
         self._advance(first)
         return norm
 
@@ -117,8 +119,6 @@ class Learner:
         for name, value in changes.items():
             held_by = ADAPTABLE[name]
             setattr(self, held_by, getattr(self, held_by).replace(**{name: value}))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate
 
     def state(self) -> State:
         """A copy; see `State`."""
@@ -129,9 +129,8 @@ class Learner:
             arrays |= {f"average/{name}": value.copy() for name, value in self._average.items()}
         if self.objective.anchor == "average":
             arrays |= {f"anchor/{name}": value.copy() for name, value in self._anchor.items()}
-        for name, parameter in self._named_parameters():
-            for kind, value in self.optimizer.state.get(parameter, {}).items():
-                arrays[f"{kind}/{name}"] = value.detach().cpu().numpy().copy()
+        for name, held in self.optimizer.state.items():
+            arrays |= {f"{kind}/{name}": value.cpu().numpy().copy() for kind, value in held.items()}
         settings = {name: getattr(getattr(self, held_by), name) for name, held_by in ADAPTABLE.items()}
         recent = {str(adapter.version): adapter.sha256 for adapter in self.recent}
         return State(arrays, {"version": self.adapter.version, "recent": recent, "settings": settings})
@@ -145,17 +144,12 @@ class Learner:
             self._average = {name: value.copy() for name, value in part(state.arrays, "average").items()}
         if self.objective.anchor == "average":
             self._anchor = {name: value.copy() for name, value in part(state.arrays, "anchor").items()}
-        self.optimizer.state.clear()
-        for name, parameter in self._named_parameters():
-            for kind in ("step", "exp_avg", "exp_avg_sq"):
-                if f"{kind}/{name}" in state.arrays:
-                    value = torch.tensor(state.arrays[f"{kind}/{name}"])
-                    self.optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
+        self.optimizer.state = {}
+        for name in part(state.arrays, "step"):
+            step, *moments = (torch.tensor(state.arrays[f"{kind}/{name}"]) for kind in KINDS)
+            self.optimizer.state[name] = dict(zip(KINDS, (step, *(moment.to(self.policy.device) for moment in moments))))
         self.adapt(state.facts["settings"])
         self.recent = recent
-
-    def _named_parameters(self):
-        return zip(self.policy.adapter_state(), self.policy.parameters(), strict=True)
 
     def _advance(self, first: bool) -> None:
         """The weights as they are now become the next version."""

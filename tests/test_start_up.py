@@ -59,19 +59,23 @@ def test_a_mistake_imports_nothing_heavy(command, what):
 
 LOADED = """
 import sys
+import numpy as np
+from learner.learner import Learner
 from learner.config.parse import parse_config
 from rewards.family import rewards_of
 from cluster.device import compute_exactly
 from rollout.family import family
 compute_exactly(gpu=False)
 config = parse_config([])
-family("motion").build(config)("cpu")
+policy = family("motion").build(config)("cpu")
 rewards_of("motion").load(config, "cpu", None)
+learner = Learner(policy, config.objective, config.optimizer)
+learner.step([np.ones(sum(parameter.numel() for parameter in policy.parameters()), np.float32)], first=True)
 print([name for name in ("sympy", "torch._dynamo") if name in sys.modules])
 """
 
 
-def test_an_actor_that_reads_weights_does_not_import_the_compiler():
+def test_an_actor_that_reads_weights_and_a_learner_that_steps_do_not_import_the_compiler():
     """More than a second of every process. Checking names and shapes asks torch for nothing but shapes."""
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
