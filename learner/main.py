@@ -111,7 +111,8 @@ def train(plan: Plan, pool: TrainingPool, report: Report, keeper: Keeper) -> Gen
     tuned = pool.evaluation_adapter()
     pool.publish(tuned)
     pool.save_adapter(report.folder.adapter, tuned)
-    report.after(tuned, **(yield from examine("after")))
+    examined = yield from examine("after")
+    report.after(tuned, pool.spans.take(), **examined)
     return "stopped" if watcher.ending else "finished"
 
 

@@ -8,7 +8,7 @@ from rollout.io.settings import FilePath, Section, option, refuse
 class Evaluate(Section):
     """The same prompts and noise, base model beside tuned. Always before and after training."""
 
-    every: int = option(0, "iterations between evaluations during training; 0 = only before and after", minimum=0)
+    every: int = option(25, "iterations between evaluations during training; 0 = only before and after", minimum=0)
     prompts: int = option(64, "held-out prompts, never trained on; and at most as many training prompts", minimum=1)
     samples_per_prompt: int = option(4, "samples of each of them", minimum=1)
     patience: int = option(3, "evaluations in a row with the reward risen and the judge fallen, beyond noise, after which the run warns", minimum=1)

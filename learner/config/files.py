@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from learner.config.settings import GONE
 from rewards.component_flags import COMPONENTS, Components, merged, of_file
-from rewards.trust import require_trust
+from rewards.trust import RUN, require_trust
 from rollout.io.command import did_you_mean
 from rollout.io.errors import InputError
 from rollout.io.files import refuse_stand_in
@@ -46,16 +46,17 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 
 
 def values_of(
-    files: Mapping[Path, dict], settings: Mapping[str, FieldInfo], trusted: Collection[str] | None
+    files: Mapping[Path, dict], settings: Mapping[str, FieldInfo], trusted: Collection[str] | None, left_out: Collection[str] = ()
 ) -> tuple[Values, Components]:  # fmt: skip
     """The values of all files, of which the later wins, and the components of their rewards.
 
-    trusted: see `require_trust`; None for settings that are looked at and of which nothing is built.
+    trusted: see `require_trust`; None for settings that are looked at and of which nothing is built. left_out: keys that only a run has,
+    which its own file may hold.
     """
     values: Values = {}
     components: Components = {}
     for path, content in files.items():
-        values |= _values(path, content, settings)
+        values |= _values(path, content, settings, left_out if (path.parent / RUN).is_file() else ())
         where, found = values.pop(COMPONENTS, ("", None))
         found = of_file(found, where)
         if trusted is not None:
@@ -67,8 +68,8 @@ def values_of(
     return values, components
 
 
-def _values(path: Path, content: dict, settings: Mapping[str, FieldInfo]) -> Values:
-    sections = {key.partition(".")[0] for key in settings if "." in key}
+def _values(path: Path, content: dict, settings: Mapping[str, FieldInfo], left_out: Collection[str]) -> Values:
+    sections = {key.partition(".")[0] for key in (*settings, *left_out) if "." in key}
     # As their flags do, `lora: false` and `objective: trajectory` stand for one setting of the section.
     short = {flag.removeprefix("--"): key for key, field in settings.items() for flag in field.json_schema_extra["flags"]}
     values = {}
@@ -79,6 +80,7 @@ def _values(path: Path, content: dict, settings: Mapping[str, FieldInfo]) -> Val
             raise InputError(f"{path}: {key}: found {value!r}, expected a section of keys and values")
         elif key not in sections or value is not None:
             values[short[key] if key in sections else str(key)] = value
+    values = {key: value for key, value in values.items() if key not in left_out}
     for key in values:
         if key in GONE:
             raise InputError(f"{path}: {key}: there is no such setting any more, expected {GONE[key]}")

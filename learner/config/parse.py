@@ -1,6 +1,7 @@
 """From the command line and YAML files to checked settings: a `Config`, or another section of sections.
 
-Precedence: defaults < the run that `--resume` names < `--config FILE` < flags. A key or flag that no section has is an error.
+Precedence: defaults < the run that `--resume` names < `--config FILE` < flags. A key or flag that no section has is an error; of the
+settings of a run, another command takes those that it has too.
 """
 
 import argparse
@@ -81,7 +82,8 @@ def parse_config(
     given.pop("config", None)
     shorthands = {flag: text for flag, text in (given.pop(name) for name in short.model_fields if name in given)}
     trusted = None if only_read else {*given.pop("trust", "").split(","), *modules_of(components).values()}
-    values, in_files = values_of(files, known, trusted)
+    left_out = set() if kind is Config else settings(Config, str(family)).keys() - known.keys()
+    values, in_files = values_of(files, known, trusted, left_out)
     components = merged(in_files, components)
     if components and shorthands:
         raise InputError(f"{next(iter(shorthands))}: given beside {COMPONENTS}, expected one or the other")

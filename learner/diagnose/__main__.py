@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learner.config.settings import DEFAULT_FAMILY, Config
+from learner.config.settings import Config
 from learner.diagnose.ending import Ending, ending
 from learner.diagnose.ratio import Cause, explain
 from learner.diagnose.read import Record, read_record
@@ -118,8 +118,8 @@ def _next(record: Record, ended: Ending, findings: list[Finding]) -> list[str]:
     if record.path.is_file():
         return [*lines, "a whole run folder says more: its settings, its log, and how it ended"]
     if record.summary.get("status") == "finished":
-        family = f" --family {record.config.family}" if record.config and record.config.family != DEFAULT_FAMILY else ""
-        lines.append(f"python -m learner.evaluate{family} --adapter {record.path / 'adapter'}")
+        settings = f" --config {record.path / 'config.yaml'}" if record.config else ""
+        lines.append(f"python -m learner.evaluate{settings} --adapter {record.path / 'adapter'}")
     elif record.checkpoint:
         lines.append(f"python -m learner.main --resume {record.path}    # goes on after iteration {int(record.checkpoint.stem)}, exactly")
     elif record.config:

@@ -10,6 +10,7 @@ from learner.config.settings import DEFAULT_FAMILY, Config, settings
 from learner.diagnose.read import Record
 from rewards.trust import RUN
 from rollout.io.files import strict
+from rollout.motion.model_flags import SAMPLED, flags_of
 
 UNTOLD = ("run_dir", "resume", "dry_run")
 
@@ -60,19 +61,18 @@ def standing(record: Record) -> dict[str, str]:
 
 
 def _commands(record: Record) -> list[list[str]]:
-    run = shlex.quote(str(record.path))
-    family = record.config.family if record.config else DEFAULT_FAMILY
-    other = "" if family == DEFAULT_FAMILY else f" --family {family}"
-    commands = []
+    run, commands = shlex.quote(str(record.path)), []
     if record.checkpoint and record.summary.get("status") != "finished":
         commands.append(["go on where it ended", f"python -m learner.main --resume {run}"])
     elif record.checkpoint and record.config:
         commands.append(["go on for longer", f"python -m learner.main --resume {run} --iterations {2 * record.config.iterations}"])
     if record.config:
         commands.append(["repeat it, to the bit on the same machine", f"python -m learner.main --config {run}/config.yaml --run_dir NEW"])
-    if (record.path / "adapter" / "adapter_config.json").is_file():
-        if family == DEFAULT_FAMILY:
-            commands.append(["sample from it", f"python -m rollout.sample --prompts prompts.txt --out out --adapter {run}/adapter"])
-        commands.append(["how good it is, by the official protocol", f"python -m learner.evaluate{other} --adapter {run}/adapter"])
+    if record.config and (record.path / "adapter" / "adapter_config.json").is_file():
+        if record.config.family == DEFAULT_FAMILY:
+            model = flags_of(record.config.model, SAMPLED)
+            commands.append(["sample from it", f"python -m rollout.sample --prompts prompts.txt --out out --adapter {run}/adapter{model}"])
+        judge = f"python -m learner.evaluate --config {run}/config.yaml --adapter {run}/adapter"
+        commands.append(["how good it is, by the official protocol", judge])
     commands.append(["what happened, in words", f"python -m learner.diagnose {run}"])
     return [*commands, ["this page again", f"python -m learner.report {run}"]]

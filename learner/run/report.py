@@ -62,6 +62,7 @@ class Report:
             self.watcher.judged(0, examined["heldout"][1])
         self._keep(0, *examined["heldout"])
         self._keep_recorded(examined["heldout"][0])
+        self._show({})
 
     def judged(self, iterations: int, groups: list[Group], results: list[Examination]) -> dict[str, float]:
         """Held-out prompts examined after so many iterations: their metrics, and a curve."""
@@ -161,8 +162,9 @@ class Report:
         if reasons:
             self.progress.note(f"iteration {iteration + 1}: {len(reasons)} samples could not be scored, such as: {reasons[0]}")
 
-    def after(self, adapter: Adapter, **examined: Examined) -> None:
-        """The same under the tuned model: gains, pictures. `adapter` is what was evaluated."""
+    def after(self, adapter: Adapter, spans: Sequence[Any], **examined: Examined) -> None:
+        """The same under the tuned model: gains, pictures. `adapter` is what was evaluated; spans: since the last iteration."""
+        self.folder.append_spans(len(self.history), spans)
         self.results = {"adapter_sha256": adapter.sha256}
         self._keep(len(self.history), *examined["heldout"])
         for name, (_, results) in examined.items():

@@ -130,17 +130,19 @@ class Tracker:
         self._send()
 
     def finish(self, status: str, paths: Sequence[Path] = (), description: str | None = None) -> None:
-        """Store files, folders under their own names, and a description in Markdown, and close the run as FINISHED, FAILED or KILLED
-        (in any case)."""
+        """Store files, folders under their own names, and a description in Markdown, below it the first picture of the files, and close
+        the run as FINISHED, FAILED or KILLED (in any case)."""
         if status.upper() not in ("FINISHED", "FAILED", "KILLED"):
             raise ValueError(f"status {status!r}, expected FINISHED, FAILED or KILLED")
         if self._platform:
             self._platform.finish()
         self._again, unstored = 0.0, list(paths)
+        pictures = sorted(path.name for path in paths if path.suffix in (".gif", ".png"))  # before_after comes first
+        picture = f"\n\n![{pictures[0]}](get-artifact?path={pictures[0]}&run_uuid={self.run_id})" if pictures else ""  # as its own pages ask
 
         def store() -> None:
             if description:
-                self._client.set_tag(self.run_id, DESCRIPTION, description[:TAG_LIMIT])
+                self._client.set_tag(self.run_id, DESCRIPTION, description[:TAG_LIMIT] + picture)
             while unstored:
                 self._client.log_artifact(self.run_id, str(unstored[0]))
                 del unstored[0]

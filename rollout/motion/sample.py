@@ -8,7 +8,7 @@ import numpy as np
 
 from rollout.io.command import Parser, exit_code
 from rollout.io.errors import InputError
-from rollout.motion.model_flags import add_model_flags, model_of
+from rollout.motion.model_flags import SAMPLED, add_model_flags, model_of
 
 PICTURED = 12  # motions in the GIF; all of them are saved
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     }
     for name, options in flags.items():
         parser.add_argument(f"--{name}", **options)
-    add_model_flags(parser, "path", "stats", "text_encoder", "dataset", "prefix", "frames", "steps", "ddim_eta", "guidance")
+    add_model_flags(parser, *SAMPLED)
 
     def run() -> str:
         args = parser.parse_args(argv)

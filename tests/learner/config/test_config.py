@@ -11,6 +11,7 @@ import yaml
 
 from learner.config.parse import flatten, parse_config, write_config
 from learner.config.settings import Config, Optimizer, settings
+from learner.evaluate.family import settings_of
 from learner.evaluate.motion.settings import EvaluateConfig
 from rollout.io.errors import InputError
 from rollout.motion.settings import Model
@@ -160,7 +161,7 @@ def test_dict_and_flat_views_hold_every_setting():
         ("--cluster.samplers 2..", "--cluster.samplers: found '2..', expected a whole number, or a range"),
         ("--cluster.samplers auto", "--cluster.samplers: found 'auto', expected a whole number, or a range"),
         ("--cluster.samplers 2..4 --cluster.gpus_per_actor 2", "--cluster.gpus_per_actor: found 2.0, expected at most 1 beside cluster.samplers 2..4"),
-        ("--evaluate.on_divergence stop", "--evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
+        ("--evaluate.on_divergence stop --evaluate.every 0", "--evaluate.on_divergence: found 'stop', expected evaluate.every above 0"),
         ("--evaluate.patience 0 --evaluate.every 2", "--evaluate.patience: found 0, expected at least 1"),
         ("--model.steps fast", "--model.steps: found 'fast', expected a number of steps"),
         ("--model.steps 0", "--model.steps: found '0', expected a number of steps"),
@@ -292,6 +293,21 @@ def test_the_same_machinery_reads_the_settings_of_another_command(tmp_path, caps
     text = capsys.readouterr().out
     assert text.startswith("usage: python -m learner.evaluate") and "What it does." in text and text.endswith("The end.\n")
     assert "--adapter" in text and "--iterations" not in text
+
+
+def test_another_command_takes_of_a_runs_settings_what_it_has_too(tmp_path):
+    run = parse_config(["--iterations", "3", "--model.frames", "60", "--cluster.samplers", "3", "--lora", "false"])
+    write_config(run, tmp_path / "config.yaml")
+    flags = ["--config", str(tmp_path / "config.yaml")]
+    with pytest.raises(InputError, match="config.yaml: unknown key"):
+        parse_config(flags, settings_of)  # a file of its own says what it means
+    (tmp_path / "run.json").write_text("{}")
+    found = parse_config(flags, settings_of)
+    assert (found.model, found.cluster, found.seed, found.samples) == (run.model, run.cluster, 0, 1000)
+    assert found.reward.components == run.reward.components
+    (tmp_path / "config.yaml").write_text("iterattions: 3\n")
+    with pytest.raises(InputError, match="unknown key iterattions"):
+        parse_config(flags, settings_of)
 
 
 def test_reading_the_config_does_not_load_the_heavy_libraries():

@@ -120,13 +120,8 @@ def test_a_healthy_run_is_told_to_be_so(tmp_path, explain):
     summary = {"status": "finished", "heldout": {"reward": {"gain": {"mean": 0.03, "ci95": 0.01}}}}
     text = explain(folder(tmp_path, [healthy(i) for i in range(60)], summary=summary))
     assert "it finished after 60 of 60 iterations" in text and "nothing that the monitor watches for" in text
-    assert "held-out gain +0.0300 ± 0.0100" in text and "learner.evaluate --adapter" in text and "Likely causes" not in text
+    assert "held-out gain +0.0300 ± 0.0100" in text and "run/config.yaml --adapter" in text and "Likely causes" not in text
     assert "objective grpo (ratio_norm), learning rate 0.0003" in text and "--resume" not in text and "clamp" not in text
-
-
-def test_a_run_of_another_family_is_evaluated_as_such(tmp_path, explain):
-    text = explain(folder(tmp_path, [healthy(i) for i in range(60)], summary={"status": "finished"}, family="language"))
-    assert "python -m learner.evaluate --family language --adapter" in text
 
 
 def test_a_saturated_reward_leads_to_inspection(tmp_path, explain):

@@ -1,16 +1,19 @@
 """What the page is made of: meanings, verdict, samples that fit, time, provenance, votes; and what it does about damage."""
 
+import argparse
 import base64
 import gzip
 import json
 import math
 import re
+import shlex
 import zlib
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from learner.diagnose.read import read_record
 from learner.report.__main__ import main
 from learner.report.content import content_of
 from learner.report.html import page
@@ -22,7 +25,9 @@ from learner.report.write import write_report
 from learner.run.spans import Span, by_iteration, spans_of, trace
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
+from rollout.motion.model_flags import SAMPLED, add_model_flags, model_of
 from rollout.motion.record import COLUMNS, read_rollout
+from rollout.motion.settings import Model
 from rollout.record import write_rollout
 
 
@@ -71,7 +76,7 @@ def test_the_verdict_is_in_words(copied, reward, judge, tone, headline, sentence
     assert verdict["tone"] == tone and verdict["headline"].startswith(headline) and sentence in " ".join(verdict["sentences"])
     assert "nearer to real ones: FID 44 → 40" in " ".join(verdict["sentences"])
     assert [tile["change"] for tile in verdict["tiles"] if tile["name"] == "fid"] == ["better"]
-    assert any(line.startswith("python -m learner.evaluate --adapter") for line in verdict["advice"]["What to do next"])
+    assert any(line == f"python -m learner.evaluate --config {copied}/config.yaml --adapter {copied}/adapter" for line in verdict["advice"]["What to do next"])
 
 
 @pytest.mark.parametrize(
@@ -338,7 +343,8 @@ def test_spans_that_were_measured_go_before_the_seconds_of_the_metrics(run, copi
     (copied / "spans.jsonl").write_text("".join(json.dumps(span._asdict()) + "\n" for span in SPANS) + '{"actor": "cut o')
     assert spans_of(copied, []) == (SPANS, True)
     own, measured = spans_of(run, [])
-    assert measured and own[0].start >= 0 == min(span.start for span in own) and {span.iteration for span in own} == {0, 1}
+    assert {"examine"} <= {span.what for span in own if span.iteration == 2}  # after training
+    assert measured and own[0].start >= 0 == min(span.start for span in own) and {span.iteration for span in own} == {0, 1, 2}
     done = {(span.actor, span.what) for span in own}
     assert done >= {("sampler 0", "sample"), ("reward 0", "score"), ("sampler 0", "gradient"), ("learner", "step"), ("driver", "evaluate"), ("driver", "record")}
     (copied / "spans.jsonl").unlink()
@@ -361,7 +367,15 @@ def test_where_it_comes_from(content, run):
     facts = content["provenance"]["facts"]
     assert facts["digests"]["adapter"] == json.loads((run / "summary.json").read_text())["adapter_sha256"]
     assert len(facts["digests"]["training prompts"]) == 64 and {"python", "torch"} <= facts["versions"].keys() and facts["machine"]["cpus"]
-    assert any(line == f"python -m learner.main --config {run}/config.yaml --run_dir NEW" for _, line in content["provenance"]["commands"])
+    commands = [command for _, command in content["provenance"]["commands"]]
+    assert f"python -m learner.main --config {run}/config.yaml --run_dir NEW" in commands
+    assert f"python -m learner.evaluate --config {run}/config.yaml --adapter {run}/adapter" in commands
+    model = read_record(run).config.model
+    (sampled,) = [shlex.split(command)[3:] for command in commands if "rollout.sample" in command]
+    assert sampled[:6] == ["--prompts", "prompts.txt", "--out", "out", "--adapter", f"{run}/adapter"]
+    parser = argparse.ArgumentParser()
+    add_model_flags(parser, *SAMPLED)
+    assert model_of(parser.parse_args(sampled[6:])) == model != Model()
 
 
 def test_the_page_holds_its_content_and_lets_nothing_else_run_or_load(content):

@@ -111,6 +111,7 @@ def test_every_evaluation_keeps_what_the_model_made_of_the_watched_prompts(plan,
     assert [row["reward"] for row in rows] == [0, 0.5, 1] and rows[2]["components"] == {"judge": -1, "tmr": 0.5}
     for row, motion in zip(rows, group.outputs, strict=True):
         np.testing.assert_allclose(row["motion"], motion[: row["length"]], atol=1e-3)
+    assert report.folder.page.stat().st_size > 10_000  # and can be looked at before the first iteration
 
 
 @pytest.mark.parametrize("keep, kept", [("all", [0, 1, 2, 3]), ("best_worst", [1, 3]), ("none", [])])

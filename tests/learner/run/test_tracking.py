@@ -78,7 +78,8 @@ def test_artifacts_are_files_and_folders_in_the_runs_folder(runs, tmp_path, monk
     tracker = Tracker.start(parse_config([]), runs / "artifacts")
     tracker.finish("FINISHED", [tmp_path / "reward.png", tmp_path / "adapter"], "**It learned**")
     client, run = read(tracker)
-    assert run.data.tags["mlflow.note.content"] == "**It learned**"
+    shown = f"![reward.png](get-artifact?path=reward.png&run_uuid={tracker.run_id})"
+    assert run.data.tags["mlflow.note.content"] == f"**It learned**\n\n{shown}"
     assert {item.path for item in client.list_artifacts(tracker.run_id)} == {"adapter", "reward.png"}
     assert [item.path for item in client.list_artifacts(tracker.run_id, "adapter")] == ["adapter/weights.bin"]
     assert run.info.artifact_uri.startswith((runs / "mlartifacts").as_uri())
