@@ -34,9 +34,9 @@ def main(argv: list[str]) -> None:
     figure, axes = plt.subplots(1, len(PANELS), figsize=(17, 3.2), constrained_layout=True)
     lines = [
         f"`python -m benchmarks.objectives {' '.join(argv)}`", "",
-        "| objective | minutes of training | trained gain | held-out reward | held-out gain | judge gain | FID | largest mean ratio "
+        "| objective | minutes of training | trained gain | held-out reward | held-out gain | beside best of N of the base | judge gain | FID | largest mean ratio "
         "| last clip fraction | last KL to base |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for label, (summary, rows) in runs.items():
         minutes = np.cumsum([sum(value for name, value in row.items() if name.startswith("seconds_")) for row in rows]) / 60
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
         lines.append(
             f"| {label} | {minutes[-1]:.1f} | {shown(summary['trained']['reward']['gain'])} "
             f"| {heldout['reward']['before']['mean']:.3f} → {heldout['reward']['after']['mean']:.3f} | {shown(heldout['reward']['gain'])} "
-            f"| {shown(heldout['judge']['gain'])} | {heldout['fid']['before']:.2f} → {heldout['fid']['after']:.2f} "
+            f"| {shown(summary['best_of_base']['reward']['gain'])} | {shown(heldout['judge']['gain'])} | {heldout['fid']['before']:.2f} → {heldout['fid']['after']:.2f} "
             f"| {max(row['mean_ratio'] for row in rows):.4g} | {rows[-1]['clip_fraction']:.2f} | {rows[-1]['kl']:.2g} |"
         )
     axes[0].legend(fontsize=8)

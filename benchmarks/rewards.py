@@ -48,8 +48,8 @@ def flags_of(components: dict) -> list[str]:
 def row(name: str, summaries: list[dict]) -> str:
     """Means over the seeds; the half-width of a gain is from the seeds' own intervals, sqrt(sum ci^2) / n."""
 
-    def gain(metric: str) -> str:
-        entries = [summary["heldout"][metric]["gain"] for summary in summaries]
+    def gain(metric: str, place: str = "heldout") -> str:
+        entries = [summary[place][metric]["gain"] for summary in summaries]
         half = np.sqrt(np.sum([entry["ci95"] ** 2 for entry in entries])) / len(entries)
         return f"{np.mean([entry['mean'] for entry in entries]):+.3f} ± {half:.3f}"
 
@@ -61,7 +61,7 @@ def row(name: str, summaries: list[dict]) -> str:
 
     warned = sum(bool(summary["warnings"]) for summary in summaries)
     digits = dict(zip(PHYSICS, (3, 4, 4, 0, 2, 3)))
-    cells = [name, judge_of(REWARDS[name]), gain("reward"), gain("judge"), change("fid", 1), *(change(part, digits[part]) for part in PHYSICS)]
+    cells = [name, judge_of(REWARDS[name]), gain("reward"), gain("reward", "best_of_base"), gain("judge"), change("fid", 1), *(change(part, digits[part]) for part in PHYSICS)]
     return f"| {' | '.join(cells)} | {warned} of {len(summaries)} |"
 
 
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     if unknown := [name for name in names if name not in REWARDS]:
         raise InputError(f"--rewards: found {unknown[0]!r}, expected some of {', '.join(REWARDS)}")
     units = ("foot skate m/s", "penetration m", "floating m", "jerk m/s³", "smoothness m/s²", "root drift m/s")
-    head = ["reward", "judge", "held-out reward, gain", "judge, gain", "FID", *units, "warned"]
+    head = ["reward", "judge", "held-out reward, gain", "beside best of N of the base", "judge, gain", "FID", *units, "warned"]
     lines = [
         f"`python -m benchmarks.rewards {' '.join(argv)}`", "",
         f"{args.iterations} iterations, seeds {args.seeds}. Held-out prompts; FID is in the judge's own space; the reward is the weighted sum of raw components.", "",

@@ -37,6 +37,9 @@ def main(argv: list[str]) -> None:
     for place, name in (("heldout", "reward"), ("heldout", "judge"), ("heldout", "judge_joints"), ("trained", "reward")):
         gain = together[place][name]["gain"]
         lines.append(f"* {place} {name}: {shown(gain)} ({gain['ci95_within']:.4f})")
+    for name in ("reward", "judge", "judge_joints"):  # what the same samples and no training give
+        gain = together["best_of_base"][name]["gain"]
+        lines.append(f"* beside the best of several samples of the base, heldout {name}: {shown(gain)} ({gain['ci95_within']:.4f})")
     (args.out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

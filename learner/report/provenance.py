@@ -1,11 +1,12 @@
-"""What a run was made from: settings beside their defaults, versions, machine, digests, and the commands that repeat it."""
+"""What a run was made from: settings beside those of its recipe, versions, machine, digests, and the commands that repeat it."""
 
 import contextlib
 import json
 import shlex
 from typing import Any
 
-from learner.config.parse import flatten
+from learner.config.files import RECIPES
+from learner.config.parse import flatten, parse_config
 from learner.config.settings import DEFAULT_FAMILY, Config, settings
 from learner.diagnose.read import Record
 from rewards.trust import RUN
@@ -16,22 +17,31 @@ UNTOLD = ("run_dir", "resume", "dry_run")
 
 
 def provenance(record: Record) -> dict[str, Any]:
-    """`settings` ([key, value, default, meaning]), `facts` by heading, `commands` ([what for, command])."""
-    return {"settings": _settings(record), "facts": _facts(record), "commands": _commands(record)}
+    """`recipe`, its name, `settings` ([key, value, the recipe's, meaning]), `facts` by heading, `commands` ([what for, command])."""
+    recipe, settings = _settings(record.config) if record.config else ("", [])
+    return {"recipe": recipe, "settings": settings, "facts": _facts(record), "commands": _commands(record)}
 
 
-def _settings(record: Record) -> list[list[Any]]:
-    """Those that differ from the default first."""
-    if record.config is None:
-        return []
-    family = record.config.family
-    known, defaults, now = settings(Config, family), flatten(Config(family=family)), flatten(record.config)
+def _settings(config: Config) -> tuple[str, list[list[Any]]]:
+    """The recipe, and all settings, those that differ from it first."""
+    known, now, (recipe, usual) = settings(Config, config.family), flatten(config), nearest(config)
     found = []
-    for key in dict.fromkeys([*now, *defaults]):
+    for key in dict.fromkeys([*now, *usual]):
         if key not in UNTOLD:
-            values = [json.dumps(strict(of.get(key)), ensure_ascii=False) for of in (now, defaults)]
+            values = [json.dumps(strict(of.get(key)), ensure_ascii=False) for of in (now, usual)]
             found.append([key, *values, known[key].description if key in known else ""])
-    return sorted(found, key=lambda entry: entry[1] == entry[2])
+    return recipe, sorted(found, key=lambda entry: entry[1] == entry[2])
+
+
+def nearest(config: Config) -> tuple[str, dict[str, Any]]:
+    """Name and settings of that recipe of the same family of which the fewest settings differ."""
+    now, recipes = flatten(config), {}
+    for path in sorted(RECIPES.glob("*.yaml")):
+        recipe = parse_config(["--config", str(path)], only_read=True)
+        if recipe.family == config.family:
+            recipes[path.stem] = flatten(recipe)
+    recipes["the defaults"] = flatten(Config(family=config.family))
+    return min(recipes.items(), key=lambda recipe: sum(now.get(key) != recipe[1].get(key) for key in now.keys() | recipe[1].keys()))
 
 
 def _facts(record: Record) -> dict[str, dict[str, str]]:

@@ -18,7 +18,7 @@ def write_report(paths: list[Path], out: Path, summary: Mapping[str, Any] | None
     content = content_of(paths, summary)
     spans = [Span(*span) for span in content["runs"][0]["spans"]["list"]]
     replace_file(out, page(content))
-    if len(paths) == 1:
-        replace_file(out.with_name(TRACE), json.dumps(trace(spans)).encode())
+    if len(paths) == 1:  # beside a page of another name, one of another name
+        replace_file(out.with_name(TRACE if out.name == REPORT else f"{out.stem}.{TRACE}"), json.dumps(trace(spans)).encode())
     verdict = content["runs"][0]["verdict"]
     return f"**{verdict['headline']}**\n\n{' '.join(verdict['sentences'])}\n\nAll of it: the artifact {REPORT}."

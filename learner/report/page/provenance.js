@@ -2,10 +2,10 @@
 // What the run was made from, and how to make it again.
 
 function provenanceSection(run) {
-  const { settings, facts, commands } = run.provenance,
+  const { recipe, settings, facts, commands } = run.provenance,
     changed = settings.filter(([, value, usual]) => value !== usual),
     same = settings.filter(([, value, usual]) => value === usual);
-  const heads = ["setting", "here", "default", "meaning"];
+  const heads = ["setting", "here", recipe, "meaning"];
   return section(
     "provenance",
     "Provenance",
@@ -18,14 +18,14 @@ function provenanceSection(run) {
       settings.length
         ? [
             changed.length
-              ? table(`${plural(changed.length, "setting")} other than the default`, heads, changed)
-              : make("p", {}, "All settings are the defaults."),
+              ? table(`${plural(changed.length, "setting")} other than in the nearest recipe, ${recipe}`, heads, changed)
+              : make("p", {}, `All settings are those of the recipe ${recipe}.`),
             make(
               "details",
               {},
-              make("summary", {}, `${plural(same.length, "setting")} as by default`),
+              make("summary", {}, `${plural(same.length, "setting")} as there`),
               table(
-                "Settings as by default",
+                `Settings as in ${recipe}`,
                 [heads[0], heads[1], heads[3]],
                 same.map(([key, value, , meaning]) => [key, value, meaning]),
               ),

@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from learner.config.parse import parse_config
 from learner.diagnose.read import read_record
 from learner.report.__main__ import main
 from learner.report.content import content_of
 from learner.report.html import page
 from learner.report.meanings import METRICS, OTHER, meaning_of
 from learner.report.motion import MOTION
+from learner.report.provenance import nearest
 from learner.report.samples import Samples, _farthest_first
 from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
@@ -360,6 +362,7 @@ def test_the_trace_is_chromes_format():
 
 
 def test_where_it_comes_from(content, run):
+    assert content["provenance"]["recipe"] == "demo" and nearest(parse_config(["--config", "people", "--iterations", "9"]))[0] == "people"
     settings = {key: (value, usual) for key, value, usual, _ in content["provenance"]["settings"]}
     assert settings["iterations"] == ("2", "60") and settings["seed"] == ("0", "0") and "run_dir" not in settings
     first_same = next(i for i, (_, value, usual, _) in enumerate(content["provenance"]["settings"]) if value == usual)
@@ -392,7 +395,7 @@ def test_the_page_holds_its_content_and_lets_nothing_else_run_or_load(content):
 def test_the_command_writes_the_page_and_a_trace(run, tmp_path, capsys):
     assert main([str(run), "--out", str(tmp_path / "page.html")]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'page.html'} (")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "trace.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.trace.json"]
     assert main([str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0
 
 

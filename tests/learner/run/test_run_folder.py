@@ -105,6 +105,15 @@ def test_a_folder_that_cannot_be_reopened_is_one_line(tmp_path):
         RunFolder.reopen(tmp_path / "nowhere")
 
 
+def test_no_run_ends_for_want_of_spans_or_of_what_it_is_at(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    for path in (folder.spans, folder.present):
+        path.mkdir()  # nothing can be written there
+    folder.append_spans(0, [Timing("learner", "step", 7.0, 8.0)])
+    folder.show_present({"done": 1})
+    assert folder.spans.is_dir() and folder.present.is_dir()
+
+
 def test_a_reopened_folder_is_never_discarded(tmp_path):
     RunFolder.create(tmp_path / "run").config.write_text("seed: 1")
     RunFolder.reopen(tmp_path / "run").discard()
