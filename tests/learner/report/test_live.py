@@ -147,6 +147,7 @@ def test_only_the_page_is_served_and_only_to_those_who_asked_for_it(training, pa
         (["nowhere", "--serve"], "nowhere: not found, expected a run folder"),
         (["{run}", "{run}", "--serve"], "--serve: found 2 runs beside it, expected one run and no file"),
         (["{run}", "--serve", "--out", "x"], "--serve: found --out beside it"),
+        (["{run}", "--serve", "--votes", "x"], "--serve: found --votes beside it"),
         (["{run}", "--serve", "--port", "70000"], "--serve: cannot listen on 127.0.0.1 port 70000"),
     ],
 )
