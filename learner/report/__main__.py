@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to write (default: {REPORT} in the folder of the only RUN)")
-    parser.add_argument("--votes", type=Path, metavar="FILE", help="write what was chosen beside what was not, of the votes that the page saved")
+    parser.add_argument("--votes", type=Path, metavar="FILE", help="write what the votes that the page saved chose, and what they did not")
     parser.add_argument("--serve", action="store_true", help="show the only RUN while it trains, until Ctrl-C")
     parser.add_argument("--host", default="127.0.0.1", help="with --serve: address to listen on (default: %(default)s, this machine alone)")
     parser.add_argument("--port", type=int, default=0, help="with --serve: port (default: any that is free)")

@@ -1,5 +1,6 @@
 """All that the page of a run says, as plain JSON."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
     record.defects += samples.defects
     names = [name for name in dict.fromkeys(name for row in record.rows for name in row) if name != "iteration"]
     return {
-        "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "going_on": going_on,
+        "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "final": bool(_heldout(record)),
         "shown": {"kind": shown.kind, **shown.facts(record.config, samples.example)} if shown else None,
         "verdict": verdict(record, going_on),
         "iterations": [int(row["iteration"]) + 1 for row in record.rows],
@@ -65,10 +66,17 @@ def _family(path: Path) -> str:
         return ""
 
 
+def _heldout(record: Record) -> dict[str, Any]:
+    """What was examined before and after training; {} until the end."""
+    found = record.summary.get("heldout")
+    return found if isinstance(found, dict) else {}
+
+
 def _before(record: Record) -> dict[str, float]:
     """Held-out metrics of the base model, which no iteration has; by their name in the metrics."""
-    found, heldout = {}, record.summary.get("heldout")
-    heldout = heldout if isinstance(heldout, dict) else {}
+    found, heldout = {}, _heldout(record)
+    if not heldout and record.checkpoint:
+        return _checked_before(record.checkpoint)
     parts = heldout.get("components") if isinstance(heldout.get("components"), dict) else {}
     for name, entry in {**heldout, **{f"component_{part}": entry for part, entry in parts.items()}}.items():
         value = entry.get("before") if isinstance(entry, dict) else None
@@ -76,6 +84,19 @@ def _before(record: Record) -> dict[str, float]:
         if value is not None:
             found[f"heldout_{name}"] = value
     return found
+
+
+def _checked_before(checkpoint: Path) -> dict[str, float]:
+    """The same of a run without an end, as its checkpoint keeps it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, "np") as file:
+            heldout = json.loads(file.metadata()["run"])["facts"]["report"]["heldout"]
+            values = file.get_tensor("report/0/metrics").tolist() if heldout["iterations"][0] == 0 else []
+        return {str(name): value for name, value in zip(heldout["metrics"][0], map(_finite, values)) if value is not None}
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return {}
 
 
 def _finite(value: Any) -> float | None:

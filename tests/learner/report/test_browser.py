@@ -251,7 +251,8 @@ def test_blind_votes_become_preferences(chromium, copied, tmp_path):
     (tmp_path / "votes.json").write_text(page.run("window.saved"))
     votes = json.loads((tmp_path / "votes.json").read_text())["votes"]
     assert [vote["chosen"] for vote in votes] == ["left", "neither", "right"]
-    rows = {(row["iteration"], row["group"], row["sample"]): row for n in (0, 2) for row in read_rollout(copied / f"evaluations/{n:06d}.parquet")}
+    kept = [row for number in (0, 2) for row in read_rollout(copied / "evaluations" / f"{number:06d}.parquet")]
+    rows = {(row["iteration"], row["group"], row["sample"]): row for row in kept}
     shown = [page.run(f"Promise.all({outputs}.map((place) => motionOf(content.runs[0], place).then((of) => [...of.joints])))")
              for outputs in page.run("window.shown")]  # fmt: skip
     for vote, sides in zip(votes, shown):  # left and right are what stood there
@@ -296,13 +297,29 @@ def test_whatever_a_prompt_holds_it_stays_text(chromium, copied):
 
 
 def test_the_page_of_a_killed_run_says_so_and_how_it_goes_on(chromium, copied):
+    base = {f"heldout_{name}": json.loads((copied / "summary.json").read_text())["heldout"][name]["before"]["mean"] for name in ("reward", "judge")}
     (copied / "summary.json").unlink()
+    first, last = (json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines())
+    (copied / "metrics.jsonl").write_text(json.dumps(first | {"heldout_judge": "nan"}) + "\n" + json.dumps(last) + "\n")
     write_report([copied], copied / "report.html")
     chromium.look()
     chromium.open(copied / "report.html")
     assert "killed after 2 of 2 iterations, or still running" in chromium.text("h1")
     assert f"python -m learner.main --resume {copied}" in chromium.text("#verdict")
     assert chromium.run("document.querySelectorAll('#watch canvas').length") >= 2
+    titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
+    assert [chromium.run(titles)[place] for place in (0, -1)] == ["base", "last, after 2"]
+    chromium.run("const drawn1 = chart; chart = (given) => { window.given = given; return drawn1(given); }; scatter(content.runs[0])")
+    line, *dots = [dict(zip(each["labels"], zip(each["x"], each["y"]))) for each in chromium.run("given.series")]
+    ends = {"base": tuple(base.values()), "after 2 iterations": tuple(last[name] for name in base)}
+    assert [line, *dots] == [ends, {"after 2 iterations": ends["after 2 iterations"]}, {"base": ends["base"]}]
+    for checkpoint in (copied / "checkpoints").iterdir():  # nothing says what the base was
+        checkpoint.unlink()
+    write_report([copied], copied / "report.html")
+    chromium.open(copied / "report.html")
+    chromium.run("const drawn1 = chart; chart = (given) => { window.given = given; return drawn1(given); }; scatter(content.runs[0])")
+    found = [(each["colour"], each["labels"]) for each in chromium.run("given.series")]
+    assert found == [("faint", ["after 2 iterations"]), ("accent", ["after 2 iterations"])]
 
 
 def test_samples_without_a_reward_are_told_and_break_nothing(chromium, copied):

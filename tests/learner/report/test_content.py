@@ -127,6 +127,16 @@ def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
     assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
 
 
+def test_what_the_base_was_is_read_from_the_checkpoint_of_a_run_without_an_end(content, copied):
+    (copied / "summary.json").unlink()
+    found = content_of([copied])["runs"][0]
+    assert found["before"] == {**content["before"], "heldout_parted": 0.0} and "heldout_component_tmr" in found["before"]
+    assert (content["final"], found["final"]) == (True, False)
+    for checkpoint in (copied / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"\0" * 100)
+    assert content_of([copied])["runs"][0]["before"] == {}
+
+
 def test_the_verdict_has_the_advice_of_the_run(copied):
     (copied / "summary.json").unlink()
     (copied / "log.txt").write_text("advice: full_disk at iteration 2: soon\n")
