@@ -104,18 +104,29 @@ def _finite(value: Any) -> float | None:
 
 
 def _across(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over several runs, as of several seeds: mean and 95 % half-width (Student's t) of every gain, and of the reward by iteration."""
+    """Over several runs, as of several seeds, mean and 95 % half-width (Student's t): `gains` by the label of their tiles, and by name
+    `curves` of the training reward and of what all measure on held-out prompts, at the iterations for which all have a number. Of
+    runs that have begun: one without an iteration takes away nothing from the others' curves."""
     gains: dict[str, list[float]] = {}
     for run in runs:
         for tile in [*run["verdict"]["tiles"], *run["verdict"]["beside"]]:
             gains.setdefault(tile["label"], []).append(tile["gain"])
-    common = min(len(run["iterations"]) for run in runs)
-    rewards = [run["metrics"].get("mean_reward", {"values": []})["values"][:common] for run in runs]
-    by_iteration = [list(values) for values in zip(*rewards) if None not in values]
-    return {
-        "gains": {name: {"runs": len(values), **_interval(values)} for name, values in gains.items()},
-        "reward": [_interval(values) for values in by_iteration],
-    }  # fmt: skip
+    begun = [run for run in runs if run["iterations"]]
+    names = [name for name in (begun[0]["metrics"] if begun else ()) if name == "mean_reward" or name.startswith("heldout_")]
+    curves = {}
+    for name in names if len(begun) > 1 else ():
+        known = [_points(run, name) for run in begun]
+        if common := sorted(set.intersection(*map(set, known))):
+            of = [_interval([values[iteration] for values in known]) for iteration in common]
+            curves[name] = {"runs": len(begun), "iterations": common, **{part: [each[part] for each in of] for part in ("mean", "half")}}
+    return {"gains": {name: {"runs": len(values), **_interval(values)} for name, values in gains.items()}, "curves": curves}
+
+
+def _points(run: dict[str, Any], name: str) -> dict[int, float]:
+    """A metric by iteration where it has a value; 0: of the base model."""
+    values = run["metrics"].get(name, {"values": []})["values"]
+    found = {0: run["before"].get(name), **dict(zip(run["iterations"], values))}
+    return {iteration: value for iteration, value in found.items() if value is not None}
 
 
 def _interval(values: list[float]) -> dict[str, float | None]:

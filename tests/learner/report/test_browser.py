@@ -344,5 +344,10 @@ def test_several_runs_share_a_page(chromium, run, copied, tmp_path):
     chromium.open(tmp_path / "both.html")
     assert "Mean of 2 runs" in chromium.text("#across")
     assert "judge, beside best of 2 of the base" in chromium.run("document.querySelector('#across').textContent")
+    labels = chromium.run("[...document.querySelectorAll('#across .chart')].map((chart) => chart.ariaLabel.split(' from')[0])")
+    assert labels[:2] == ["mean reward, mean of 2 runs,", "reward, mean of 2 runs,"] and len(labels) > 10
+    chromium.run("document.querySelector('#across .curve').scrollIntoView({block: 'center', behavior: 'instant'})")
+    chromium.wait("document.querySelector('#across .curve .chart').childElementCount")
+    assert chromium.pixels("#across .curve .chart").std() > 5
     chromium.set("#run", 1)
     assert chromium.text("#provenance").count(str(other)) >= 3

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 import zlib
 
 import numpy as np
@@ -104,6 +105,16 @@ def test_whether_training_beats_choosing_is_told(copied, gain, said):
     assert f"Best of 4 of the base, chosen by the reward without training: judge -8.500, which the tuned model {said}" in told
 
 
+def test_measures_that_only_share_their_values_are_all_told(copied):
+    nothing, some = gained(0.0, 0.0, 0.0), gained(0.25, 0.125, 0.1)
+    found = {"reward": nothing, "floating": nothing, "accuracy": some, "accuracy_official": some, "iou_gain": some}
+    parts = {"format": nothing, "accuracy": some}
+    told = [tile["name"] for tile in written(copied, {**found, "components": parts})["tiles"]]
+    assert told == ["reward", "accuracy", "floating", "iou_gain", "component_format"]
+    told = [tile["name"] for tile in written(copied, {**found, "components": {"format": nothing}})["tiles"]]
+    assert told == ["reward", "accuracy", "floating", "iou_gain"]  # of which the reward is made
+
+
 LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}]
 
 
@@ -119,6 +130,27 @@ def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
     assert verdict["advice"]["How it ended"] == [] and "--serve" in verdict["advice"]["What to do next"][0]
     told = [sentence.partition(":")[0] for sentence in verdict["sentences"]]
     assert told == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
+
+
+def test_a_gain_that_is_no_number_is_that_of_the_means(copied):
+    (tile,) = written(copied, {"reward": {**gained(0.5, 0.25, 0.1), "gain": {"mean": "nan", "ci95": "nan"}}})["tiles"]
+    assert (tile["gain"], tile["half"], tile["change"]) == (0.25, None, "better")
+    assert content_of([copied, copied])["across"]["gains"]["reward"]["mean"] == 0.25
+
+
+def test_several_runs_have_a_band_where_each_has_a_number(run, copied, tmp_path):
+    nothing = shutil.copytree(copied, tmp_path / "nothing")
+    (nothing / "metrics.jsonl").unlink()
+    own = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    changed = {"mean_reward": own[1]["mean_reward"] + 1, "heldout_reward": own[1]["heldout_reward"] + 2, "heldout_judge": "nan"}
+    (copied / "metrics.jsonl").write_text(json.dumps(own[1] | changed) + "\n")
+    curves = content_of([run, copied, nothing])["across"]["curves"]
+    reward, heldout = curves["mean_reward"], curves["heldout_reward"]
+    assert (reward["runs"], reward["iterations"]) == (2, [2]) and heldout["iterations"] == [0, 2]
+    assert reward["mean"] == [pytest.approx(own[1]["mean_reward"] + 0.5)] and reward["half"] == [pytest.approx(12.706 / 2, rel=1e-4)]
+    assert heldout["mean"][1] == pytest.approx(own[1]["heldout_reward"] + 1) and heldout["half"] == pytest.approx([0, 12.706], rel=1e-4)
+    assert curves["heldout_judge"]["iterations"] == [0] and "heldout_component_tmr" in curves and "kl" not in curves
+    assert content_of([run, nothing])["across"]["curves"] == {}
 
 
 def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
