@@ -26,6 +26,10 @@ from learner.report.samples import Samples, _farthest_first
 from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
 from learner.run.spans import Span, by_iteration, spans_of, trace
+from learner.tally import AVERAGED, IDLE, LOSSES
+from rewards.language.family import NAMES, POINTS, RULES
+from rewards.motion.family import FIDS, JOINTS
+from rewards.motion.physics import ALL_PHYSICS
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.model_flags import SAMPLED, add_model_flags, model_of
@@ -42,6 +46,15 @@ def content(run):
 def test_every_metric_that_a_run_writes_has_a_meaning(content):
     assert [name for name in content["metrics"] if meaning_of(name) is OTHER] == []
     assert all(meaning.sentence.endswith(".") and len(meaning.sentence) > 10 for meaning in METRICS.values())
+
+
+def test_every_metric_of_any_objective_and_family_has_a_meaning():
+    """What a family says of how its samples were made is held where whole runs make them."""
+    updates = {*LOSSES, *AVERAGED, *IDLE} - {"reference_lead"}  # which becomes mean_log_prob_ref
+    motion = {"judge", JOINTS, *FIDS, "diversity", *ALL_PHYSICS}
+    answers = {NAMES.get(name, name) for name in (*RULES, *POINTS)}
+    written = updates | {f"heldout_{name}" for name in {"reward", "parted"} | motion | answers}
+    assert [name for name in sorted(written) if meaning_of(name) is OTHER] == []
 
 
 @pytest.mark.parametrize(
