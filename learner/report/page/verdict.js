@@ -80,6 +80,8 @@ function advised(line) {
   return make("div", {}, about ? make("p", {}, about) : null, command(text));
 }
 
+const SEEN = 3; // held-out metrics over all runs: the first are reward and judge
+
 function acrossSection({ runs, across }) {
   if (!across) return null;
   const rows = Object.entries(across.gains).map(([name, of]) => [
@@ -92,7 +94,7 @@ function acrossSection({ runs, across }) {
     }),
   ]);
   const { mean_reward: reward, ...rest } = across.curves,
-    heldout = Object.entries(rest);
+    figures = Object.entries(rest).map(([name, of]) => bandedFigure(runs, name, of));
   return section(
     "across",
     "All runs together",
@@ -103,12 +105,16 @@ function acrossSection({ runs, across }) {
       ),
       reward ? banded(runs, "mean_reward", reward, { height: 240, y: "training reward" }) : empty("They have no iteration in common."),
       rows.length ? table("Gains, held out", ["", "runs", "all", ...runs.map((run) => run.name)], rows) : null,
-      heldout.length ? make("h3", {}, "Held-out prompts") : null,
-      make(
-        "div",
-        { class: "curves" },
-        heldout.map(([name, of]) => bandedFigure(runs, name, of)),
-      ),
+      figures.length ? make("h3", {}, "Held-out prompts") : null,
+      make("div", { class: "curves" }, figures.slice(0, SEEN)),
+      figures.length > SEEN
+        ? make(
+            "details",
+            {},
+            make("summary", {}, plural(figures.length - SEEN, "further metric")),
+            make("div", { class: "curves" }, figures.slice(SEEN)),
+          )
+        : null,
     ),
   );
 }
