@@ -100,8 +100,8 @@ function acrossSection({ runs, across }) {
     "All runs together",
     card(
       about(
-        `Mean of ${plural(reward?.runs ?? runs.length, "run")}; the band and ± are 95 % intervals over runs (Student's t), at every iteration for`,
-        "which each of them has a number. Dotted: each alone.",
+        `Mean of ${plural(reward?.runs ?? runs.length, "run")}; the band and ± are 95 % intervals over runs (Student's t), at every iteration`,
+        "for which each of them has a number. Dotted: each alone.",
       ),
       reward ? banded(runs, "mean_reward", reward, { height: 240, y: "training reward" }) : empty("They have no iteration in common."),
       rows.length ? table("Gains, held out", ["", "runs", "all", ...runs.map((run) => run.name)], rows) : null,

@@ -297,7 +297,8 @@ def test_whatever_a_prompt_holds_it_stays_text(chromium, copied):
 
 
 def test_the_page_of_a_killed_run_says_so_and_how_it_goes_on(chromium, copied):
-    base = {f"heldout_{name}": json.loads((copied / "summary.json").read_text())["heldout"][name]["before"]["mean"] for name in ("reward", "judge")}
+    heldout = json.loads((copied / "summary.json").read_text())["heldout"]
+    base = {f"heldout_{name}": heldout[name]["before"]["mean"] for name in ("reward", "judge")}
     (copied / "summary.json").unlink()
     first, last = (json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines())
     (copied / "metrics.jsonl").write_text(json.dumps(first | {"heldout_judge": "nan"}) + "\n" + json.dumps(last) + "\n")
