@@ -1,5 +1,6 @@
 """All that the page of a run says, as plain JSON."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
     record.defects += samples.defects
     names = [name for name in dict.fromkeys(name for row in record.rows for name in row) if name != "iteration"]
     return {
-        "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "going_on": going_on,
+        "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "final": bool(_heldout(record)),
         "shown": {"kind": shown.kind, **shown.facts(record.config, samples.example)} if shown else None,
         "verdict": verdict(record, going_on),
         "iterations": [int(row["iteration"]) + 1 for row in record.rows],
@@ -65,10 +66,17 @@ def _family(path: Path) -> str:
         return ""
 
 
+def _heldout(record: Record) -> dict[str, Any]:
+    """What was examined before and after training; {} until the end."""
+    found = record.summary.get("heldout")
+    return found if isinstance(found, dict) else {}
+
+
 def _before(record: Record) -> dict[str, float]:
     """Held-out metrics of the base model, which no iteration has; by their name in the metrics."""
-    found, heldout = {}, record.summary.get("heldout")
-    heldout = heldout if isinstance(heldout, dict) else {}
+    found, heldout = {}, _heldout(record)
+    if not heldout and record.checkpoint:
+        return _checked_before(record.checkpoint)
     parts = heldout.get("components") if isinstance(heldout.get("components"), dict) else {}
     for name, entry in {**heldout, **{f"component_{part}": entry for part, entry in parts.items()}}.items():
         value = entry.get("before") if isinstance(entry, dict) else None
@@ -78,23 +86,47 @@ def _before(record: Record) -> dict[str, float]:
     return found
 
 
+def _checked_before(checkpoint: Path) -> dict[str, float]:
+    """The same of a run without an end, as its checkpoint keeps it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, "np") as file:
+            heldout = json.loads(file.metadata()["run"])["facts"]["report"]["heldout"]
+            values = file.get_tensor("report/0/metrics").tolist() if heldout["iterations"][0] == 0 else []
+        return {str(name): value for name, value in zip(heldout["metrics"][0], map(_finite, values)) if value is not None}
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return {}
+
+
 def _finite(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
 
 
 def _across(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over several runs, as of several seeds: mean and 95 % half-width (Student's t) of every gain, and of the reward by iteration."""
+    """Over several runs, as of several seeds, mean and 95 % half-width (Student's t): `gains` by the label of their tiles, and by name
+    `curves` of the training reward and of what all measure on held-out prompts, at the iterations for which all have a number. Of
+    runs that have begun: one without an iteration takes away nothing from the others' curves."""
     gains: dict[str, list[float]] = {}
     for run in runs:
         for tile in [*run["verdict"]["tiles"], *run["verdict"]["beside"]]:
             gains.setdefault(tile["label"], []).append(tile["gain"])
-    common = min(len(run["iterations"]) for run in runs)
-    rewards = [run["metrics"].get("mean_reward", {"values": []})["values"][:common] for run in runs]
-    by_iteration = [list(values) for values in zip(*rewards) if None not in values]
-    return {
-        "gains": {name: {"runs": len(values), **_interval(values)} for name, values in gains.items()},
-        "reward": [_interval(values) for values in by_iteration],
-    }  # fmt: skip
+    begun = [run for run in runs if run["iterations"]]
+    names = [name for name in (begun[0]["metrics"] if begun else ()) if name == "mean_reward" or name.startswith("heldout_")]
+    curves = {}
+    for name in names if len(begun) > 1 else ():
+        known = [_points(run, name) for run in begun]
+        if common := sorted(set.intersection(*map(set, known))):
+            of = [_interval([values[iteration] for values in known]) for iteration in common]
+            curves[name] = {"runs": len(begun), "iterations": common, **{part: [each[part] for each in of] for part in ("mean", "half")}}
+    return {"gains": {name: {"runs": len(values), **_interval(values)} for name, values in gains.items()}, "curves": curves}
+
+
+def _points(run: dict[str, Any], name: str) -> dict[int, float]:
+    """A metric by iteration where it has a value; 0: of the base model."""
+    values = run["metrics"].get(name, {"values": []})["values"]
+    found = {0: run["before"].get(name), **dict(zip(run["iterations"], values))}
+    return {iteration: value for iteration, value in found.items() if value is not None}
 
 
 def _interval(values: list[float]) -> dict[str, float | None]:

@@ -59,6 +59,7 @@ METRICS: dict[str, Meaning] = {
     "kl": Meaning(POLICY, "nats", "Divergence from the base model, an action; it grows as the policy moves away."),
     "mean_ratio": Meaning(POLICY, "", "Mean probability ratio of the trained policy to the one that sampled; 1 before the first update."),
     "clip_fraction": Meaning(POLICY, "share", "Share of the ratios that are clipped and so have no gradient."),
+    "prediction_norm": Meaning(POLICY, "", "Size of the model's predictions of clean samples by the base model's; what grows has found a way round its loss."),
     "grad_norm": Meaning(POLICY, "", "Norm of the gradient before clipping."),
     "log_prob_gap": Meaning(POLICY, "nats", "Largest difference between a sampled log-prob and the recomputed one; 0: equal to the bit."),
     "log_prob_tolerance": Meaning(POLICY, "nats", "What log_prob_gap may be on this device in this precision; absent where it must be 0."),

@@ -98,7 +98,7 @@ class Samples:
         """One group, a list by sample of everything that differs between samples."""
         first = rows[0]
         found = {
-            "prompt": first["prompt"], "version": first["adapter_version"], "sha256": first["adapter_sha256"][:12],
+            "group": first["group"], "prompt": first["prompt"], "version": first["adapter_version"], "sha256": first["adapter_sha256"][:12],
             "lengths": [row["length"] for row in rows], "rewards": [_short(row["reward"]) for row in rows],
             "advantages": [_short(row["advantage"]) for row in rows],
             "log_prob": [_short(_mean(row["log_probs"][: row["length"]])) for row in rows],

@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def server(run: Path, host: str, port: int) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if not _expected(self.headers.get("Host", ""), host):  # a web page elsewhere that has its name lead here
+            if not _expected(self.headers.get("Host", ""), host, self.connection.getsockname()[0]):
                 return self.send_error(HTTPStatus.FORBIDDEN)
             if self.path not in answers:
                 return self.send_error(HTTPStatus.NOT_FOUND)
@@ -73,10 +74,12 @@ def server(run: Path, host: str, port: int) -> ThreadingHTTPServer:
         raise InputError(f"--serve: cannot listen on {host} port {port} ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _expected(asked: str, host: str) -> bool:
-    """Whether a request is for this server by an address, or by a name that is its own."""
-    name = asked.rpartition(":")[0] if asked.rpartition(":")[2].isdecimal() else asked
-    if name in ("localhost", host):
+def _expected(asked: str, host: str, reached: str) -> bool:
+    """Whether a request is for this server: by an address, or by a name that is its own. `reached`: the address here at which it came in.
+    From the network any name will do, which whoever let the network in has given; from this machine only its own, since a web page
+    elsewhere can have its name lead here."""
+    name = (asked.rpartition(":")[0] if asked.rpartition(":")[2].isdecimal() else asked).lower()
+    if name in ("localhost", host.lower(), socket.gethostname().lower()) or not ipaddress.ip_address(reached).is_loopback:
         return True
     try:
         return bool(ipaddress.ip_address(name.strip("[]")))

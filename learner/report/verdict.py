@@ -19,7 +19,7 @@ def verdict(record: Record, going_on: bool) -> dict[str, Any]:
     `facts`. going_on: the run is still training."""
     heldout = record.summary.get("heldout") if isinstance(record.summary.get("heldout"), dict) else {}
     tiles = [tile for name, entry in _flat(heldout).items() if (tile := _tile(name, entry))]
-    tiles = list({(tile["before"], tile["after"]): tile for tile in tiles[::-1]}.values())[::-1]  # of those that say the same the first
+    tiles = [tile for place, tile in enumerate(tiles) if not any(_says(other, tile, tiles) for other in tiles[:place])]
     tiles.sort(key=lambda tile: FIRST.index(tile["name"]) if tile["name"] in FIRST else len(FIRST))
     by_name = {tile["name"]: tile for tile in tiles}
     advice = _advice(record)
@@ -55,12 +55,21 @@ def _tile(name: str, entry: Any) -> dict[str, Any] | None:
     if before is None or after is None:
         return None
     gain = entry.get("gain") if isinstance(entry.get("gain"), dict) else {}
-    mean, half = _number(gain.get("mean", after - before)), _number(gain.get("ci95"))
+    mean, half = _number(gain.get("mean")), _number(gain.get("ci95"))
+    mean, half = (after - before, None) if mean is None else (mean, half)
     meaning = meaning_of(f"heldout_{name}")
     return {
         "name": name, "label": name.replace("_", " "), "unit": meaning.unit, "before": before, "after": after, "gain": mean, "half": half,
         "change": change_of(name, mean, half), "less": name in LESS_IS_BETTER, "meaning": meaning.sentence,
     }  # fmt: skip
+
+
+def _says(tile: dict, other: dict, tiles: list[dict]) -> bool:
+    """Whether `tile` says what the other does: the same numbers under a part of its name, as accuracy and component_accuracy, or of a
+    reward that has no other part. Two measures may well be 0 before and after."""
+    names, parts = (tile["name"], other["name"]), [each["name"] for each in tiles if each["name"].startswith("component_")]
+    same = all(tile[number] == other[number] for number in ("before", "after", "gain", "half"))
+    return same and (names[0] in names[1] or names[1] in names[0] or [names[0], *parts] == ["reward", names[1]])
 
 
 def _number(value: Any) -> float | None:

@@ -45,6 +45,7 @@ def world(checkout, environment):  # noqa: F811
     tiny.write_prompts(checkout / "heldout.txt", tiny.HELDOUT)
     (checkout / "my.yaml").write_text("iterations: 2\n")
     (checkout / "metrics.json").write_text(json.dumps([{"iteration": i, "reward_mean": 0.1 * i, "loss": 0.0} for i in range(3)]))
+    (checkout / "votes.json").write_text(json.dumps({"format": 2, "adapters": {}, "votes": []}))
     for name in ("ROWS.jsonl", "answers.jsonl"):
         (checkout / name).write_text(f"{json.dumps(ROW)}\n")
     home = checkout.parent

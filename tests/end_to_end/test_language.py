@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from learner.main import main
+from learner.report.meanings import OTHER, meaning_of
 from rollout.language.record import COLUMNS
 from rollout.record import read_rollout
 from tests.end_to_end.conftest import ROOT, Run
@@ -68,6 +69,7 @@ def alike(run, other):
 def test_a_run_of_answers_is_exact_and_leaves_what_a_person_can_read(one):
     assert one.done.returncode == 0, one.done.stderr
     assert one.summary["max_log_prob_gap"] == 0 and one.metrics[0]["mean_ratio"] == 1 and [row["staleness"] for row in one.metrics] == [0, 1, 1, 1]
+    assert [name for name in {**one.metrics[0], **one.metrics[-1]} if meaning_of(name) is OTHER] == ["iteration"]
     assert all(row["grad_norm"] > 0 and 0 < row["max_decode_gap"] < 1e-4 and "truncated_fraction" in row for row in one.metrics)
     (row, *_), *_ = one.rollouts
     assert row["token_ids"].shape == row["log_probs"][: row["length"]].shape and isinstance(row["text"], str)

@@ -6,6 +6,7 @@ import numpy as np
 
 from learner.config.parse import parse_config
 from learner.learner import Learner
+from learner.report.meanings import OTHER, meaning_of
 from learner.run.plan import Plan
 from learner.tally import ScoredGroup
 from rollout.motion.adapter_folder import load_policy
@@ -59,4 +60,5 @@ def test_a_forward_objective_learns_on_a_cluster_what_one_process_learns(train, 
         rewards = np.array([row["reward"] for row in rows], np.float32).reshape(len(groups), -1)
         update = learner.update([ScoredGroup(group, own) for group, own in zip(groups, rewards)])
     assert run.metrics[0]["prediction_norm"] == 1 and run.metrics[1]["kl_loss"] > 0
+    assert [name for name in {**run.metrics[0], **run.metrics[-1]} if meaning_of(name) is OTHER] == ["iteration"]
     assert update.adapter.sha256 == run.summary["adapter_sha256"]

@@ -10,51 +10,57 @@ function blindSection(run) {
       title,
       card(empty("This needs two evaluations that kept what the model made, such as before and after training.")),
     );
-  const pairs = first.groups
-    .flatMap((group, g) => group.outputs.map((_, i) => ({ g, i })))
-    .filter(({ g, i }) => {
-      const [before, after] = [first, last].map((stop) => run.outputs[stop.groups[g]?.outputs[i]]);
-      return before && after && before !== after; // of two that are the same nobody can say which is better
-    });
+  const pairs = first.groups.flatMap((before) => {
+    const after = last.groups.find(({ group }) => group === before.group);
+    return before.outputs
+      .map((_, sample) => ({ before, after, sample }))
+      .filter(({ sample }) => {
+        const [one, other] = [before, after].map((group) => run.outputs[group?.outputs[sample]]);
+        return one && other && one !== other; // of two that are the same nobody can say which is better
+      });
+  });
   for (let i = pairs.length - 1; i > 0; i--) {
     const j = Math.floor(Math.random() * (i + 1));
     [pairs[i], pairs[j]] = [pairs[j], pairs[i]];
   }
-  const key = `votes ${run.name} ${run.provenance.facts.digests?.adapter ?? ""}`,
+  // A further evaluation makes other pairs, and another run of this name has other adapters.
+  const adapters = Object.fromEntries([first, last].map((stop) => [stop.iterations, stop.groups[0].sha256]));
+  const key = `votes ${run.name} ${JSON.stringify(adapters)}`,
     votes = remembered(key);
   const player = new Player(run, "Two samples without names"),
     picture = make("div", { class: "shown" }),
     prompt = make("h3", {}),
     said = make("p", { class: "about", "aria-live": "polite" }),
     result = make("p", { "aria-live": "polite" });
-  let now = null;
-  const left = () => pairs.filter(({ g, i }) => !votes.some((vote) => vote.group === g && vote.sample === i));
-  function next() {
-    const rest = left();
+  let now = null; // the pair that is seen; until it is there no button can be pressed
+  const left = () => pairs.filter(({ before, sample }) => !votes.some((vote) => vote.group === before.group && vote.sample === sample));
+  async function next() {
+    const rest = left(),
+      focused = document.activeElement;
     said.textContent = `${plural(votes.length, "vote")}, ${plural(rest.length, "pair")} left.`;
-    for (const button of buttons) button.disabled = !rest.length;
+    for (const button of buttons) button.disabled = true;
     if (!rest.length) {
-      now = null;
       prompt.textContent = "That was the last pair.";
       player.grid.replaceChildren();
       return;
     }
-    now = { ...rest[0], swapped: Math.random() < 0.5, since: performance.now() };
-    const sides = [first, last].map((stop) => stop.groups[now.g].outputs[now.i]);
-    if (now.swapped) sides.reverse();
-    prompt.textContent = run.shown.kind === "text" ? "" : first.groups[now.g].prompt;
-    picture.replaceChildren(...pictureOf(run, first.groups[now.g]));
+    const pair = { ...rest[0], swapped: Math.random() < 0.5 },
+      sides = pair.swapped ? [pair.after, pair.before] : [pair.before, pair.after];
+    prompt.textContent = run.shown.kind === "text" ? "" : pair.before.prompt;
+    picture.replaceChildren(...pictureOf(run, pair.before));
     player.time = 0;
-    player.show(sides.map((output, i) => ({ title: "AB"[i], output, picture: first.groups[now.g].picture })));
+    await player.show(sides.map((side, i) => ({ title: "AB"[i], output: side.outputs[pair.sample], picture: pair.before.picture })));
+    now = { ...pair, since: performance.now() };
+    for (const button of buttons) button.disabled = false;
+    if (buttons.includes(focused)) focused.focus({ preventScroll: true });
   }
   function vote(chosen) {
-    if (!now) return;
     const sides = [first.iterations, last.iterations];
     if (now.swapped) sides.reverse();
     votes.push({
-      prompt: first.groups[now.g].prompt,
-      group: now.g,
-      sample: now.i,
+      prompt: now.before.prompt,
+      group: now.before.group,
+      sample: now.sample,
       left: sides[0],
       right: sides[1],
       chosen,
@@ -70,7 +76,7 @@ function blindSection(run) {
   }
   function reveal() {
     const told = votes.filter(({ chosen }) => chosen !== "neither"),
-      tuned = told.filter((each) => each[each.chosen] === last.iterations).length;
+      tuned = told.filter((each) => each[each.chosen] !== first.iterations).length;
     result.textContent = told.length
       ? `Tuned was chosen ${tuned} of ${told.length} times, 95 % interval ${interval(tuned, told.length)}; ` +
         `${plural(votes.length - told.length, "pair")} without a preference.`
@@ -80,11 +86,15 @@ function blindSection(run) {
     ["A is better", "left"],
     ["no difference", "neither"],
     ["B is better", "right"],
-  ].map(([text, chosen]) => make("button", { type: "button", class: "vote", onclick: () => vote(chosen) }, text));
+  ].map(([text, chosen]) => {
+    // The second click of a double one is for a pair that nobody has looked at yet.
+    const onclick = ({ detail }) => detail < 2 && vote(chosen);
+    return make("button", { type: "button", class: "vote", onclick }, text);
+  });
   const save = () =>
     download(
       `${run.name}-votes.json`,
-      [JSON.stringify({ format: 1, run: run.name, adapter: run.provenance.facts.digests?.adapter ?? null, votes }, null, 1) + "\n"],
+      [JSON.stringify({ format: 2, run: run.name, adapters, votes }, null, 1) + "\n"],
       "application/json",
     );
   const begin = make(

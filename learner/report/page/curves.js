@@ -126,36 +126,42 @@ function calmed(known) {
 
 // Reward against judge over evaluations: a run that learns its task goes up and to the right.
 function scatter(run) {
-  const [reward, judge, parted] = ["heldout_reward", "heldout_judge", "heldout_parted"].map((name) =>
-    run.metrics[name] ? points(run, name) : [],
+  const [reward, judge, parted] = ["heldout_reward", "heldout_judge", "heldout_parted"].map(
+    (name) => new Map(run.metrics[name] ? points(run, name) : []),
   );
-  if (!judge.length) return null;
-  const x = reward.map(([, value]) => value),
-    y = judge.map(([, value]) => value),
-    labels = reward.map(([iterations]) => (iterations ? `after ${plural(iterations, "iteration")}` : "base"));
-  const flags = new Map(parted),
-    lost = reward.map(([iterations]) => (flags.get(iterations) ?? 0) > 0),
-    some = (keep) => ({ x: x.filter((_, i) => keep(i)), y: y.filter((_, i) => keep(i)), labels: labels.filter((_, i) => keep(i)) });
+  const known = [...reward.keys()].filter((iterations) => judge.has(iterations)); // one of the two may be no number
+  if (!known.length) return null;
+  const some = (keep, look) => ({
+    x: known.filter(keep).map((iterations) => reward.get(iterations)),
+    y: known.filter(keep).map((iterations) => judge.get(iterations)),
+    labels: known.filter(keep).map((iterations) => (iterations ? `after ${plural(iterations, "iteration")}` : "base")),
+    name: "judge",
+    points: true,
+    line: false,
+    ...look,
+  });
+  const lost = (iterations) => parted.get(iterations) > 0,
+    base = (iterations) => iterations === 0;
   const series = [
-    { x, y, colour: "faint", width: 1.5, labels },
-    { ...some((i) => !lost[i]), colour: "accent", points: true, line: false },
-  ];
-  if (lost.includes(true)) series.push({ ...some((i) => lost[i]), colour: "bad", points: true, line: false });
-  series.push({ x: x.slice(0, 1), y: y.slice(0, 1), labels: labels.slice(0, 1), colour: "faint", points: true, line: false });
+    some(() => true, { colour: "faint", width: 1.5, points: false, line: true }),
+    some((iterations) => !lost(iterations) && !base(iterations), { colour: "accent" }),
+    some(lost, { colour: "bad" }),
+    some(base, { colour: "faint" }),
+  ].filter(({ x }) => x.length);
   return card(
     make("h3", {}, "Reward against judge"),
     about(
-      "One dot an evaluation, the base model grey. A run that learns its task goes up and to the right;",
+      `One dot an evaluation${known.some(base) ? ", the base model grey" : ""}. A run that learns its task goes up and to the right;`,
       "right and down means that it learns its reward alone.",
-      lost.includes(true) && "Red: reward and judge have parted.",
+      known.some(lost) && "Red: reward and judge have parted.",
     ),
     chart({
-      label: `Held-out reward against judge at ${plural(x.length, "evaluation")}`,
+      label: `Held-out reward against judge at ${plural(known.length, "evaluation")}`,
       height: 260,
       x: "held-out reward",
       y: "judge",
       ticks: false,
-      series: series.map((each) => ({ ...each, name: "judge" })),
+      series,
     }),
   );
 }

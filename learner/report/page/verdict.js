@@ -80,6 +80,8 @@ function advised(line) {
   return make("div", {}, about ? make("p", {}, about) : null, command(text));
 }
 
+const SEEN = 3; // held-out metrics over all runs: the first are reward and judge
+
 function acrossSection({ runs, across }) {
   if (!across) return null;
   const rows = Object.entries(across.gains).map(([name, of]) => [
@@ -91,34 +93,65 @@ function acrossSection({ runs, across }) {
       return own ? `${signed(own.gain)}${own.half == null ? "" : ` ± ${number(own.half, 2)}`}` : "–";
     }),
   ]);
-  const x = across.reward.map((_, i) => i + 1),
-    mean = across.reward.map((each) => each.mean);
-  const band = {
-    low: across.reward.map(({ mean, half }) => mean - (half ?? 0)),
-    high: across.reward.map(({ mean, half }) => mean + (half ?? 0)),
-  };
+  const { mean_reward: reward, ...rest } = across.curves,
+    figures = Object.entries(rest).map(([name, of]) => bandedFigure(runs, name, of));
   return section(
     "across",
     "All runs together",
     card(
-      make("p", { class: "about" }, `Mean of ${runs.length} runs; the band and ± are 95 % intervals over runs (Student's t).`),
-      chart({
-        label: `Mean training reward of ${runs.length} runs by iteration`,
-        height: 240,
-        y: "training reward",
-        series: [
-          { x, y: mean, colour: "accent", ...band, name: "mean" },
-          ...runs.map((run) => ({
-            name: run.name,
-            x: run.iterations,
-            y: run.metrics.mean_reward?.values ?? [],
-            colour: "faint",
-            width: 1,
-            dash: "dotted",
-          })),
-        ],
-      }),
+      about(
+        `Mean of ${plural(reward?.runs ?? runs.length, "run")}; the band and ± are 95 % intervals over runs (Student's t), at every iteration`,
+        "for which each of them has a number. Dotted: each alone.",
+      ),
+      reward ? banded(runs, "mean_reward", reward, { height: 240, y: "training reward" }) : empty("They have no iteration in common."),
       rows.length ? table("Gains, held out", ["", "runs", "all", ...runs.map((run) => run.name)], rows) : null,
+      figures.length ? make("h3", {}, "Held-out prompts") : null,
+      make("div", { class: "curves" }, figures.slice(0, SEEN)),
+      figures.length > SEEN
+        ? make(
+            "details",
+            {},
+            make("summary", {}, plural(figures.length - SEEN, "further metric")),
+            make("div", { class: "curves" }, figures.slice(SEEN)),
+          )
+        : null,
     ),
   );
+}
+
+function bandedFigure(runs, name, of) {
+  const { sentence, unit } = runs.find((run) => run.metrics[name]).metrics[name],
+    [first, last] = [of.mean[0], of.mean.at(-1)];
+  return make(
+    "figure",
+    { class: "curve" },
+    make(
+      "figcaption",
+      {},
+      make("strong", {}, titleOf(name), unit ? make("span", { class: "unit" }, ` ${unit}`) : null),
+      make("span", { class: "now" }, first === last ? number(first, 3) : `${number(first, 3)} → ${number(last, 3)}`),
+      make("span", { class: "about" }, sentence),
+    ),
+    banded(runs, name, of, { height: 130, quiet: true }),
+  );
+}
+
+// The mean over runs in its band, and every run by itself.
+function banded(runs, name, { runs: count, iterations, mean, half }, look) {
+  const own = runs.filter((run) => run.metrics[name]);
+  return chart({
+    label: `${titleOf(name)}, mean of ${plural(count, "run")}, from ${number(mean[0])} to ${number(mean.at(-1))}`,
+    ...look,
+    series: [
+      {
+        name: "mean",
+        x: iterations,
+        y: mean,
+        low: mean.map((value, i) => value - (half[i] ?? 0)),
+        high: mean.map((value, i) => value + (half[i] ?? 0)),
+        colour: "accent",
+      },
+      ...own.map((run) => ({ name: run.name, ...series(points(run, name), { colour: "faint", width: 1, dash: "dotted" }) })),
+    ],
+  });
 }

@@ -2,12 +2,9 @@
 // Watch it learn: what the model made of the same held-out prompt and noise, at every evaluation.
 
 function stopName(run, iterations) {
-  const last = run.evaluations.at(-1).iterations;
-  return iterations === 0
-    ? "base"
-    : iterations === last && !run.going_on
-      ? `final, after ${iterations}`
-      : `after ${plural(iterations, "iteration")}`;
+  if (iterations === 0) return "base";
+  if (iterations !== run.evaluations.at(-1).iterations) return `after ${plural(iterations, "iteration")}`;
+  return `${run.final ? "final" : "last"}, after ${iterations}`; // one without an end has been evaluated, but not when it was done
 }
 
 function viewerSection(run) {

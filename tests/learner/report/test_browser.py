@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from learner.report.votes import read_votes
+from learner.report.__main__ import main
 from learner.report.write import write_report
 from rollout.motion.bvh import write_bvh
 from rollout.motion.features import features_to_joints
@@ -216,29 +216,60 @@ def test_a_motion_is_downloaded_as_numpy_and_as_bvh(page, run, tmp_path):
     np.testing.assert_allclose(np.cos(turns), 1, atol=1e-6)
 
 
-def test_blind_votes_become_preferences(page, run, tmp_path):
+def pressed(page, selector, count):
+    """The mouse on an element, as the click of that number in one place."""
+    page.run(f"document.querySelector('{selector}').scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    at = page.run(f"(({{x, y}}) => ({{x: x + 5, y: y + 5}}))(document.querySelector('{selector}').getBoundingClientRect())")
+    for kind in ("mousePressed", "mouseReleased"):
+        page.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=count, **at)
+
+
+def test_blind_votes_become_preferences(chromium, copied, tmp_path):
+    for path in (copied / "evaluations").iterdir():  # as of 64 held-out prompts, of which two are shown
+        write_rollout(path, [row | {"group": 9 * row["group"]} for row in read_rollout(path)], COLUMNS)
+    write_report([copied], copied / "report.html")
+    chromium.look()
+    chromium.open(copied / "report.html")
+    page, ready = chromium, "document.querySelectorAll('#blind .vote:enabled').length === 3"
     names = page.run("[...document.querySelectorAll('#blind .cell strong')].map((title) => title.innerText)")
     assert names == []
-    page.run("localStorage.clear(); URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'data:,'; }")
+    page.run("localStorage.clear(); URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'data:,'; }; render()")
     note = "(window.shown ??= []).push(cells.map((cell) => cell.output)); return show.call(this, cells);"
     page.run(f"const show = Player.prototype.show; Player.prototype.show = function (cells) {{ {note} }}")
     page.run("document.querySelector('#blind .play').click()")
     page.wait("document.querySelectorAll('#blind canvas').length === 2")
     assert page.run("[...document.querySelectorAll('#blind .cell')].map((cell) => cell.innerText.trim())") == ["A", "B"]  # and no more
-    for place in (0, 1, 2):
-        page.run(f"document.querySelectorAll('#blind .vote')[{place}].click()")
+    page.wait(ready)
+    pressed(page, "#blind .vote", 1)
+    page.wait(ready)
+    pressed(page, "#blind .vote", 2)  # the second half of a double click, on a pair that nobody has seen
+    page.run("for (const _ of [1, 2]) document.querySelectorAll('#blind .vote')[1].click()")  # before the next pair is there
+    page.wait(ready)
+    page.run("document.querySelectorAll('#blind .vote')[2].click()")
+    page.wait(ready)
     page.run("[...document.querySelectorAll('#blind button')].find((button) => button.innerText.startsWith('Download')).click()")
     (tmp_path / "votes.json").write_text(page.run("window.saved"))
-    votes, preferences = json.loads((tmp_path / "votes.json").read_text())["votes"], read_votes(tmp_path / "votes.json")
+    votes = json.loads((tmp_path / "votes.json").read_text())["votes"]
     assert [vote["chosen"] for vote in votes] == ["left", "neither", "right"]
-    stops = {stop["iterations"]: stop["groups"] for stop in page.run("content.runs[0].evaluations")}
-    for vote, outputs in zip(votes, page.run("window.shown")):  # left and right are what stood there
-        assert outputs == [stops[vote[side]][vote["group"]]["outputs"][vote["sample"]] for side in ("left", "right")]
-    assert [(p.chosen, p.rejected) for p in preferences] == [(votes[0]["left"], votes[0]["right"]), (votes[2]["right"], votes[2]["left"])]
-    for preference in preferences:
-        rows = {(row["group"], row["sample"]): row for row in read_rollout(run / "evaluations" / f"{preference.chosen:06d}.parquet")}
-        groups = list(dict.fromkeys(group for group, _ in rows))
-        assert rows[groups[preference.group], preference.sample]["prompt"] == preference.prompt
+    kept = [row for number in (0, 2) for row in read_rollout(copied / "evaluations" / f"{number:06d}.parquet")]
+    rows = {(row["iteration"], row["group"], row["sample"]): row for row in kept}
+    shown = [page.run(f"Promise.all({outputs}.map((place) => motionOf(content.runs[0], place).then((of) => [...of.joints])))")
+             for outputs in page.run("window.shown")]  # fmt: skip
+    for vote, sides in zip(votes, shown):  # left and right are what stood there
+        for side, joints in zip(("left", "right"), sides, strict=True):
+            row = rows[vote[side], vote["group"], vote["sample"]]
+            np.testing.assert_allclose(np.reshape(joints, (-1, 22, 3)), features_to_joints(row["motion"]), atol=2.1e-3)
+    assert main([str(copied), "--votes", str(tmp_path / "votes.json"), "--out", str(tmp_path / "liked.jsonl")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "liked.jsonl").read_text().splitlines()]
+    for line, vote, sides in zip(lines, (votes[0], votes[2]), (("left", "right"), ("right", "left")), strict=True):
+        assert (line["prompt"], line["iterations"]) == (vote["prompt"], [vote[side] for side in sides])
+        for name, side in zip(("chosen", "rejected"), sides):
+            row = rows[vote[side], vote["group"], vote["sample"]]
+            assert row["prompt"] == vote["prompt"] and (np.load(tmp_path / line[name]) == row["motion"]).all()
+    begin = "render(), document.querySelector('#blind .play').innerText"
+    assert page.run(begin) == "Go on voting"
+    page.run("for (const group of content.runs[0].evaluations.at(-1).groups) group.sha256 = 'of another evaluation'")
+    assert page.run(begin) == "Begin"
 
 
 def rewritten(folder, number, change):
@@ -266,13 +297,30 @@ def test_whatever_a_prompt_holds_it_stays_text(chromium, copied):
 
 
 def test_the_page_of_a_killed_run_says_so_and_how_it_goes_on(chromium, copied):
+    heldout = json.loads((copied / "summary.json").read_text())["heldout"]
+    base = {f"heldout_{name}": heldout[name]["before"]["mean"] for name in ("reward", "judge")}
     (copied / "summary.json").unlink()
+    first, last = (json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines())
+    (copied / "metrics.jsonl").write_text(json.dumps(first | {"heldout_judge": "nan"}) + "\n" + json.dumps(last) + "\n")
     write_report([copied], copied / "report.html")
     chromium.look()
     chromium.open(copied / "report.html")
     assert "killed after 2 of 2 iterations, or still running" in chromium.text("h1")
     assert f"python -m learner.main --resume {copied}" in chromium.text("#verdict")
     assert chromium.run("document.querySelectorAll('#watch canvas').length") >= 2
+    titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
+    assert [chromium.run(titles)[place] for place in (0, -1)] == ["base", "last, after 2"]
+    chromium.run("const drawn1 = chart; chart = (given) => { window.given = given; return drawn1(given); }; scatter(content.runs[0])")
+    line, *dots = [dict(zip(each["labels"], zip(each["x"], each["y"]))) for each in chromium.run("given.series")]
+    ends = {"base": tuple(base.values()), "after 2 iterations": tuple(last[name] for name in base)}
+    assert [line, *dots] == [ends, {"after 2 iterations": ends["after 2 iterations"]}, {"base": ends["base"]}]
+    for checkpoint in (copied / "checkpoints").iterdir():  # nothing says what the base was
+        checkpoint.unlink()
+    write_report([copied], copied / "report.html")
+    chromium.open(copied / "report.html")
+    chromium.run("const drawn1 = chart; chart = (given) => { window.given = given; return drawn1(given); }; scatter(content.runs[0])")
+    found = [(each["colour"], each["labels"]) for each in chromium.run("given.series")]
+    assert found == [("faint", ["after 2 iterations"]), ("accent", ["after 2 iterations"])]
 
 
 def test_samples_without_a_reward_are_told_and_break_nothing(chromium, copied):
@@ -297,5 +345,10 @@ def test_several_runs_share_a_page(chromium, run, copied, tmp_path):
     chromium.open(tmp_path / "both.html")
     assert "Mean of 2 runs" in chromium.text("#across")
     assert "judge, beside best of 2 of the base" in chromium.run("document.querySelector('#across').textContent")
+    labels = chromium.run("[...document.querySelectorAll('#across .chart')].map((chart) => chart.ariaLabel.split(' from')[0])")
+    assert labels[:2] == ["mean reward, mean of 2 runs,", "reward, mean of 2 runs,"] and len(labels) > 10
+    chromium.run("document.querySelector('#across .curve').scrollIntoView({block: 'center', behavior: 'instant'})")
+    chromium.wait("document.querySelector('#across .curve .chart').childElementCount")
+    assert chromium.pixels("#across .curve .chart").std() > 5
     chromium.set("#run", 1)
     assert chromium.text("#provenance").count(str(other)) >= 3

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 import zlib
 
 import numpy as np
@@ -25,6 +26,10 @@ from learner.report.samples import Samples, _farthest_first
 from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
 from learner.run.spans import Span, by_iteration, spans_of, trace
+from learner.tally import AVERAGED, IDLE, LOSSES
+from rewards.language.family import NAMES, POINTS, RULES
+from rewards.motion.family import FIDS, JOINTS
+from rewards.motion.physics import ALL_PHYSICS
 from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.model_flags import SAMPLED, add_model_flags, model_of
@@ -41,6 +46,15 @@ def content(run):
 def test_every_metric_that_a_run_writes_has_a_meaning(content):
     assert [name for name in content["metrics"] if meaning_of(name) is OTHER] == []
     assert all(meaning.sentence.endswith(".") and len(meaning.sentence) > 10 for meaning in METRICS.values())
+
+
+def test_every_metric_of_any_objective_and_family_has_a_meaning():
+    """What a family says of how its samples were made is held where whole runs make them."""
+    updates = {*LOSSES, *AVERAGED, *IDLE} - {"reference_lead"}  # which becomes mean_log_prob_ref
+    motion = {"judge", JOINTS, *FIDS, "diversity", *ALL_PHYSICS}
+    answers = {NAMES.get(name, name) for name in (*RULES, *POINTS)}
+    written = updates | {f"heldout_{name}" for name in {"reward", "parted"} | motion | answers}
+    assert [name for name in sorted(written) if meaning_of(name) is OTHER] == []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +118,16 @@ def test_whether_training_beats_choosing_is_told(copied, gain, said):
     assert f"Best of 4 of the base, chosen by the reward without training: judge -8.500, which the tuned model {said}" in told
 
 
+def test_measures_that_only_share_their_values_are_all_told(copied):
+    nothing, some = gained(0.0, 0.0, 0.0), gained(0.25, 0.125, 0.1)
+    found = {"reward": nothing, "floating": nothing, "accuracy": some, "accuracy_official": some, "iou_gain": some}
+    parts = {"format": nothing, "accuracy": some}
+    told = [tile["name"] for tile in written(copied, {**found, "components": parts})["tiles"]]
+    assert told == ["reward", "accuracy", "floating", "iou_gain", "component_format"]
+    told = [tile["name"] for tile in written(copied, {**found, "components": {"format": nothing}})["tiles"]]
+    assert told == ["reward", "accuracy", "floating", "iou_gain"]  # of which the reward is made
+
+
 LESS = [None, [], {"reward": 3}, {"reward": {"before": "too few", "after": None}}, {"reward": gained(math.nan, 1, 1)}]
 
 
@@ -121,10 +145,41 @@ def test_a_run_that_trains_is_said_to_whatever_an_earlier_end_was(run):
     assert told == ["Mean reward on training prompts", "Held-out reward", "Judge, held out"]
 
 
+def test_a_gain_that_is_no_number_is_that_of_the_means(copied):
+    (tile,) = written(copied, {"reward": {**gained(0.5, 0.25, 0.1), "gain": {"mean": "nan", "ci95": "nan"}}})["tiles"]
+    assert (tile["gain"], tile["half"], tile["change"]) == (0.25, None, "better")
+    assert content_of([copied, copied])["across"]["gains"]["reward"]["mean"] == 0.25
+
+
+def test_several_runs_have_a_band_where_each_has_a_number(run, copied, tmp_path):
+    nothing = shutil.copytree(copied, tmp_path / "nothing")
+    (nothing / "metrics.jsonl").unlink()
+    own = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    changed = {"mean_reward": own[1]["mean_reward"] + 1, "heldout_reward": own[1]["heldout_reward"] + 2, "heldout_judge": "nan"}
+    (copied / "metrics.jsonl").write_text(json.dumps(own[1] | changed) + "\n")
+    curves = content_of([run, copied, nothing])["across"]["curves"]
+    reward, heldout = curves["mean_reward"], curves["heldout_reward"]
+    assert (reward["runs"], reward["iterations"]) == (2, [2]) and heldout["iterations"] == [0, 2]
+    assert reward["mean"] == [pytest.approx(own[1]["mean_reward"] + 0.5)] and reward["half"] == [pytest.approx(12.706 / 2, rel=1e-4)]
+    assert heldout["mean"][1] == pytest.approx(own[1]["heldout_reward"] + 1) and heldout["half"] == pytest.approx([0, 12.706], rel=1e-4)
+    assert curves["heldout_judge"]["iterations"] == [0] and "heldout_component_tmr" in curves and "kl" not in curves
+    assert content_of([run, nothing])["across"]["curves"] == {}
+
+
 def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
     (copied / "summary.json").unlink()
     (copied / "log.txt").write_text("warning: kl at iteration 2\niteration 2/2\nwarning: kl at iteration 2\nwarning: the disk\n")
     assert content_of([copied])["runs"][0]["verdict"]["warnings"] == ["kl at iteration 2", "the disk"]
+
+
+def test_what_the_base_was_is_read_from_the_checkpoint_of_a_run_without_an_end(content, copied):
+    (copied / "summary.json").unlink()
+    found = content_of([copied])["runs"][0]
+    assert found["before"] == {**content["before"], "heldout_parted": 0.0} and "heldout_component_tmr" in found["before"]
+    assert (content["final"], found["final"]) == (True, False)
+    for checkpoint in (copied / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"\0" * 100)
+    assert content_of([copied])["runs"][0]["before"] == {}
 
 
 def test_the_verdict_has_the_advice_of_the_run(copied):
@@ -408,6 +463,10 @@ def test_the_command_writes_the_page_and_a_trace(run, tmp_path, capsys):
         (["{run}", "{run}"], "--out: not given, expected a file for the page of 2 runs"),
         (["{run}", "--out", "{tmp}/no/such/page.html"], "--out: cannot write {tmp}/no/such/page.html (No such file or directory)"),
         (["{run}", "--oot", "x"], "unknown flag --oot (did you mean --out?)"),
+        (["{run}", "--votes", "x.json"], "--votes: found no --out beside it, expected one run and a file to write"),
+        (["{run}", "{run}", "--votes", "x.json", "--out", "x.jsonl"], "--votes: found 2 runs beside it"),
+        (["{run}", "--votes", "x.json", "--out", "x.json"], "--out: found x.json, expected a name that ends in .jsonl"),
+        (["{run}", "--votes", "x.json", "--out", "x.jsonl"], "x.json: file not found"),
     ],
 )
 def test_bad_input_is_one_line(run, tmp_path, capsys, words, message):
@@ -417,26 +476,69 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, words, message):
     assert list(tmp_path.iterdir()) == []
 
 
-VOTE = {"prompt": "a person walks", "group": 0, "sample": 1, "left": 0, "right": 60, "chosen": "right", "seconds": 2.5}
+VOTE = {"prompt": "a person walks", "group": 9, "sample": 1, "left": 0, "right": 60, "chosen": "right", "seconds": 2.5}
+VOTES = {"format": 2, "run": "r", "adapters": {"0": "a" * 12, "60": "b" * 12}}
 
 
 def test_votes_are_preferences(tmp_path):
     votes = [VOTE, VOTE | {"chosen": "neither"}, VOTE | {"chosen": "left"}]
-    (tmp_path / "votes.json").write_text(json.dumps({"format": 1, "run": "r", "adapter": None, "votes": votes}))
-    assert read_votes(tmp_path / "votes.json") == [Preference("a person walks", 0, 1, 60, 0), Preference("a person walks", 0, 1, 0, 60)]
+    (tmp_path / "votes.json").write_text(json.dumps(VOTES | {"votes": votes}))
+    two = [Preference("a person walks", 9, 1, 60, 0, ("b" * 12, "a" * 12)), Preference("a person walks", 9, 1, 0, 60, ("a" * 12, "b" * 12))]
+    assert read_votes(tmp_path / "votes.json") == two
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
         ([], "expected the votes that the report's blind comparison downloads"),
-        ({"format": 2, "votes": []}, "format 1"),
-        ({"format": 1, "votes": [3]}, "vote 1: expected a prompt"),
-        ({"format": 1, "votes": [VOTE, VOTE | {"left": "0"}]}, "vote 2: expected a prompt"),
-        ({"format": 1, "votes": [VOTE | {"chosen": "A"}]}, "vote 1: chosen is 'A', expected left, right or neither"),
+        (VOTES | {"format": 1, "votes": []}, "format 2"),
+        ({"format": 2, "votes": []}, "format 2"),
+        (VOTES | {"adapters": {"0": 3}, "votes": []}, "format 2"),
+        (VOTES | {"votes": [3]}, "vote 1: expected a prompt"),
+        (VOTES | {"votes": [VOTE, VOTE | {"left": "0"}]}, "vote 2: expected a prompt"),
+        (VOTES | {"votes": [VOTE | {"chosen": "A"}]}, "vote 1: chosen is 'A', expected left, right or neither"),
+        (VOTES | {"votes": [VOTE | {"left": 30}]}, "vote 1: the file names no adapter of iteration 30"),
     ],
 )
 def test_votes_of_another_form_are_refused(tmp_path, content, message):
     (tmp_path / "votes.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=re.escape(message)):
         read_votes(tmp_path / "votes.json")
+
+
+def voted(run, tmp_path, rows, **other):
+    """The command, given a vote for the second of two rows of evaluations."""
+    adapters = {str(row["iteration"]): row["adapter_sha256"][:12] for row in rows}
+    vote = {name: rows[0][name] for name in ("prompt", "group", "sample")} | {"left": rows[0]["iteration"], "right": rows[1]["iteration"]}
+    (tmp_path / "votes.json").write_text(json.dumps({"format": 2, "adapters": adapters, "votes": [vote | {"chosen": "right"} | other]}))
+    return main([str(run), "--votes", str(tmp_path / "votes.json"), "--out", str(tmp_path / "out.jsonl")])
+
+
+@pytest.mark.parametrize(
+    "change, other, message",
+    [
+        ({"adapter_sha256": "another run's"}, {}, "made by adapter another run' of"),
+        ({}, {"group": 63}, "votes on group 63, sample 1 after 2 iterations"),
+        ({}, {"prompt": "a person flies"}, "of 'a person flies': "),
+        ({"iteration": 7}, {}, "000007.parquet: file not found"),
+    ],
+)
+def test_votes_of_another_run_are_refused(run, tmp_path, capsys, change, other, message):
+    rows = [read_rollout(run / "evaluations" / f"{number:06d}.parquet")[1] for number in (0, 2)]
+    assert voted(run, tmp_path, [rows[0], rows[1] | change], **other) == 2
+    assert message in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["votes.json"]
+
+
+def test_answers_that_were_voted_on_stand_in_the_preferences_as_text(answers, tmp_path):
+    from rollout.language.record import COLUMNS as ANSWERS
+    from rollout.record import read_rollout as read_record
+
+    folder, _ = answers
+    rows = [read_record(folder / "rollouts" / "000000.parquet", ANSWERS)[sample] | {"sample": 0, "iteration": sample} for sample in (0, 1)]
+    for row in rows:
+        write_rollout(folder / "evaluations" / f"{row['iteration']:06d}.parquet", [row], ANSWERS)
+    assert voted(folder, tmp_path, rows) == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {
+        "prompt": rows[0]["prompt"], "chosen": rows[1]["text"], "rejected": rows[0]["text"], "group": 0, "sample": 0, "iterations": [1, 0],
+    }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from learner.report.__main__ import main
 from learner.report.live import state_of
-from learner.report.serve import server
+from learner.report.serve import _expected, server
 
 ENDED = "1999999"  # a process that there is not: beyond what Linux numbers by default
 
@@ -32,8 +32,8 @@ def training(copied):
 
 
 @contextlib.contextmanager
-def served(run):
-    with server(run, "127.0.0.1", 0) as listening:
+def served(run, host="127.0.0.1"):
+    with server(run, host, 0) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -141,12 +141,24 @@ def test_only_the_page_is_served_and_only_to_those_who_asked_for_it(training, pa
         assert refused.value.code == 501  # only asked, never told
 
 
+def test_a_server_for_the_network_answers_to_names_and_on_its_own_machine_to_its_own(training):
+    with served(training, "0.0.0.0") as address:
+        for name in (f"{socket.gethostname().upper()}:80", "localhost", "10.1.2.3:8000", "[::1]:80"):
+            assert urllib.request.urlopen(urllib.request.Request(f"{address}/state", headers={"Host": name})).status == 200
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{address}/state", headers={"Host": "evil.example"}))
+        assert refused.value.code == 403
+    reached = {"10.1.2.3": True, "2001:db8::7": True, "127.0.0.1": False, "127.0.1.1": False, "::1": False}
+    assert {at: _expected("gpu-box.lab:8000", "0.0.0.0", at) for at in reached} == reached
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
         (["nowhere", "--serve"], "nowhere: not found, expected a run folder"),
         (["{run}", "{run}", "--serve"], "--serve: found 2 runs beside it, expected one run and no file"),
         (["{run}", "--serve", "--out", "x"], "--serve: found --out beside it"),
+        (["{run}", "--serve", "--votes", "x"], "--serve: found --votes beside it"),
         (["{run}", "--serve", "--port", "70000"], "--serve: cannot listen on 127.0.0.1 port 70000"),
     ],
 )
