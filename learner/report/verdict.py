@@ -150,7 +150,7 @@ def _beside_choosing(found: Any, tiles: list[dict[str, Any]]) -> list[str]:
     told = []
     for tile in tiles:
         if tile["name"] != "reward":
-            change = {"better": "beats it", "worse": "is behind it"}.get(tile["change"], "is not clearly apart from it")
+            change = {"better": "beats", "worse": "is behind"}.get(tile["change"], "is not clearly apart from")
             told.append(f"{tile['name'].replace('_', ' ')} {tile['before']:.3f}, which the tuned model {change} ({_gain(tile)})")
     return [f"Best of {found.get('samples')} of the base, chosen by the reward without training: {'; '.join(told)}."] if told else []
 

@@ -110,7 +110,7 @@ def test_a_judge_that_rises_without_the_joints_is_told(copied, joints, sentence)
 
 @pytest.mark.parametrize(
     "gain, said",
-    [((0.4, 0.2), "beats it (+0.400 ± 0.200)"), ((-0.4, 0.2), "is behind it"), ((0.1, 0.2), "is not clearly apart from it")],
+    [((0.4, 0.2), "beats (+0.400 ± 0.200)"), ((-0.4, 0.2), "is behind ("), ((0.1, 0.2), "is not clearly apart from (")],
 )
 def test_whether_training_beats_choosing_is_told(copied, gain, said):
     chosen = {"samples": 4, "reward": gained(0.9, 0, 0.1), "judge": gained(-8.5, *gain)}
