@@ -194,7 +194,7 @@ def weights_file(path: Path) -> Path:
     steps = {file: int(number[1]) for file in files if (number := re.fullmatch(r"model(\d+)", file.stem))}
     if len(files) > 1 and len(set(steps.values())) < len(files):
         names = ", ".join(file.name for file in files)
-        raise InputError(f"{path}: found {names[:200]}, expected one file, modelNNNNNNNNN by number of steps, or the path of the file itself")
+        raise InputError(f"{path}: found {names[:200]}, expected one file, or modelNNNNNNNNN by number of steps, or the path of one")
     return max(files, key=steps.get) if steps else files[0]
 
 

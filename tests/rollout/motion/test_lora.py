@@ -211,7 +211,7 @@ def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, d
 
 def test_an_adapter_of_pickled_tensors_is_named_with_what_writes_another(mdm_folder, tmp_path):
     adapter_by_peft(mdm_folder, tmp_path, safe_serialization=False)
-    with pytest.raises(InputError, match=r"adapter_model.bin: found a pickle, .*expected adapter_model.safetensors.*safe_serialization=True"):
+    with pytest.raises(InputError, match="adapter_model.bin: found a pickle, .*expected adapter_model.safetensors.*safe_serialization"):
         load_policy(make_policy(mdm_folder).settings, tmp_path)
 
 

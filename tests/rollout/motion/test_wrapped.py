@@ -48,7 +48,7 @@ WRAPPERS = {
     "compiled and parallel, CLIP inside": lambda state: prefixed({**state, "clip_model.proj": torch.ones(2)}, "module._orig_mod."),
     "a part of it compiled": lambda state: {key.replace("layers.", "_orig_mod.layers."): value for key, value in state.items()},
     "of a trainer": lambda state: {"state_dict": prefixed(state, "model.")},
-    "a name of one's own": lambda state: {"net": state, "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}},
+    "a name of one's own": lambda state: {"net": state, "optimizer": {"state": {0: {"step": torch.ones(1)}}, "groups": [{"lr": 0.1}]}},
     "model_state_dict": lambda state: {"model_state_dict": state, "epoch": 3},
     "an average alone": lambda state: {"params_ema": state},
     "a part of a larger module": lambda state: {"state_dict": {**prefixed(state, "denoiser."), "loss.weight": torch.ones(2)}},
@@ -82,7 +82,10 @@ def test_a_file_of_another_name_is_read_and_beside_an_official_one_a_copy_is_not
     assert loads_as(folder, made)
 
 
-@pytest.mark.parametrize("average, plain", [("model_avg", "model"), ("ema", "state_dict"), ("ema", "model"), ("ema_model", "model"), ("params_ema", "params")])
+@pytest.mark.parametrize(
+    "average, plain",
+    [("model_avg", "model"), ("ema", "state_dict"), ("ema", "model"), ("ema_model", "model"), ("params_ema", "params")],
+)
 @pytest.mark.parametrize("use_ema", [True, False])
 @pytest.mark.parametrize("flat", [True, False])
 def test_of_a_moving_average_and_plain_weights_the_official_choice_is_taken_and_named(folder, made, average, plain, use_ema, flat):
@@ -130,7 +133,7 @@ def test_the_newest_of_a_folder_is_that_of_the_most_steps(folder, made, suffix):
     state = torch.load(folder / WEIGHTS, weights_only=True)
     (folder / WEIGHTS).unlink()
     for name, held in (("model9", other(state)), ("model10", state), ("model000000002", other(state))):
-        save_file(prefixed(held, ""), folder / f"{name}.safetensors") if suffix == "safetensors" else torch.save(held, folder / f"{name}.pt")
+        (save_file if suffix == "safetensors" else torch.save)(prefixed(held, ""), folder / f"{name}.{suffix}")
     assert weights_file(folder).name == f"model10.{suffix}" and loads_as(folder, made)
 
 
