@@ -22,6 +22,7 @@ PLAIN = {
     "layers_to_transform": ["[]"], "layers_pattern": ["[]"],
 }  # fmt: skip
 UNSET = ["null", "false"]
+PICKLED = "adapter_model.bin"
 NOT_FOUND = "not found; expected the adapter/ folder of a run"
 
 
@@ -29,6 +30,9 @@ def read_adapter(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """lora_rank, lora_alpha and lora_targets of the adapter in `folder`, which PEFT may have trained for another program, and its tensors
     by the names of our parameters. Raises InputError naming the file that is missing or damaged."""
     config = _read_config(folder / CONFIG)
+    if (pickled := folder / PICKLED).exists() and not (folder / WEIGHTS).exists():
+        expected = f"{WEIGHTS}, as save_pretrained(..., safe_serialization=True) of PEFT writes it"
+        raise InputError(f"{pickled}: found a pickle, which is never loaded, since it may run code; expected {expected}")
     state = names_from_peft(read_adapter_weights(folder / WEIGHTS))
     # Before anything of that rank is made: the file may claim any.
     if odd := [key for key, value in state.items() if "lora_A" in key and value.shape[:1] != (config["lora_rank"],)]:

@@ -1,5 +1,6 @@
 """JSON and YAML that others wrote: every defect is one line, and no file takes more memory or time than its size explains."""
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,30 @@ def is_text(value: str) -> bool:
     return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file in UTF-8 holds. InputError when it is missing, not readable or not JSON."""
+def read_text(path: Path) -> str:
+    """A file in UTF-8, with or without a byte order mark, its lines ending in \\n. InputError when it is missing, not readable, or of
+    another encoding, which names the line."""
     refuse_stand_in(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise InputError(f"{path}: file not found") from None
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected JSON") from None
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{path}: is UTF-16 text, expected UTF-8: save it in that encoding") from None
+        before = error.object[: error.start]
+        line = 1 + before.count(b"\n") + before.replace(b"\r\n", b"").count(b"\r")
+        raise InputError(f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8 text: save the file as UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds. InputError when it is missing, not readable or not JSON."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError not of JSON alone: of numbers of 5,000 digits too
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:120]
         raise InputError(f"{path}: not a JSON file ({reason})") from None

@@ -1,5 +1,6 @@
 """Reading weights that users downloaded: every defect of a file ends in one line that names it."""
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,15 @@ DTYPES = {
 
 
 def read_torch(path: Path):
-    """`torch.load` of plain tensors only. InputError for a missing, truncated, corrupt or unsafe file, and for one whose
-    content would take more memory than the file has bytes."""
-    with reading(
-        path, lambda error: f"not a readable weights file ({type(error).__name__}); it may be truncated or corrupt", "weights file not found"
-    ):
+    """`torch.load` of plain tensors only. InputError for a missing, truncated or corrupt file, for one that holds more than tensors
+    and numbers, whose class it names, and for one whose content would take more memory than the file has bytes."""
+
+    def told(error: Exception) -> str:
+        if needed := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):  # of a class, or of code, which torch then does not import
+            return f"holds {needed[1]} beside tensors, which is never loaded, since it may run code: save the state_dict() alone"
+        return f"not a readable weights file ({type(error).__name__}); it may be truncated or corrupt"
+
+    with reading(path, told, "weights file not found"):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:

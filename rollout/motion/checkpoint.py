@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,13 +184,18 @@ def save_checkpoint(folder: Path, step: int, checkpoint: MotionCheckpoint) -> Pa
 
 
 def weights_file(path: Path) -> Path:
-    """The file itself, or the newest of a folder: an official one, else one that was repackaged."""
+    """The file itself, or that of the most steps in a folder: an official one, else one that was repackaged. Raises InputError where
+    there are none, or several and no number says which is the newest."""
     if os.path.isfile(path) or path.suffix in (".pt", ".safetensors"):  # which, unlike Path.is_file, finds no name too long
         return path
     files = sorted(path.glob("model*.pt")) or sorted(path.glob("model*.safetensors"))
     if not files:
         raise InputError(f"{path}: no modelNNNNNNNNN.pt found in this folder, and no model.safetensors")
-    return files[-1]
+    steps = {file: int(number[1]) for file in files if (number := re.fullmatch(r"model(\d+)", file.stem))}
+    if len(files) > 1 and len(set(steps.values())) < len(files):
+        names = ", ".join(file.name for file in files)
+        raise InputError(f"{path}: found {names[:200]}, expected one file, or modelNNNNNNNNN by number of steps, or the path of one")
+    return max(files, key=steps.get) if steps else files[0]
 
 
 def _read_args(file: Path) -> dict:

@@ -1,6 +1,7 @@
 """Where prompts come from: text, JSON, JSON lines, CSV, or the captions of motions in Parquet or a HumanML3D or KIT folder."""
 
 import csv
+import io
 import json
 import logging
 import re
@@ -12,27 +13,18 @@ import pyarrow as pa
 
 from rollout import policy
 from rollout.io.errors import InputError
-from rollout.io.files import refuse_stand_in
 from rollout.io.parquet import read_table
-from rollout.io.text_files import is_text, read_json
+from rollout.io.text_files import read_json, read_text
+from rollout.motion.captions import MAX_CHARACTERS, require_caption
 from rollout.motion.humanml import MOTIONS, SPAN_FPS, Skipped, is_split_file, read_caption, read_split
 from rollout.motion.real import Recorded
 from rollout.motion.skeleton import FORMATS, MotionFormat
 
 log = logging.getLogger(__name__)
-MAX_CHARACTERS = 1000
-# Lines that other projects write and that hold more than a caption, or none: a number or a clip's name first (its length? its
-# place?), a list's or a file's punctuation, a key, an address, a number or nothing behind a comma.
-NO_CAPTION = re.compile(r"^\w*\d|^\W|^\w+\s*[:=]|[][{}<>\t]|://|[,;|]\W*([\d.]+\s*\w*|n/?an?|none|\w*length|\w*frames)?\W*$", re.IGNORECASE)
-# A number at the end of a line with nothing but a space or a sign before it: of frames or seconds, as some projects write them, unless
-# the words before it take one ("counts to 10", "does a 180") or it is the angle of a turn ("turns 90").
-NUMBER_LAST = re.compile(
-    r"(?P<before>\w*)(?:\s+|\s*[(:=/@\u2013\u2014]\s*|\s+-+\s*)"
-    r"(?P<number>\d{2,}|\d+[.:]\d+|\d+(?=\s*f))(\s*(frames?|f|s|secs?))?\W*$", re.IGNORECASE,
-)  # fmt: skip
-TAKES_NUMBER = set("a about agent almost an at by exactly for from least most nearly number of over than the till to under until".split())
-TURNING, ANGLE = re.compile(r"\b(turn|rotat|spin|pivot|twist|twirl)", re.IGNORECASE), 15  # degrees
-OTHER_LENGTHS = re.compile(r"\W*(\w*_)?(n|num)?(len|lengths?|frames?|durations?|secs?|seconds?)(_\w+)?\W*", re.IGNORECASE)  # names of one
+OTHER_LENGTHS = re.compile(r"\W*(\w*(len|lengths?|frames?|durations?|secs?|seconds?)(_\w+)?|t|times?)\W*", re.IGNORECASE)  # names of one
+RATE = re.compile(r"\W*(\w*_)?(fps|frame_?rate)\W*", re.IGNORECASE)
+IN_TEXT = "a tab before a number of frames, or quotes around a caption that ends in a number"
+IN_CELLS = "a number of frames under the name length, which a caption that ends in a number has beside it"
 
 
 @dataclass(frozen=True)
@@ -55,46 +47,44 @@ def read_prompts(path: Path | str, default_length: int, kind: MotionFormat | Non
     * .json: a list of {"caption": text, "length": frames}; without a length, `default_length`. .jsonl: one of them a line
     * .csv: a line of names, of which caption and length are read; length may be missing
     * .parquet: columns captions (list of strings) and n_frames; one prompt a caption
-    * a folder in HumanML3D's layout (`rollout.motion.humanml`): its train.txt; one prompt a caption, with its tokens and
-      its motion's length rounded down to whole fours of frames. A file such as DIR/test.txt beside the folders of the
+    * a folder in HumanML3D's layout (`rollout.motion.humanml`): its train.txt; one prompt a caption as it stands there, with its
+      tokens and its motion's length rounded down to whole fours of frames. A file such as DIR/test.txt beside the folders of the
       clips is taken as the list of clips it is. What cannot be used is skipped, counted and logged
     * anything else is UTF-8 text, one prompt a line, quoted or not, optionally followed by a tab or # and its length in
       frames (#NA: `default_length`); or a HumanML3D caption, caption#word/POS ...#from#to, with its tokens and the length of
-      its span. Lines that are blank or start with # are skipped. A line that may be more than a caption is refused, and so is a
-      number at its end that may be a length ("a person walks 132"), unless the caption is quoted
+      its span. Lines that are blank, or start with # and no number, are skipped
 
-    kind: what the model makes, None where that does not matter; a folder of the other format is refused.
-    Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an
-    empty or overlong caption and for a length that is no positive whole number.
+    What may be more than a caption is refused in every file (`rollout.motion.captions`), and so is a number at its end that may be a
+    length ("a person walks 132"), unless the length is stated or, in text, the caption is quoted.
+
+    kind: what the model makes, None where that does not matter; a folder of the other format is refused, as are lengths beside another
+    `fps`. Raises InputError, naming the place in the file, for a file that is missing, unreadable or without prompts, for an empty or
+    overlong caption and for a length that is no positive whole number.
     """
     path = Path(path)
     if path.is_dir() or is_split_file(path):
         return _from_split(path / "train.txt" if path.is_dir() else path, kind)
     if not path.is_file():
         raise InputError(f"{path}: prompt file not found")
-    refuse_stand_in(path)
     formats = {".json": _from_json, ".jsonl": _from_json_lines, ".csv": _from_csv, ".parquet": _from_parquet}
-    try:
-        found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected one prompt a line") from None
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror or error})") from None
+    found = list(formats.get(path.suffix.lower(), _from_text)(path, default_length, kind))
     if not found:
         raise InputError(f"no prompts in {path}")
-    return [_checked(*each) for each in found]
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Where it stands, and what it holds, of each line that holds anything."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip(" \r")
 
 
-def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
+def _from_text(path: Path, default_length: int, kind: MotionFormat | None) -> Iterator[MotionPrompt]:
     for where, line in _lines(path):
         if line.lstrip().startswith("#"):
+            if re.match(r"\s*#\d", line):
+                raise InputError(f"{where}: found {line.strip()[:60]!r}, expected a caption first, or a space after the # of a comment")
             continue
         text, length, tokens = line, default_length, ()
         if line.count("#") == 3:
@@ -107,46 +97,41 @@ def _from_text(path: Path, default_length: int) -> Iterator[tuple]:
         elif stated := re.fullmatch(r"(.*?)(?:\t|(?<=\S)#(?=\d+$|NA$))(.*)", line):
             text = stated[1]
             length = default_length if stated[2] == "NA" else _whole_number(stated[2])
-        text = text.strip()
+        text, sure = text.strip(), text != line
         if len(text) > 1 and text[0] == text[-1] in "\"'" and text[0] not in text[1:-1]:
-            text = text[1:-1].strip()
-        elif text == line.strip() and len(text) <= MAX_CHARACTERS and _ends_in_a_length(text):
-            expected = "a tab before a number of frames, or quotes around a caption that ends in a number"
-            raise InputError(f"{where}: found {text[:60]!r}, expected {expected}")
-        if len(text) <= MAX_CHARACTERS and ("#" in text or NO_CAPTION.search(text)):
-            raise InputError(f"{where}: found {text[:60]!r}, expected a caption alone, then a tab and its frames if they are stated")
-        yield where, text, length, tokens
+            text, sure = text[1:-1].strip(), True
+        require_caption(where, text, "" if sure else IN_TEXT)
+        yield _prompt(where, text, length, tokens)
 
 
-def _ends_in_a_length(text: str) -> bool:
-    last = NUMBER_LAST.search(text)
-    if not last or last["before"].lower() in TAKES_NUMBER:
-        return False
-    return not (TURNING.search(text) and last["number"].isdigit() and int(last["number"]) % ANGLE == 0)
-
-
-def _from_json(path: Path, default_length: int) -> Iterator[tuple]:
+def _from_json(path: Path, default_length: int, kind: MotionFormat | None) -> Iterator[MotionPrompt]:
     entries = read_json(path)
     if not isinstance(entries, list):
         raise InputError(f"{path}: found a JSON {type(entries).__name__}, expected a list of prompts")
     for number, entry in enumerate(entries, start=1):
-        yield _entry(f"{path}, prompt {number}", entry, default_length)
+        yield _entry(f"{path}, prompt {number}", entry, default_length, kind)
 
 
-def _from_json_lines(path: Path, default_length: int) -> Iterator[tuple]:
+def _from_json_lines(path: Path, default_length: int, kind: MotionFormat | None) -> Iterator[MotionPrompt]:
     for where, line in _lines(path):
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not JSON ({str(error)[:120]})") from None
-        yield _entry(where, entry, default_length)
+        yield _entry(where, entry, default_length, kind)
 
 
-def _entry(where: str, entry: object, default_length: int) -> tuple:
+def _entry(where: str, entry: object, default_length: int, kind: MotionFormat | None) -> MotionPrompt:
     if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
         raise InputError(f'{where}: found {str(entry)[:60]!r}, expected {{"caption": text, "length": frames}}')
     _require_no_other_length(where, entry)
-    return where, entry["caption"], entry.get("length", default_length)
+    rate, known = next(filter(RATE.fullmatch, entry), None), [str(each.fps) for each in FORMATS.values() if kind in (None, each)]
+    if "length" in entry and rate and str(entry[rate]).strip().removesuffix(".0") not in known:
+        found = f"{rate[:60]} {str(entry[rate])[:60]!r}"
+        raise InputError(f"{where}: found {found}, expected lengths in the model's frames, {' or '.join(known)} a second")
+    caption = entry["caption"].strip()
+    require_caption(where, caption, "" if "length" in entry else IN_CELLS)
+    return _prompt(where, caption, entry.get("length", default_length))
 
 
 def _require_no_other_length(where: str, names: Iterable[str]) -> None:
@@ -155,24 +140,24 @@ def _require_no_other_length(where: str, names: Iterable[str]) -> None:
         raise InputError(f"{where}: found {other[:60]!r}, expected frames under the name length")
 
 
-def _from_csv(path: Path, default_length: int) -> Iterator[tuple]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        try:
-            names = next(rows, ["caption"])
-            if names.count("caption") != 1 or names.count("length") > 1:
-                raise InputError(f"{path}, line 1: found columns {str(names)[:100]}, expected caption, and length or none")
-            _require_no_other_length(f"{path}, line 1", names)
-            for row in filter(None, rows):
-                where, cells = f"{path}, line {rows.line_num}", dict(zip(names, row))
-                if len(row) != len(names):
-                    raise InputError(f"{where}: found {len(row)} cells, expected {len(names)} as in line 1")
-                yield where, cells["caption"], _whole_number(cells["length"]) if "length" in cells else default_length
-        except csv.Error as error:
-            raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
+def _from_csv(path: Path, default_length: int, kind: MotionFormat | None) -> Iterator[MotionPrompt]:
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        names = next(rows, ["caption"])
+        if names.count("caption") != 1 or names.count("length") > 1:
+            raise InputError(f"{path}, line 1: found columns {str(names)[:100]}, expected caption, and length or none")
+        _require_no_other_length(f"{path}, line 1", names)
+        for row in filter(None, rows):
+            where, cells = f"{path}, line {rows.line_num}", dict(zip(names, row))
+            if len(row) != len(names):
+                raise InputError(f"{where}: found {len(row)} cells, expected {len(names)} as in line 1")
+            stated = {"length": _whole_number(cells["length"])} if "length" in cells else {}
+            yield _entry(where, cells | stated, default_length, kind)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
 
 
-def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
+def _from_parquet(path: Path, default_length: int, kind: MotionFormat | None) -> Iterator[MotionPrompt]:
     types = {"captions": pa.list_(pa.string()), "n_frames": pa.int64()}
     table = read_table(path)
     clips = "joints" in table.column_names
@@ -183,8 +168,11 @@ def _from_parquet(path: Path, default_length: int) -> Iterator[tuple]:
     except pa.ArrowException as error:
         raise InputError(f"{path}: not a Parquet file of captions ({str(error).splitlines()[0][:120]})") from None
     for number, row in enumerate(table.to_pylist()):
+        where, clip = f"{path}, row {number}", Recorded(path, row=number) if clips else None
         for caption in row["captions"] or []:
-            yield f"{path}, row {number}", caption or "", row["n_frames"], (), Recorded(path, row=number) if clips else None
+            caption = (caption or "").strip()
+            require_caption(where, caption, "")
+            yield _prompt(where, caption, row["n_frames"], (), clip)
 
 
 def _from_split(file: Path, kind: MotionFormat | None) -> list[MotionPrompt]:
@@ -212,16 +200,7 @@ def _whole_number(text: str) -> int | str:
     return int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else text
 
 
-def _checked(where: str, text: str, length: object, tokens: tuple[str, ...] = (), clip: Recorded | None = None) -> MotionPrompt:
-    text = text.strip()
-    if not text:
-        raise InputError(f"{where}: the prompt is empty")
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(f"{where}: the prompt has {len(text)} characters, expected at most {MAX_CHARACTERS}")
-    if not is_text(text):
-        raise InputError(f"{where}: the prompt {text[:60]!r} holds a NUL or half a character, expected Unicode text")
-    if "#" in text:  # which ends a caption in every file of this trade
-        raise InputError(f"{where}: found {text[:60]!r}, expected a caption without #, and its length beside it")
+def _prompt(where: str, text: str, length: object, tokens: tuple[str, ...] = (), clip: Recorded | None = None) -> MotionPrompt:
     if type(length) is not int or length < 1:
         raise InputError(f"{where}: length is {length!r}, expected a positive whole number of frames")
     return MotionPrompt(text, length, tokens, clip)

@@ -1,51 +1,53 @@
-"""What people put around the tensors of an MDM: a moving average beside the plain weights, and prefixes of every name."""
+"""What people put around the tensors of an MDM, whatever they call it: a tensor that each one has says where each set of weights begins."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rollout.io.errors import InputError
 
-AVERAGED, PLAIN = ("model_avg", "ema"), ("model", "state_dict")
+FIRST = "input_process.poseEmbedding.weight"
+AVERAGED = re.compile(r"(?<![a-z])(ema|avg|averaged?|shadow|swa)(?![a-z])", re.IGNORECASE)  # in the name of a set
+INSIDE = re.compile(r"_(orig_mod|(fsdp|checkpoint)_wrapped_module)\.")  # what torch puts into names, before any part of them
 DEEPEST = 3  # such as state_dict in model in a file of a trainer
 
 
 def unwrapped(content: Any, average: bool, source: Path) -> tuple[Any, str]:
-    """What is inside, under names without prefixes, and the keys that it was found under, such as `model_avg`.
+    """The official names with their tensors, and where they stood if the file has several sets of them, such as `model_avg`.
 
     average: of a moving average and plain weights beside each other the average is taken, else the plain ones, as official code
-    does by `use_ema`. What is there alone is taken. Raises InputError for two tensors of one name.
+    does by `use_ema`. What is there alone is taken. What stands beside a set that has a name, such as an optimizer, is passed
+    over. Raises InputError for two tensors of one name, and for several sets that the choice does not tell apart.
     """
-    order, taken = (*AVERAGED, *PLAIN) if average else (*PLAIN, *AVERAGED), []
-    for _ in range(DEEPEST):
-        inside = _grouped(content) if isinstance(content, Mapping) else {}
-        if name := next((name for name in order if isinstance(inside.get(name), Mapping)), None):
-            content = inside[name]
-            taken.append(name)
     if not isinstance(content, Mapping):
-        return content, ".".join(taken)
-    bare: dict[Any, Any] = {}
-    for key, value in content.items():
-        name = _bare(key) if isinstance(key, str) else key
-        if name in bare:
+        return content, ""
+    flat: dict[str, Any] = {}
+    for key, value in _leaves(content, set()):
+        name = INSIDE.sub("", key)
+        if name in flat:
             raise InputError(f"{source}: {key} is there with and without the prefix of a wrapper, expected one of them")
-        bare[name] = value
-    bare.pop("n_averaged", None)  # of torch's AveragedModel
-    return bare, ".".join(taken)
+        flat[name] = value
+    sets = {key.removesuffix(FIRST): {} for key in flat if key == FIRST or key.endswith(f".{FIRST}")}
+    if not sets:
+        return flat, ""
+    of_kind = [prefix for prefix in sets if bool(AVERAGED.search(prefix)) is average] or list(sets)
+    if len(of_kind) > 1:
+        names = ", ".join(prefix.rstrip(".") or "tensors without a name around them" for prefix in of_kind)
+        raise InputError(f"{source}: found weights of several models ({names[:200]}), expected one, or a moving average beside it")
+    longest = sorted(sets, key=len, reverse=True)
+    for key, value in flat.items():
+        for prefix in filter(key.startswith, longest):
+            sets[prefix][key.removeprefix(prefix)] = value
+            break
+    return sets[of_kind[0]], of_kind[0].rstrip(".") if len(sets) > 1 else ""
 
 
-def _grouped(content: Mapping) -> Mapping:
-    """As nested what the names of a flat file, such as safetensors, say by their first words."""
-    parts = {key: key.split(".", 1) for key in content if isinstance(key, str)}
-    if len(parts) < len(content) or not all(len(part) == 2 and part[0] in (*AVERAGED, *PLAIN) for part in parts.values()):
-        return content
-    groups: dict[str, dict] = {}
-    for key, (head, rest) in parts.items():
-        groups.setdefault(head, {})[rest] = content[key]
-    return groups
-
-
-def _bare(name: str) -> str:
-    """Without what DataParallel and torch.compile put before and into it."""
-    return re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
+def _leaves(content: Mapping, seen: set[int], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Dotted names, as flat files such as safetensors have them. A dictionary that is there twice is told once."""
+    seen.add(id(content))
+    for key, value in content.items():
+        if not isinstance(value, Mapping) or depth == DEEPEST:
+            yield f"{before}{key}", value
+        elif id(value) not in seen:
+            yield from _leaves(value, seen, f"{before}{key}.", depth + 1)

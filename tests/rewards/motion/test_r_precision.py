@@ -15,19 +15,20 @@ from tests.rewards.motion.test_matching import Points, at
 
 
 class Reader(Points):
-    """As `Points`; it cannot read a caption that is no number."""
+    """As `Points`, of captions such as "at 10"; it cannot read one without a number."""
 
     def embed_text(self, prompts, tokens=None):
-        if odd := [prompt for prompt in prompts if not prompt.lstrip("-").isdigit()]:
+        places = [prompt.removeprefix("at ") for prompt in prompts]
+        if odd := [place for place in places if not place.lstrip("-").isdigit()]:
             raise InputError(f"prompt {odd[0]!r}: no known word")
-        return super().embed_text(prompts, tokens)
+        return super().embed_text(places, tokens)
 
 
 @pytest.fixture
 def bank(tmp_path):
     """Distractors at 10, 20, 30 and 40."""
     path = tmp_path / "bank.csv"
-    path.write_text("caption\n10\n20\n30\n40\n")
+    path.write_text("caption\nat 10\nat 20\nat 30\nat 40\n")
     return str(path)
 
 
@@ -44,7 +45,7 @@ def test_a_tie_counts_against_the_motion(bank):
 
 
 def test_a_distractor_that_says_the_same_does_not_count(bank):
-    assert RPrecision(Reader(), 1, 4, bank)(at(10, prompt="10"))[0] == 1
+    assert RPrecision(Reader(), 1, 4, bank)(at(10, prompt="at 10"))[0] == 1
 
 
 def test_a_motion_that_is_not_finite_is_not_the_best(bank):
@@ -54,17 +55,17 @@ def test_a_motion_that_is_not_finite_is_not_the_best(bank):
 
 def test_only_the_first_distractors_count_and_they_stay_the_same(bank):
     few = RPrecision(Reader(), 1, 2, bank)
-    assert few.captions == ["10", "20"]
+    assert few.captions == ["at 10", "at 20"]
     np.testing.assert_allclose(few(at(34, 6)), [1 / 3, 1 / 2], rtol=1e-6)
     np.testing.assert_allclose(few(at(6)), [1 / 2], rtol=1e-6)  # neighbours do not matter
 
 
 def test_captions_that_cannot_be_read_are_left_out_and_reported(tmp_path, caplog):
     path = tmp_path / "bank.csv"
-    path.write_text("caption\n10\nsomersault\n10\n20\n30\n")
+    path.write_text("caption\nat 10\nsomersault\nat 10\nat 20\nat 30\n")
     with caplog.at_level(logging.WARNING):
         score = RPrecision(Reader(), 1, 3, str(path))
-    assert score.captions == ["10", "20", "30"]  # once each
+    assert score.captions == ["at 10", "at 20", "at 30"]  # once each
     assert "1 captions cannot be read, such as 'somersault'" in caplog.text
     with pytest.raises(InputError, match="bank .*bank.csv: 3 captions can be read, expected 4; prompt 'somersault'"):
         RPrecision(Reader(), 1, 4, str(path))

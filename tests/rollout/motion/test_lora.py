@@ -209,7 +209,13 @@ def test_a_damaged_adapter_folder_is_named(mdm_folder, policy, tmp_path, name, d
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def adapter_by_peft(mdm_folder, folder, **options) -> None:
+def test_an_adapter_of_pickled_tensors_is_named_with_what_writes_another(mdm_folder, tmp_path):
+    adapter_by_peft(mdm_folder, tmp_path, safe_serialization=False)
+    with pytest.raises(InputError, match="adapter_model.bin: found a pickle, .*expected adapter_model.safetensors.*safe_serialization"):
+        load_policy(make_policy(mdm_folder).settings, tmp_path)
+
+
+def adapter_by_peft(mdm_folder, folder, safe_serialization=True, **options) -> None:
     """What PEFT itself saves of a LoRA with these options that has been trained a little."""
     config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q", "linear1"]} | options)
     model = get_peft_model(load_checkpoint(mdm_folder).denoiser, config)
@@ -217,7 +223,7 @@ def adapter_by_peft(mdm_folder, folder, **options) -> None:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.copy_(0.2 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, safe_serialization=safe_serialization)
 
 
 @torch.no_grad()

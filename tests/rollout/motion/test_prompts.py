@@ -1,15 +1,21 @@
 """Reading prompts: three file formats and folders of motions, and one clear line for each kind of bad file."""
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rollout.io.errors import InputError
 from rollout.motion.prompts import MotionPrompt, read_prompts
+from rollout.motion.skeleton import HUMANML3D, KIT
 from tests.humanml_folder import WHOLE, clip, write_folder
+
+ROOT = Path(__file__).resolve().parents[3]
+SHARED = ROOT.parent / "shared"
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -45,6 +51,78 @@ def test_lines_of_other_projects_are_read_as_they_meant_them(tmp_path, line, len
     assert read_prompts(written(tmp_path / "p.txt", f"\ufeff{line}{ending or chr(10)}{line}{ending}"), 40) == expected * 2
 
 
+# Each with a frame count, an id, a name or a mark that no motion has.
+MORE_THAN_CAPTIONS = [
+    "a person walks,132", "a person walks, 132", "a person walks,132,M000021", "a person walks,M000021,132", "a person walks, 132 , 60",
+    "a person walks,frames 132", "a person walks;clip 7", "a person walks,\u00a0132", "a person walks;clip_7", "a person walks|M000021",
+    "a person walks|132", "a person walks\uff0c132", "a person walks\uff03132", "a person walks_132", "a person walks.132",
+    "a person walks-132", "a person walks132", "a person walks,walk.npy", "a person walks*132", "a person walks M000021",
+    "a person walks 000021", "the clip 000021 of a person", "132 a person walks", "001,a person walks", "clip-7,a person walks",
+    "\uff11\uff13\uff12 a person walks", "1. a person walks", "I) a person walks", "iv. a person walks", "a) a person walks",
+    "Prompt 1: a person walks", "Prompt A: a person walks", "Take 12: a person walks", "No. 1: a person walks",
+    "Frames 132, a person walks", "length 132; a person walks", "a person walks\u2028a man hops", "a person walks\x0b132",
+    "a person walks\x85a man hops", "caption", "Text", "prompts", "caption length", "nan", "None", "N/A", "null",
+    "a person walks,132,train", "a person walks, 3", "a person walks, 3 frames", "a person walks,", "a person walks;NA",
+    "- a person walks", "text = walks", "motions of https://example.org",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*MORE_THAN_CAPTIONS, "a person walks\t132", "a person walks\n132", "a person walks#132"])
+@pytest.mark.parametrize("name", ["p.json", "p.jsonl", "p.csv", "p.parquet"])
+def test_what_is_more_than_a_caption_is_refused_in_every_file_with_its_place(tmp_path, name, text):
+    path, entries = tmp_path / name, [{"caption": "a man runs", "length": 60}, {"caption": text, "length": 60}]
+    if name == "p.parquet":
+        pq.write_table(pa.Table.from_pylist([{"captions": [entry["caption"]], "n_frames": 60} for entry in entries]), path)
+    elif name == "p.csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([["caption", "length"], *(entry.values() for entry in entries)])
+    else:
+        path.write_text(json.dumps(entries) if name == "p.json" else "\n".join(map(json.dumps, entries)))
+    place = {"p.json": "prompt 2", "p.jsonl": "line 2", "p.csv": "line [34]", "p.parquet": "row 1"}[name]  # CSV: where its row ends
+    with pytest.raises(InputError, match=f"{name}, {place}: found .* expected a caption "):
+        read_prompts(path, 40)
+
+
+@pytest.mark.parametrize(
+    "name, content", [("p.json", '[{{"caption": "{}"{}}}]'), ("p.jsonl", '{{"caption": "{}"{}}}'), ("p.csv", "caption\n{}\n")]
+)
+@pytest.mark.parametrize("text", ["a person walks 132", "a person walks (132 frames)", "a person walks for 132 frames", "walks 6.5 s"])
+def test_a_caption_in_a_cell_may_end_in_a_number_where_its_length_is_stated(tmp_path, name, content, text):
+    with pytest.raises(InputError, match="found .*expected a number of frames under the name length"):
+        read_prompts(written(tmp_path / name, content.format(text, "")), 40)
+    stated = f"caption,length\n{text},60\n" if name == "p.csv" else content.format(text, ', "length": 60')
+    assert read_prompts(written(tmp_path / name, stated), 40) == [MotionPrompt(text, 60)]
+
+
+def test_lengths_beside_the_frame_rate_of_the_model_are_its_frames(tmp_path):
+    path = written(tmp_path / "p.csv", "caption,length,fps\nwalk,60,20.0\n")
+    assert read_prompts(path, 40, HUMANML3D) == read_prompts(path, 40) == [MotionPrompt("walk", 60)]
+    with pytest.raises(InputError, match="line 2: found fps '20.0', expected lengths in the model's frames, 12.5 a second"):
+        read_prompts(path, 40, KIT)
+    assert read_prompts(written(tmp_path / "p.json", '[{"caption": "walk", "fps": 30}]'), 40) == [MotionPrompt("walk", 40)]
+
+
+def recorded_captions() -> dict[str, str]:
+    """What ships and what was recorded of people, each with where it is from."""
+    found = {}
+    for file in ("rollout/assets/heldout_prompts.json", "rollout/assets/training_prompts.json", "rewards/assets/distractors.json"):
+        entries = json.loads((ROOT / file).read_text())
+        found |= {entry if isinstance(entry, str) else entry["caption"]: file for entry in entries}
+    for file in (SHARED / "fixtures").rglob("fixtures.npz"):
+        with np.load(file) as arrays:
+            found |= {str(text): str(file) for text in arrays["captions"].ravel()} if "captions" in arrays else {}
+    if (data := SHARED / "data" / "cmu_motion_text.parquet").exists():
+        found |= {text: str(data) for row in pq.read_table(data, columns=["captions"])["captions"].to_pylist() for text in row}
+    return found
+
+
+def test_no_caption_that_ships_or_was_recorded_is_refused(tmp_path):
+    captions = recorded_captions()
+    assert len(captions) > 300
+    path = written(tmp_path / "p.txt", "\n".join(captions))
+    assert [prompt.text for prompt in read_prompts(path, 40)] == [caption.strip() for caption in captions]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -56,7 +134,8 @@ def test_lines_of_other_projects_are_read_as_they_meant_them(tmp_path, line, len
         "000021\ta person walks\t60", "a person walks\t60\t3", "a person walks,132", "a person walks, 132", "a person walks;132",
         "a person walks | 6.5", "a person walks, 6.5 s", '"a person walks",132', '"a person walks",', '"a person ""walks"""', '["a person walks",',
         '{"caption": "a person walks", "length": 60}', "caption,length", "caption;n_frames", "caption: a person walks", "text = walks",
-        "<html>", "version https://git-lfs.github.com/spec/v1",
+        "<html>", "version https://git-lfs.github.com/spec/v1", "#132 a person walks", " #7",
+        "\uff03132 a person walks", *MORE_THAN_CAPTIONS,
     ],
 )  # fmt: skip
 def test_a_line_that_may_be_more_than_a_caption_is_refused_with_its_number(tmp_path, line):
@@ -68,7 +147,8 @@ def test_a_line_that_may_be_more_than_a_caption_is_refused_with_its_number(tmp_p
 @pytest.mark.parametrize(
     "line",
     [
-        "a person walks 132", "a person walks  132", "a person walks\u3000132", "a person walks 132 frames", "a person walks 132f",
+        "a person walks 132", "a person walks  132", "a person walks\u3000132", "a person walks 132 frames", "a person walks 132 fr",
+        "a person walks 132f",
         "a person walks (132)", "a person walks - 132", "a person walks \u2013 132", "a person walks: 132",
         "a person walks length=132", "a person walks / 132", "a person walks/132", "a person walks @132", "a person walks 132.",
         "a person walks 6.5", "a person walks 6.5s", "a person walks 0.0 6.6", "a person walks 00:06", "a person walks 132 60",
@@ -87,8 +167,12 @@ def test_a_number_that_may_be_a_length_is_no_part_of_a_caption_unless_it_is_quot
     "line",
     [
         "turns 180", "walks forward 3 steps and turns 90", "spins left 360", "she rotates clockwise by 45", "a man does a 180",
-        "runs the 400", "a person counts to 10", "a man counts from 1 to 100", "walks for 10 seconds", "jumps 3",
-        "walks in a figure 8", "jumps 20 times", "waltzes in 3/4", "bowls a 7-10 split", "acts like a T-800",
+        "runs the 400", "a person counts to 10", "a man counts from 1 to 100", "walks for 10 seconds", "jumps 3", "walks in a figure 8",
+        "jumps 20 times", "waltzes in 3/4", "bowls a 7-10 split", "acts like a T-800", "a man walks 2 steps", "takes 3 steps forward",
+        "a person does 10 jumping jacks", "a man counts from 7 to 10", "walks like a T-800", "the T-800 walks", "turns 90, then walks",
+        "jumps 3, then stops", "walks, 3 steps forward", "a man hops, 10 times", "walks 10,000 steps", "he moves like agent 007",
+        "turns 90\u00b0 to the left", "at a 45-degree angle", "runs 100m", "no one moves", "texts a friend",
+        "a man counts 1, 2, 3, then runs", "a person's motion: slow", "she nods; he waves", "Jump. Then run", "I walk", "bowls a 7-10",
         "a person steps left, right, left", "a T-pose, then 3 jumps", "someone says 'hi'", "un garçon saute",
     ],
 )  # fmt: skip
@@ -129,8 +213,12 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.txt", "", "^no prompts in .*p.txt$"),
         ("p.txt", "# only a comment\n\n  \n", "^no prompts in "),
         ("p.json", "[]", "^no prompts in "),
-        ("p.txt", b"a person walks\nein M\xe4nnchen\n", "p.txt: byte 20 is not UTF-8"),
-        ("p.json", b'[{"caption": "\xff"}]', "p.json: byte 14 is not UTF-8"),
+        ("p.txt", b"a person walks\r\n\rein M\xe4nnchen\n", "p.txt, line 3: byte 0xe4 is not UTF-8 text: save the file as UTF-8"),
+        ("p.txt", b"\xef\xbb\xbf" + b"walks\n" * 9000 + b"\xe4", "p.txt, line 9001: byte 0xe4 is not UTF-8"),
+        ("p.csv", b"caption\n" + b"walks\n" * 9000 + b"\xe4", "p.csv, line 9002: byte 0xe4 is not UTF-8"),
+        ("p.json", b'[{"caption":\n"\xff"}]', "p.json, line 2: byte 0xff is not UTF-8"),
+        ("p.txt", "a person walks\n".encode("utf-16"), "p.txt: is UTF-16 text, expected UTF-8"),
+        ("p.csv", b"\xfe\xff" + "caption\nwalks".encode("utf-16-be"), "p.csv: is UTF-16 text, expected UTF-8"),
         ("p.txt", "walk\n" + "a " * 501, "p.txt, line 2: the prompt has 1001 characters, expected at most 1000"),
         ("p.txt", "walk\t0", "line 1: length is 0, expected a positive whole number"),
         ("p.txt", "walk\t-5", "line 1: length is '-5', expected a positive whole number"),
@@ -166,6 +254,11 @@ def test_a_parquet_file_gives_every_caption_with_its_frames(tmp_path):
         ("p.json", '[{"caption": "walk", "Length": 60}]', "p.json, prompt 1: found 'Length', expected frames under the name length"),
         ("p.json", '[{"caption": "walk", "motion_length": 60}]', "p.json, prompt 1: found 'motion_length', expected"),
         ("p.jsonl", '{"caption": "walk", "duration_s": 6.5}', "p.jsonl, line 1: found 'duration_s', expected"),
+        ("p.json", '[{"caption": "walk", "motionLength": 60}]', "p.json, prompt 1: found 'motionLength', expected"),
+        ("p.csv", "caption,T\nwalk,60", "p.csv, line 1: found 'T', expected frames under the name length"),
+        ("p.csv", "caption,time\nwalk,6.5", "p.csv, line 1: found 'time', expected frames under the name length"),
+        ("p.csv", "caption,length,fps\nhop,60,20\nhop,60,30", "p.csv, line 3: found fps '30', expected lengths in the model's frames, 20"),
+        ("p.jsonl", '{"caption": "walk", "length": 60, "frame_rate": 30.0}', "p.jsonl, line 1: found frame_rate '30.0', expected lengths"),
         ("p.parquet", "walk\n", "p.parquet: not a readable Parquet file"),
     ],
 )
