@@ -1,8 +1,12 @@
 """The page in a real browser: what a person sees, clicks and moves. Skipped where there is no Chromium."""
 
+import base64
 import io
+import itertools
 import json
+import re
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -104,18 +108,41 @@ def test_figures_and_curves_change_with_the_theme(page):
     assert (page.pixels("#watch canvas") == light[0]).all()
 
 
-def test_paper_is_light_whatever_the_screen_was(chromium, run):
+def pictures_of(printed):
+    """float [H, W, 4] of each image in a PDF of Chromium's, its opacity last."""
+    head = rb"/Width (\d+)\s/Height (\d+)\s/ColorSpace /Device(RGB|Gray)\s[^>]*/Filter /FlateDecode\s[^>]*>> stream\r?\n"
+    found = []
+    for match in re.finditer(head, printed):
+        wide, tall, kind = int(match[1]), int(match[2]), match[3]
+        plane = np.frombuffer(zlib.decompressobj().decompress(printed[match.end() :]), np.uint8).reshape(tall, wide, -1)
+        found.append((kind, plane))
+    return [np.dstack([paint, veil]) / 255 for (kind, paint), (_, veil) in itertools.pairwise(found) if kind == b"RGB"]
+
+
+def test_paper_has_everything_in_light_colours_whatever_the_screen_was(chromium, run):
     chromium.look(theme="dark")
     chromium.open(run / "report.html")
-    waiting = chromium.run("waiting.size")
-    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    closed = chromium.run("document.querySelectorAll('details:not([open])').length")
+    chromium.run("window.print = () => { window.asked = true; }; document.querySelector('#print').click()")
+    chromium.wait("window.asked")
+    pictures = pictures_of(base64.b64decode(chromium.call("Page.printToPDF")["data"]))
+    assert len(pictures) == chromium.run("document.querySelectorAll('.chart, main canvas').length")
+    assert all((picture[..., 3] > 0.5).sum() > 200 for picture in pictures)  # nothing is blank
+    charts = [picture[picture[..., 3] > 0.5][:, :3] for picture in pictures if picture.shape[1] > 4 * picture.shape[0]]
+    letters = np.array([91, 101, 119]) / 255  # of the light theme
+    assert charts and all((np.abs(ink - letters).max(axis=-1) < 0.1).sum() > 100 for ink in charts)
     chromium.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    assert chromium.pixels("h1").mean() > 200 and chromium.pixels("#watch canvas").mean() > 200
-    assert chromium.run("waiting.size") < waiting and not chromium.run("document.querySelector('header').offsetHeight")
+    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    for part in ("#run-name", ".group", "#watch-prompt", "#groups .clock", "#provenance details table"):
+        assert chromium.run(f"document.querySelector('{part}').offsetHeight"), part
+    assert chromium.run("[...document.querySelectorAll('nav, #print, .controls')].some((part) => part.offsetHeight)") is False
     chromium.call("Emulation.setEmulatedMedia", media="", features=[])
     chromium.look(theme="dark")
     chromium.run("dispatchEvent(new Event('afterprint'))")
+    assert chromium.run("document.querySelectorAll('details:not([open])').length") == closed > 0
     assert chromium.pixels("#watch canvas").mean() < 90
+    chromium.run("window.asked = false; dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true}))")
+    chromium.wait("window.asked")
 
 
 def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
