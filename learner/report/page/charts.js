@@ -10,9 +10,11 @@ function chart({ label, series, x = "iteration", y = "", height = 190, bands = [
   const draw = async () => {
     drop((each) => each === host || !each.isConnected);
     const made = new Bokeh.Document({ roots: [plot({ series, x, y, height, bands, ticks, quiet, spans })] });
+    const within = make("div"); // Bokeh does not let go of it: through the host it would hold the page of before
+    host.replaceChildren(within);
     drawn.set(host, made);
     try {
-      await Bokeh.Plotting.show(made, host);
+      await Bokeh.Plotting.show(made, within);
     } catch (error) {
       console.error(error);
       host.replaceChildren(empty("This chart could not be drawn."));
@@ -41,7 +43,8 @@ function drop(which) {
     if (!which(host)) continue;
     drawn.delete(host);
     Bokeh.documents.splice(Bokeh.documents.indexOf(made), 1);
-    made.clear();
+    made.views_manager?.clear();
+    host.replaceChildren();
   }
 }
 

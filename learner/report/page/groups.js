@@ -67,8 +67,13 @@ function groupsSection(run) {
     }
   }
 
-  function open({ group, iteration, g }) {
-    opened.replaceChildren(openedGroup(run, group, iteration, g));
+  opened.show = ({ iteration, g }) => {
+    const group = all.find((each) => each.iteration === iteration)?.groups[g];
+    opened.group = group && { iteration, g };
+    opened.replaceChildren(...(group ? [openedGroup(run, group, iteration, g)] : []));
+  };
+  function open(each) {
+    opened.show(each);
     opened.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
     opened.focus({ preventScroll: true });
   }
