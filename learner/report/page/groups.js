@@ -238,7 +238,7 @@ function actionsOf(run, group, kept, order) {
   );
 }
 
-// An answer, token by token; the unlikelier one was, the darker it stands.
+// An answer, token by token, each above its log-prob; the unlikelier one was, the darker it stands.
 function tokensOf(name, { tokens, log_probs }) {
   return make(
     "p",
@@ -249,8 +249,9 @@ function tokensOf(name, { tokens, log_probs }) {
         shade = value == null ? 0 : Math.round(60 * (1 - Math.exp(value)));
       return make(
         "span",
-        { title: `log-prob ${number(value, 3)}`, style: `background:color-mix(in srgb, var(--trail) ${shade}%, transparent)` },
-        text,
+        { style: `background:color-mix(in srgb, var(--trail) ${shade}%, transparent)` },
+        text.replaceAll("\n", "↵"),
+        make("small", {}, number(value, 2)),
       );
     }),
   );

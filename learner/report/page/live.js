@@ -4,23 +4,30 @@
 const EVERY = 2000; // milliseconds
 
 async function follow() {
-  const banner = make("p", { class: "card live", role: "status" });
-  document.getElementById("main").before(banner);
+  const banner = make("p", { class: "card live" }),
+    heard = make("p", { class: "heard", role: "status" }); // what the banner counts is seen, not heard
+  document.getElementById("main").before(banner, heard);
+  const say = (tone, words) => {
+    if (!banner.classList.contains(tone)) heard.textContent = words;
+    banner.className = `card live ${tone}`;
+    banner.textContent = words;
+  };
+  let told = content.runs[shownRun].verdict.headline;
   for (;;) {
     try {
       const state = await (await fetch("state")).json();
-      banner.className = `card live ${state.tone}`;
-      banner.textContent = state.words;
+      say(state.tone, state.words);
       if (state.stamp !== content.stamp) {
         const latest = await contentOf(await (await fetch("content")).text());
         if (latest.stamp !== content.stamp) {
           content = latest;
           keepingPlace(render);
+          const { headline } = content.runs[shownRun].verdict;
+          if (headline !== told) heard.textContent = told = headline;
         }
       }
     } catch {
-      banner.className = "card live gone";
-      banner.textContent = "The server of this page does not answer; what is below is what it last said.";
+      say("gone", "The server of this page does not answer; what is below is what it last said.");
     }
     await new Promise((done) => setTimeout(done, EVERY));
   }

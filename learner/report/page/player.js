@@ -38,7 +38,7 @@ class Player {
         this.draw();
       },
     });
-    this.clock = make("output", { class: "clock" }, "0.0 s");
+    this.clock = make("span", { class: "clock" }, "0.0 s"); // no output: it would be read out at every frame
     this.pace = make(
       "select",
       {
