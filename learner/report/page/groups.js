@@ -23,7 +23,7 @@ function groupsSection(run) {
   const extremes = make("div", { class: "extremes" }),
     rows = make("div", { class: "groups", role: "list" }),
     opened = make("div", { id: "opened", tabindex: "-1" });
-  const bestWorst = run.shown?.kind === "motion" ? new Player(run, "Best and worst of the iteration") : null;
+  const bestWorst = run.shown ? new Player(run, "Best and worst of the iteration") : null;
   const range = spreadOf(all.flatMap((each) => each.groups.flatMap((group) => group.rewards)));
 
   function list() {
@@ -55,9 +55,11 @@ function groupsSection(run) {
       ["best", samples[0]],
       ["worst", samples.at(-1)],
     ].map(([name, { group, reward, i }]) => ({
-      title: `${name}: ${run.shown?.kind === "text" ? "" : group.prompt}`,
+      title: run.shown?.kind === "text" ? name : `${name}: ${group.prompt}`,
       note: `reward ${number(reward, 3)}`,
+      asked: run.shown?.kind === "text" ? pictureOf(run, group) : null,
       output: group.outputs[i],
+      picture: group.picture,
       tone: name,
       file: `${run.name}-iteration${iteration + 1}-${name}`,
     }));

@@ -8,7 +8,8 @@ function redrawPlayers() {
 }
 
 class Player {
-  // cells: [{title, note, output, picture, file}]; output: a place among run.outputs, or null for what was not kept.
+  // cells: [{title, note, asked, output, picture, file}]; output: a place among run.outputs, or null for what was not kept; asked:
+  // elements that tell what was asked, where the cells differ in it.
   constructor(run, label, large = true) {
     Object.assign(this, { run, label, large, time: 0, playing: false, speed: 1, cells: [], camera: { ...HOME } });
     this.motion = run.shown?.kind === "motion";
@@ -120,7 +121,7 @@ class Player {
     if (!this.motion) {
       const { points, tags } = this.run.shown;
       const picture = points && cell.picture != null ? pointed(this.run.pictures[cell.picture], cell.output, points) : null;
-      return make("figure", { class: "cell" }, caption, picture, answer(cell.output, tags));
+      return make("figure", { class: "cell" }, caption, cell.asked, picture, answer(cell.output, tags));
     }
     cell.canvas = make("canvas", {
       role: "img",

@@ -32,10 +32,13 @@ def nothing_goes_wrong(chromium):
 
 
 @pytest.fixture
-def page(chromium, run):
-    chromium.look()
+def page(chromium, run, request):
+    chromium.look(*getattr(request, "param", ()))
     chromium.open(run / "report.html")
     return chromium
+
+
+on_every_screen = pytest.mark.parametrize("page", [(), (390, 800, "dark")], indirect=True, ids=["screen", "dark phone"])
 
 
 @pytest.mark.parametrize("width", [1200, 390])
@@ -66,6 +69,8 @@ def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if node["role"]["value"] in ROLES]
     assert {role for role, _ in named} == ROLES and [role for role, name in named if not name.strip()] == []
     assert [node["name"]["value"] for node in nodes if node["role"]["value"] == "heading"][0] == page.text("h1")
+    texts = [node["name"]["value"] for node in nodes if node["role"]["value"] == "StaticText"]
+    assert "What an evaluator that trains nothing says of the held-out samples; more is better." in texts  # of a tile
     ids = page.run("[...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
     page.run("document.querySelector('#watch canvas').focus()")
@@ -83,11 +88,15 @@ def test_a_group_has_ratio_and_kl_of_every_step(page):
     assert page.run(labels) == ["log-prob, nats", "KL, nats"]
 
 
+@on_every_screen
 def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     still = page.pixels("#watch canvas")
     assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
+    heard = "document.querySelectorAll('output, [role=status], [aria-live]').forEach((each) => new MutationObserver(() => heard++).observe("
+    page.run(f"window.heard = 0; {heard}each, {{ childList: true, characterData: true, subtree: true }}))")
     page.run("document.querySelector('#watch .play').click()")
     page.wait("Number(document.querySelector('#watch .controls input[type=range]').value) > 1")
+    assert page.run("heard") == 0  # nothing that moves is read out
     page.run("document.querySelector('#watch .play').click()")
     assert (page.pixels("#watch canvas") != still).any()
     assert page.text("#watch .play").endswith("Play")
@@ -145,10 +154,11 @@ def test_paper_has_everything_in_light_colours_whatever_the_screen_was(chromium,
     chromium.wait("window.asked")
 
 
-def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
+@pytest.mark.parametrize("screen", [(), (390, 800, "dark")], ids=["screen", "dark phone"])
+def test_the_slider_shows_the_model_while_it_learned(chromium, copied, screen):
     shutil.copy(copied / "evaluations" / "000000.parquet", copied / "evaluations" / "000001.parquet")
     write_report([copied], copied / "report.html")
-    chromium.look()
+    chromium.look(*screen)
     chromium.open(copied / "report.html")
     page, run = chromium, copied
     titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
@@ -159,6 +169,13 @@ def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
     for note, stop in zip(page.run(rewards), (0, 1, 2), strict=True):
         row = read_rollout(run / "evaluations" / f"{stop:06d}.parquet")[0]
         assert note == f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
+    page.set("#watch-sample", 1)
+    page.wait("document.querySelectorAll('#watch canvas').length === 3")  # the second noise at the middle stop too
+    labels = "[...document.querySelector('#watch-stop').list.options].map((stop) => [stop.value, stop.label])"
+    assert page.run(labels) == [["0", "base"], ["1", "after 1 iteration"], ["2", "final, after 2"]]
+    page.run("content.runs[0].evaluations[2].skipped = 3; content.runs[0].evaluations[1].groups[0].outputs[1] = null; render()")
+    assert "3 evaluations between these are not on this page" in page.text("#watch .about")
+    assert "room for the first noise alone" in page.text("#watch .about")
 
 
 def test_what_a_person_did_is_shown_beside_it_on_the_same_clock(chromium, copied):
@@ -177,6 +194,7 @@ def test_what_a_person_did_is_shown_beside_it_on_the_same_clock(chromium, copied
     chromium.wait(f"!({titles}).includes('real')")  # of which no clip is known
 
 
+@on_every_screen
 def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
     rows = [row for row in read_rollout(run / "rollouts" / "000000.parquet") if row["group"] == 1]
     page.set("#groups-iteration", 0)
@@ -215,6 +233,33 @@ def test_the_critical_path_of_an_iteration_is_told_without_repeating_itself(page
     assert page.run(f"runsOf({json.dumps(steps)})") == ["3 × gradient (sampler 0) 1.5 s", "step (learner) 0.1 s"]
     page.set("#timeline-iteration", 0)
     assert page.text("#timeline .clock").startswith("iteration 1: ")
+
+
+def test_every_span_is_in_the_timeline_with_its_seconds(page, run):
+    page.set("#timeline-iteration", 0)
+    spans = [json.loads(line) for line in (run / "spans.jsonl").read_text().splitlines()]
+    own = sorted((span for span in spans if span["iteration"] == 0), key=lambda span: span["start"])
+    cells = "[...document.querySelectorAll('#timeline tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    found = page.run(cells)
+    assert [row[:2] for row in found] == [[span["actor"], span["what"]] for span in own]
+    assert [float(row[3]) for row in found] == pytest.approx([span["end"] - span["start"] for span in own], abs=0.006)
+    seconds = sum(span["end"] - span["start"] for span in spans if span["what"] == "sample")
+    assert f"sample {seconds:.1f} s" in page.text("#timeline .legend")
+
+
+def test_a_token_has_its_log_prob_beside_it(page):
+    text = page.run("tokensOf('#1', {tokens: ['yes', '\\n'], log_probs: [-0.25, null]}).textContent")
+    assert text == "#1 yes-0.25↵–"
+
+
+def test_best_and_worst_answer_stand_with_their_questions(page):
+    group = "const group = run.rollouts.at(-1).groups[0]; group.prompt = 'Which?'; group.truth = 'B'; "
+    shown = "run.shown = { kind: 'text', tags: ['answer'], points: null }; run.rollouts.at(-1).groups.splice(1); "
+    packed = "run.outputs = run.outputs.map(() => 'eJyzScwrLk8tsnO00YeyAD3CBoU='); "
+    page.run(f"(() => {{ const run = (content.runs[0] = structuredClone(content.runs[0])); {group}{shown}{packed}render(); }})()")
+    page.wait("document.querySelectorAll('#groups .extremes .answer').length === 2")
+    assert page.run("[...document.querySelectorAll('#groups .extremes strong')].map((each) => each.innerText)") == ["best", "B", "worst", "B"]
+    assert page.text("#groups .extremes .question") == "Which?"
 
 
 def test_prompts_are_found_by_their_words(page, run):

@@ -202,6 +202,7 @@ def test_the_page_takes_up_an_iteration_without_losing_ones_place(chromium, trai
         (training / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
         chromium.wait("document.querySelector('h1').innerText.includes('2 of 2 iterations are done')")
         assert chromium.run("mine.isConnected") is False and chromium.text("#groups .clock") == "iteration 2"  # which is the last
+        assert "2 of 2 iterations are done" in chromium.text(".heard")
         assert chromium.run("document.querySelector('#watch-prompt').value") == "1"
         assert chromium.text("#opened h3") == prompt and chromium.text("#blind h3") == pair != ""
         assert chromium.run("document.activeElement === document.querySelector('#opened .play')")
