@@ -70,7 +70,8 @@ def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
     assert {role for role, _ in named} == ROLES and [role for role, name in named if not name.strip()] == []
     assert [node["name"]["value"] for node in nodes if node["role"]["value"] == "heading"][0] == page.text("h1")
     texts = [node["name"]["value"] for node in nodes if node["role"]["value"] == "StaticText"]
-    assert "What an evaluator that trains nothing says of the held-out samples; more is better." in texts  # of a tile
+    meaning = "What an evaluator that trains nothing says of the held-out samples; more is better."
+    assert texts.count(meaning) == 2  # of the tile and of the curve
     ids = page.run("[...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
     page.run("document.querySelector('#watch canvas').focus()")
@@ -169,8 +170,11 @@ def test_the_slider_shows_the_model_while_it_learned(chromium, copied, screen):
     for note, stop in zip(page.run(rewards), (0, 1, 2), strict=True):
         row = read_rollout(run / "evaluations" / f"{stop:06d}.parquet")[0]
         assert note == f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
+    row = read_rollout(run / "evaluations" / "000000.parquet")[1]
+    second = f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
     page.set("#watch-sample", 1)
-    page.wait("document.querySelectorAll('#watch canvas').length === 3")  # the second noise at the middle stop too
+    page.wait(f"({rewards})[0] === {json.dumps(second)}")
+    assert page.run("document.querySelectorAll('#watch canvas').length") == 3  # the second noise at the middle stop too
     labels = "[...document.querySelector('#watch-stop').list.options].map((stop) => [stop.value, stop.label])"
     assert page.run(labels) == [["0", "base"], ["1", "after 1 iteration"], ["2", "final, after 2"]]
     page.run("content.runs[0].evaluations[2].skipped = 3; content.runs[0].evaluations[1].groups[0].outputs[1] = null; render()")
