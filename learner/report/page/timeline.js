@@ -86,7 +86,8 @@ function timelineSection(run) {
     { class: "legend" },
     whats.map((what) => {
       const total = sum(spent.get(what).values());
-      return make("li", {}, make("i", { class: `tone-${tone(what)}` }), `${what} ${total.toFixed(1)} s, ${Math.round((total / all) * 100)} %`);
+      const share = Math.round((total / all) * 100);
+      return make("li", {}, make("i", { class: `tone-${tone(what)}` }), `${what} ${total.toFixed(1)} s, ${share} %`);
     }),
   );
   return section(

@@ -117,7 +117,16 @@ function viewerSection(run) {
         make("label", { for: "watch-sample" }, "Noise"),
         sample,
       ),
-      between ? make("div", { class: "choose" }, make("label", { for: "watch-stop" }, "Training"), slider, make("datalist", { id: "watch-stops" }, ticks), said) : null,
+      between
+        ? make(
+            "div",
+            { class: "choose" },
+            make("label", { for: "watch-stop" }, "Training"),
+            slider,
+            make("datalist", { id: "watch-stops" }, ticks),
+            said,
+          )
+        : null,
       picture,
       player.host,
       stops.length > 1 ? make("details", {}, make("summary", {}, "Rewards of the watched prompts"), course) : null,
