@@ -262,7 +262,8 @@ def test_best_and_worst_answer_stand_with_their_questions(page):
     packed = "run.outputs = run.outputs.map(() => 'eJyzScwrLk8tsnO00YeyAD3CBoU='); "
     page.run(f"(() => {{ const run = (content.runs[0] = structuredClone(content.runs[0])); {group}{shown}{packed}render(); }})()")
     page.wait("document.querySelectorAll('#groups .extremes .answer').length === 2")
-    assert page.run("[...document.querySelectorAll('#groups .extremes strong')].map((each) => each.innerText)") == ["best", "B", "worst", "B"]
+    words = "[...document.querySelectorAll('#groups .extremes strong')].map((each) => each.innerText)"
+    assert page.run(words) == ["best", "B", "worst", "B"]
     assert page.text("#groups .extremes .question") == "Which?"
 
 
