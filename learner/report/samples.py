@@ -45,20 +45,25 @@ class Samples:
         self._places: dict[str, int] = {}  # of pictures
 
     def evaluations(self, folder: Path) -> list[Row]:
-        """By evaluation: `iterations` done before it, and its groups, with the `real` motion of a prompt where that is known. Of those
-        between the first and the last one sample a prompt."""
-        files = _spread(_files(folder), MOST_STOPS)
+        """By evaluation: `iterations` done before it, how many since the one before it are `skipped`, and its groups, with the `real`
+        motion of a prompt where that is known. Of those between the first and the last all samples where half the room is enough for
+        them, else one a prompt."""
+        every = _files(folder)
+        files = _spread(every, MOST_STOPS)
         real = self._rows(folder / REAL, self.columns) if self.shown and files and (folder / REAL).exists() else []
         clips = {row["group"]: self._add(row) for row in real}
-        found = []
-        for place, path in enumerate(files):
-            whole = place in (0, len(files) - 1)
+        found, whole = [], True
+        for done, path in enumerate(_farthest_first(files)):  # of the ends, which come first, always all
+            if done == 2:
+                whole = sum(map(len, self.outputs)) / done * len(files) < self.room / 2
             if rows := self._rows(path, self.columns):
                 wanted = {(row["group"], row["sample"]) for row in rows if whole or row["sample"] == 0}
-                found.append({"iterations": int(path.stem), "groups": self._groups(rows, wanted)})
+                at = every.index(path)
+                skipped = at - 1 - every.index(files[files.index(path) - 1]) if at else 0
+                found.append({"iterations": int(path.stem), "skipped": skipped, "groups": self._groups(rows, wanted)})
                 for place, group in zip(dict.fromkeys(row["group"] for row in rows), found[-1]["groups"]):
                     group |= {} if clips.get(place) is None else {"real": clips[place]}
-        return found
+        return sorted(found, key=lambda entry: entry["iterations"])
 
     def iterations(self, folder: Path) -> list[Row]:
         """By iteration, ascending: `iteration`, counted from 0, and its groups."""

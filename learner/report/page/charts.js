@@ -1,31 +1,55 @@
 "use strict";
-// Charts, by Bokeh. Each is drawn when it comes near the screen, and again when the theme changes.
+// Charts, by Bokeh. Each is drawn when it comes near the screen or the page is to be printed, and again when the theme changes.
 
-const drawn = new Set();
+const drawn = new Map(); // by a chart's element its document, which Bokeh keeps until told otherwise
 
 // series: [{name, x, y, colour, points, line, low, high, labels}]; y may hold null, low and high make a band.
 // bands: [{low, high, colour}] and spans: [{at, colour}] across the whole chart; quiet: its axes have no names.
 function chart({ label, series, x = "iteration", y = "", height = 190, bands = [], ticks = true, quiet = false, spans = [] }) {
   const host = make("div", { class: "chart", role: "img", "aria-label": label, style: `height:${height}px` });
-  const draw = () => {
-    host.replaceChildren();
-    const figure = plot({ series, x, y, height, bands, ticks, quiet, spans });
-    Bokeh.Plotting.show(figure, host).catch((error) => {
+  const draw = async () => {
+    drop((each) => each === host || !each.isConnected);
+    const made = new Bokeh.Document({ roots: [plot({ series, x, y, height, bands, ticks, quiet, spans })] });
+    const within = make("div"); // Bokeh does not let go of it: through the host it would hold the page of before
+    host.replaceChildren(within);
+    drawn.set(host, made);
+    try {
+      await Bokeh.Plotting.show(made, within);
+    } catch (error) {
       console.error(error);
       host.replaceChildren(empty("This chart could not be drawn."));
-    });
+    }
   };
-  whenNear(host, () => {
-    drawn.add({ host, draw });
-    draw();
-  });
+  host.draw = () => (host.painted = Promise.resolve(host.painted).then(draw)); // one after the other
+  nearby.observe(host);
   return host;
 }
 
+const nearby = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) painted(target);
+  },
+  { rootMargin: "300px" },
+);
+
+// A promise that the chart is there.
+function painted(host) {
+  nearby.unobserve(host);
+  return host.painted ?? host.draw();
+}
+
+function drop(which) {
+  for (const [host, made] of drawn) {
+    if (!which(host)) continue;
+    drawn.delete(host);
+    Bokeh.documents.splice(Bokeh.documents.indexOf(made), 1);
+    made.views_manager?.clear();
+    host.replaceChildren();
+  }
+}
+
 function redrawCharts() {
-  for (const each of drawn)
-    if (each.host.isConnected) each.draw();
-    else drawn.delete(each);
+  for (const host of document.querySelectorAll(".chart")) if (host.painted) host.draw();
 }
 
 function plot({ series, x, y, height, bands, ticks, quiet, spans }) {

@@ -108,31 +108,6 @@ function download(name, parts, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-// Calls `once` when the element first comes near the screen, or the page is printed.
-const waiting = new Map();
-const nearby = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) if (entry.isIntersecting) arrive(entry.target);
-  },
-  { rootMargin: "300px" },
-);
-
-function whenNear(element, once) {
-  waiting.set(element, once);
-  nearby.observe(element);
-}
-
-function arrive(element) {
-  const once = waiting.get(element);
-  waiting.delete(element);
-  nearby.unobserve(element);
-  if (element.isConnected) once?.();
-}
-
-function arriveAll() {
-  for (const element of [...waiting.keys()]) arrive(element);
-}
-
 // Colours of the theme, by their name in page.css; `colours.clear()` when it changes.
 const colours = new Map();
 

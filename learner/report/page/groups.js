@@ -23,7 +23,7 @@ function groupsSection(run) {
   const extremes = make("div", { class: "extremes" }),
     rows = make("div", { class: "groups", role: "list" }),
     opened = make("div", { id: "opened", tabindex: "-1" });
-  const bestWorst = run.shown?.kind === "motion" ? new Player(run, "Best and worst of the iteration") : null;
+  const bestWorst = run.shown ? new Player(run, "Best and worst of the iteration") : null;
   const range = spreadOf(all.flatMap((each) => each.groups.flatMap((group) => group.rewards)));
 
   function list() {
@@ -55,9 +55,11 @@ function groupsSection(run) {
       ["best", samples[0]],
       ["worst", samples.at(-1)],
     ].map(([name, { group, reward, i }]) => ({
-      title: `${name}: ${run.shown?.kind === "text" ? "" : group.prompt}`,
+      title: run.shown?.kind === "text" ? name : `${name}: ${group.prompt}`,
       note: `reward ${number(reward, 3)}`,
+      asked: run.shown?.kind === "text" ? pictureOf(run, group) : null,
       output: group.outputs[i],
+      picture: group.picture,
       tone: name,
       file: `${run.name}-iteration${iteration + 1}-${name}`,
     }));
@@ -67,8 +69,13 @@ function groupsSection(run) {
     }
   }
 
-  function open({ group, iteration, g }) {
-    opened.replaceChildren(openedGroup(run, group, iteration, g));
+  opened.show = ({ iteration, g }) => {
+    const group = all.find((each) => each.iteration === iteration)?.groups[g];
+    opened.group = group && { iteration, g };
+    opened.replaceChildren(...(group ? [openedGroup(run, group, iteration, g)] : []));
+  };
+  function open(each) {
+    opened.show(each);
     opened.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
     opened.focus({ preventScroll: true });
   }
@@ -233,7 +240,7 @@ function actionsOf(run, group, kept, order) {
   );
 }
 
-// An answer, token by token; the unlikelier one was, the darker it stands.
+// An answer, token by token, each above its log-prob; the unlikelier one was, the darker it stands.
 function tokensOf(name, { tokens, log_probs }) {
   return make(
     "p",
@@ -244,8 +251,9 @@ function tokensOf(name, { tokens, log_probs }) {
         shade = value == null ? 0 : Math.round(60 * (1 - Math.exp(value)));
       return make(
         "span",
-        { title: `log-prob ${number(value, 3)}`, style: `background:color-mix(in srgb, var(--trail) ${shade}%, transparent)` },
-        text,
+        { style: `background:color-mix(in srgb, var(--trail) ${shade}%, transparent)` },
+        text.replaceAll("\n", "↵"),
+        make("small", {}, number(value, 2)),
       );
     }),
   );

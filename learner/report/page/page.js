@@ -43,18 +43,31 @@ function render() {
     .replaceChildren(...made.filter((each) => SECTIONS[each.id]).map((each) => make("a", { href: `#${each.id}` }, SECTIONS[each.id])));
 }
 
-function retheme(theme) {
-  setTheme(theme);
+function retheme() {
+  setTheme();
   colours.clear();
   redrawCharts();
   redrawPlayers();
 }
 
-// Paper is light, and shows all that a screen would come to.
+// On paper everything is open. What the browser's own menu prints has those charts alone that were on the screen before, and the
+// names of the others: a chart takes a moment, for which only `printed` can wait.
 addEventListener("beforeprint", () => {
-  addEventListener("afterprint", () => retheme(), { once: true });
-  retheme("light");
-  arriveAll();
+  const closed = document.querySelectorAll("main details:not([open])");
+  for (const each of closed) each.open = true;
+  addEventListener("afterprint", () => closed.forEach((each) => (each.open = false)), { once: true });
+});
+
+async function printed() {
+  dispatchEvent(new Event("beforeprint"));
+  await Promise.all([...document.querySelectorAll(".chart")].map(painted));
+  print();
+}
+
+addEventListener("keydown", (event) => {
+  if (event.key !== "p" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  printed();
 });
 
 async function begin() {
@@ -80,7 +93,8 @@ async function begin() {
     chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     retheme();
   });
-  dark.addEventListener("change", () => retheme());
+  dark.addEventListener("change", retheme);
+  document.getElementById("print").addEventListener("click", printed);
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   document.body.dataset.ready = "yes";
   if (document.body.dataset.live) follow();

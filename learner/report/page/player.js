@@ -3,24 +3,20 @@
 
 const HOME = { azimuth: -Math.PI / 4, elevation: 0.3, zoom: 1, follow: false };
 
-const players = new Set();
-
 function redrawPlayers() {
-  for (const each of players) {
-    if (each.host.isConnected) each.draw();
-    else players.delete(each);
-  }
+  for (const { player } of document.querySelectorAll(".player")) player.draw();
 }
 
 class Player {
-  // cells: [{title, note, output, picture, file}]; output: a place among run.outputs, or null for what was not kept.
+  // cells: [{title, note, asked, output, picture, file}]; output: a place among run.outputs, or null for what was not kept; asked:
+  // elements that tell what was asked, where the cells differ in it.
   constructor(run, label, large = true) {
-    Object.assign(this, { run, large, time: 0, playing: false, speed: 1, cells: [], camera: { ...HOME } });
+    Object.assign(this, { run, label, large, time: 0, playing: false, speed: 1, cells: [], camera: { ...HOME } });
     this.motion = run.shown?.kind === "motion";
     this.grid = make("div", { class: `cells ${large ? "large" : ""} ${this.motion ? "" : "texts"}` });
     this.host = make("div", { class: "player", role: "group", "aria-label": label }, this.grid, this.motion ? this.controls() : null);
+    this.host.player = this;
     if (!this.motion) return;
-    players.add(this);
     new ResizeObserver(() => this.draw()).observe(this.grid);
     new IntersectionObserver((entries) => {
       this.visible = entries.at(-1).isIntersecting;
@@ -43,22 +39,22 @@ class Player {
         this.draw();
       },
     });
-    this.clock = make("output", { class: "clock" }, "0.0 s");
-    const speed = make(
+    this.clock = make("span", { class: "clock" }, "0.0 s"); // no output: it would be read out at every frame
+    this.pace = make(
       "select",
       {
         "aria-label": "Speed",
         onchange: () => {
-          this.speed = Number(speed.value);
+          this.speed = Number(this.pace.value);
         },
       },
       [0.25, 0.5, 1, 2].map((value) => option(value, `${value} ×`)),
     );
-    speed.value = 1;
-    const follow = make("input", {
+    this.pace.value = 1;
+    this.follow = make("input", {
       type: "checkbox",
       onchange: () => {
-        this.camera.follow = follow.checked;
+        this.camera.follow = this.follow.checked;
         this.draw();
       },
     });
@@ -82,7 +78,7 @@ class Player {
         type: "button",
         class: "quiet",
         onclick: () => {
-          Object.assign(this.camera, HOME, { follow: follow.checked });
+          Object.assign(this.camera, HOME, { follow: this.follow.checked });
           this.draw();
         },
       },
@@ -94,8 +90,8 @@ class Player {
       this.button,
       this.scrub,
       this.clock,
-      speed,
-      make("label", {}, follow, " follow"),
+      this.pace,
+      make("label", {}, this.follow, " follow"),
       make("span", { class: "zoom" }, zoom(1 / 1.25, "Zoom out", "−"), zoom(1.25, "Zoom in", "+")),
       home,
     );
@@ -125,7 +121,7 @@ class Player {
     if (!this.motion) {
       const { points, tags } = this.run.shown;
       const picture = points && cell.picture != null ? pointed(this.run.pictures[cell.picture], cell.output, points) : null;
-      return make("figure", { class: "cell" }, caption, picture, answer(cell.output, tags));
+      return make("figure", { class: "cell" }, caption, cell.asked, picture, answer(cell.output, tags));
     }
     cell.canvas = make("canvas", {
       role: "img",
@@ -186,6 +182,17 @@ class Player {
         event.preventDefault();
       }
     });
+  }
+
+  // As another player of the same stands, whose pictures stay until there are these.
+  goOnAs(other) {
+    if (other === this) return;
+    this.grid.replaceChildren(...other.grid.childNodes);
+    if (!this.motion) return;
+    Object.assign(this, { time: other.time, speed: other.speed, camera: other.camera });
+    this.pace.value = this.speed;
+    this.follow.checked = this.camera.follow;
+    this.play(other.playing);
   }
 
   play(on) {

@@ -4,8 +4,8 @@
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let chosen = null;
 
-function setTheme(theme = chosen ?? (dark.matches ? "dark" : "light")) {
-  document.documentElement.dataset.theme = theme;
+function setTheme() {
+  document.documentElement.dataset.theme = chosen ?? (dark.matches ? "dark" : "light");
 }
 
 setTheme();

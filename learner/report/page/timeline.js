@@ -6,10 +6,21 @@ const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet", "
 function timelineSection(run) {
   const { measured, list, iterations } = run.spans;
   if (!list.length) return section("timeline", "Timeline", card(empty("No time was measured yet.")));
-  const whats = [...new Set(list.map(([, what]) => what))],
+  // Once over all spans, of which a long run has many: seconds of every kind in every iteration, and the spans of each.
+  const spent = new Map(), // by kind, by iteration
+    within = new Map();
+  for (const span of list) {
+    const [, what, iteration, start, end] = span;
+    const own = spent.get(what) ?? spent.set(what, new Map()).get(what);
+    own.set(iteration, (own.get(iteration) ?? 0) + end - start);
+    within.set(iteration, within.get(iteration) ?? []);
+    within.get(iteration).push(span);
+  }
+  const whats = [...spent.keys()],
     actors = [...new Set(list.map(([actor]) => actor))];
   const tone = (what) => TONES[whats.indexOf(what) % TONES.length],
-    total = (what) => list.filter((span) => span[1] === what).reduce((sum, [, , , start, end]) => sum + end - start, 0);
+    sum = (values) => [...values].reduce((total, value) => total + value, 0),
+    all = sum(whats.map((what) => sum(spent.get(what).values())));
   const slider = make("input", {
     type: "range",
     id: "timeline-iteration",
@@ -20,11 +31,11 @@ function timelineSection(run) {
   });
   const said = make("output", { class: "clock", for: "timeline-iteration" }),
     bars = make("div", { class: "lanes" }),
-    words = make("p", { class: "about" });
-  const all = list.reduce((sum, [, , , start, end]) => sum + end - start, 0);
+    words = make("p", { class: "about" }),
+    numbers = make("div");
   function show() {
     const { iteration, seconds, idle, critical } = iterations[Number(slider.value)],
-      inside = list.filter((span) => span[2] === iteration);
+      inside = within.get(iteration);
     const begin = Math.min(...inside.map((span) => span[3])),
       length = Math.max(seconds, 1e-9);
     said.textContent = `iteration ${iteration + 1}: ${seconds.toFixed(1)} s`;
@@ -59,19 +70,25 @@ function timelineSection(run) {
         ),
     );
     words.textContent = measured ? `Critical path: ${runsOf(critical).join(" → ")}.` : "";
+    numbers.replaceChildren(
+      table(
+        `Iteration ${iteration + 1}, in order of begin`,
+        ["actor", "what", "begins, s", "takes, s"],
+        inside
+          .sort((a, b) => a[3] - b[3])
+          .map(([actor, what, , start, end]) => [actor, what, (start - begin).toFixed(2), (end - start).toFixed(2)]),
+      ),
+    );
   }
   show();
   const legend = make(
     "ul",
     { class: "legend" },
-    whats.map((what) =>
-      make(
-        "li",
-        {},
-        make("i", { class: `tone-${tone(what)}` }),
-        `${what} ${total(what).toFixed(1)} s, ${Math.round((total(what) / all) * 100)} %`,
-      ),
-    ),
+    whats.map((what) => {
+      const total = sum(spent.get(what).values());
+      const share = Math.round((total / all) * 100);
+      return make("li", {}, make("i", { class: `tone-${tone(what)}` }), `${what} ${total.toFixed(1)} s, ${share} %`);
+    }),
   );
   return section(
     "timeline",
@@ -92,14 +109,13 @@ function timelineSection(run) {
           name: what,
           colour: tone(what),
           x: iterations.map(({ iteration }) => iteration + 1),
-          y: iterations.map(({ iteration }) =>
-            list.filter((span) => span[2] === iteration && span[1] === what).reduce((sum, [, , , start, end]) => sum + end - start, 0),
-          ),
+          y: iterations.map(({ iteration }) => spent.get(what).get(iteration) ?? 0),
         })),
       }),
       make("div", { class: "choose" }, make("label", { for: "timeline-iteration" }, "Iteration"), slider, said),
       bars,
       words,
+      make("details", {}, make("summary", {}, "Seconds of every span"), numbers),
     ),
   );
 }

@@ -40,9 +40,12 @@ function viewerSection(run) {
     list: "watch-stops",
     oninput: () => show(),
   });
+  const ticks = stops.map(({ iterations }, stop) => make("option", { value: stop, label: stopName(run, iterations) }));
   const said = make("output", { for: "watch-stop", class: "clock" });
   const picture = make("div", { class: "shown" });
-  const between = last > 1;
+  const between = last > 1,
+    absent = stops.reduce((sum, { skipped }) => sum + skipped, 0),
+    lacking = stops.some(({ groups }) => groups.some(({ outputs }) => outputs[0] != null && outputs.includes(null)));
   const cell = (stop) => {
     const group = stops[stop].groups[Number(prompt.value)],
       i = Number(sample.value);
@@ -102,6 +105,8 @@ function viewerSection(run) {
       about(
         `The same prompt under the same noise, at ${plural(stops.length, "evaluation")}.`,
         player.motion && "A foot is green while it stands and violet while it slides faster than 0.2 m/s.",
+        absent > 0 && `${plural(absent, "evaluation")} between these are not on this page; evaluations/ has all.`,
+        lacking && "Of evaluations between the first and the last, this page has room for the first noise alone.",
         player.motion ? "The amber line is the way of the pelvis." : "Parts of an answer have the colour of their tag.",
       ),
       make(
@@ -112,7 +117,16 @@ function viewerSection(run) {
         make("label", { for: "watch-sample" }, "Noise"),
         sample,
       ),
-      between ? make("div", { class: "choose" }, make("label", { for: "watch-stop" }, "Training"), slider, said) : null,
+      between
+        ? make(
+            "div",
+            { class: "choose" },
+            make("label", { for: "watch-stop" }, "Training"),
+            slider,
+            make("datalist", { id: "watch-stops" }, ticks),
+            said,
+          )
+        : null,
       picture,
       player.host,
       stops.length > 1 ? make("details", {}, make("summary", {}, "Rewards of the watched prompts"), course) : null,

@@ -1,8 +1,12 @@
 """The page in a real browser: what a person sees, clicks and moves. Skipped where there is no Chromium."""
 
+import base64
 import io
+import itertools
 import json
+import re
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -28,10 +32,13 @@ def nothing_goes_wrong(chromium):
 
 
 @pytest.fixture
-def page(chromium, run):
-    chromium.look()
+def page(chromium, run, request):
+    chromium.look(*getattr(request, "param", ()))
     chromium.open(run / "report.html")
     return chromium
+
+
+on_every_screen = pytest.mark.parametrize("page", [(), (390, 800, "dark")], indirect=True, ids=["screen", "dark phone"])
 
 
 @pytest.mark.parametrize("width", [1200, 390])
@@ -62,6 +69,9 @@ def test_whoever_hears_the_page_or_has_no_mouse_finds_everything(page):
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if node["role"]["value"] in ROLES]
     assert {role for role, _ in named} == ROLES and [role for role, name in named if not name.strip()] == []
     assert [node["name"]["value"] for node in nodes if node["role"]["value"] == "heading"][0] == page.text("h1")
+    texts = [node["name"]["value"] for node in nodes if node["role"]["value"] == "StaticText"]
+    meaning = "What an evaluator that trains nothing says of the held-out samples; more is better."
+    assert texts.count(meaning) == 2  # of the tile and of the curve
     ids = page.run("[...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
     page.run("document.querySelector('#watch canvas').focus()")
@@ -79,11 +89,15 @@ def test_a_group_has_ratio_and_kl_of_every_step(page):
     assert page.run(labels) == ["log-prob, nats", "KL, nats"]
 
 
+@on_every_screen
 def test_a_motion_is_played_scrubbed_and_looked_at_from_another_side(page):
     still = page.pixels("#watch canvas")
     assert still.std() > 5 and (page.pixels("#watch canvas") == still).all()
+    heard = "document.querySelectorAll('output, [role=status], [aria-live]').forEach((each) => new MutationObserver(() => heard++).observe("
+    page.run(f"window.heard = 0; {heard}each, {{ childList: true, characterData: true, subtree: true }}))")
     page.run("document.querySelector('#watch .play').click()")
     page.wait("Number(document.querySelector('#watch .controls input[type=range]').value) > 1")
+    assert page.run("heard") == 0  # nothing that moves is read out
     page.run("document.querySelector('#watch .play').click()")
     assert (page.pixels("#watch canvas") != still).any()
     assert page.text("#watch .play").endswith("Play")
@@ -104,24 +118,48 @@ def test_figures_and_curves_change_with_the_theme(page):
     assert (page.pixels("#watch canvas") == light[0]).all()
 
 
-def test_paper_is_light_whatever_the_screen_was(chromium, run):
+def pictures_of(printed):
+    """float [H, W, 4] of each image in a PDF of Chromium's, its opacity last."""
+    head = rb"/Width (\d+)\s/Height (\d+)\s/ColorSpace /Device(RGB|Gray)\s[^>]*/Filter /FlateDecode\s[^>]*>> stream\r?\n"
+    found = []
+    for match in re.finditer(head, printed):
+        wide, tall, kind = int(match[1]), int(match[2]), match[3]
+        plane = np.frombuffer(zlib.decompressobj().decompress(printed[match.end() :]), np.uint8).reshape(tall, wide, -1)
+        found.append((kind, plane))
+    return [np.dstack([paint, veil]) / 255 for (kind, paint), (_, veil) in itertools.pairwise(found) if kind == b"RGB"]
+
+
+def test_paper_has_everything_in_light_colours_whatever_the_screen_was(chromium, run):
     chromium.look(theme="dark")
     chromium.open(run / "report.html")
-    waiting = chromium.run("waiting.size")
-    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    closed = chromium.run("document.querySelectorAll('details:not([open])').length")
+    chromium.run("window.print = () => { window.asked = true; }; document.querySelector('#print').click()")
+    chromium.wait("window.asked")
+    pictures = pictures_of(base64.b64decode(chromium.call("Page.printToPDF")["data"]))
+    assert len(pictures) == chromium.run("document.querySelectorAll('.chart, main canvas').length")
+    assert all((picture[..., 3] > 0.5).sum() > 200 for picture in pictures)  # nothing is blank
+    charts = [picture[picture[..., 3] > 0.5][:, :3] for picture in pictures if picture.shape[1] > 4 * picture.shape[0]]
+    letters = np.array([91, 101, 119]) / 255  # of the light theme
+    assert charts and all((np.abs(ink - letters).max(axis=-1) < 0.1).sum() > 100 for ink in charts)
     chromium.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    assert chromium.pixels("h1").mean() > 200 and chromium.pixels("#watch canvas").mean() > 200
-    assert chromium.run("waiting.size") < waiting and not chromium.run("document.querySelector('header').offsetHeight")
+    chromium.run("dispatchEvent(new Event('beforeprint'))")
+    for part in ("#run-name", ".group", "#watch-prompt", "#groups .clock", "#provenance details table"):
+        assert chromium.run(f"document.querySelector('{part}').offsetHeight"), part
+    assert chromium.run("[...document.querySelectorAll('nav, #print, .controls')].some((part) => part.offsetHeight)") is False
     chromium.call("Emulation.setEmulatedMedia", media="", features=[])
     chromium.look(theme="dark")
     chromium.run("dispatchEvent(new Event('afterprint'))")
+    assert chromium.run("document.querySelectorAll('details:not([open])').length") == closed > 0
     assert chromium.pixels("#watch canvas").mean() < 90
+    chromium.run("window.asked = false; dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true}))")
+    chromium.wait("window.asked")
 
 
-def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
+@pytest.mark.parametrize("screen", [(), (390, 800, "dark")], ids=["screen", "dark phone"])
+def test_the_slider_shows_the_model_while_it_learned(chromium, copied, screen):
     shutil.copy(copied / "evaluations" / "000000.parquet", copied / "evaluations" / "000001.parquet")
     write_report([copied], copied / "report.html")
-    chromium.look()
+    chromium.look(*screen)
     chromium.open(copied / "report.html")
     page, run = chromium, copied
     titles = "[...document.querySelectorAll('#watch .cell strong')].map((title) => title.innerText)"
@@ -132,6 +170,16 @@ def test_the_slider_shows_the_model_while_it_learned(chromium, copied):
     for note, stop in zip(page.run(rewards), (0, 1, 2), strict=True):
         row = read_rollout(run / "evaluations" / f"{stop:06d}.parquet")[0]
         assert note == f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
+    row = read_rollout(run / "evaluations" / "000000.parquet")[1]
+    second = f"reward {row['reward']:.3g}, judge {row['components']['judge']:.3g}"
+    page.set("#watch-sample", 1)
+    page.wait(f"({rewards})[0] === {json.dumps(second)}")
+    assert page.run("document.querySelectorAll('#watch canvas').length") == 3  # the second noise at the middle stop too
+    labels = "[...document.querySelector('#watch-stop').list.options].map((stop) => [stop.value, stop.label])"
+    assert page.run(labels) == [["0", "base"], ["1", "after 1 iteration"], ["2", "final, after 2"]]
+    page.run("content.runs[0].evaluations[2].skipped = 3; content.runs[0].evaluations[1].groups[0].outputs[1] = null; render()")
+    assert "3 evaluations between these are not on this page" in page.text("#watch .about")
+    assert "room for the first noise alone" in page.text("#watch .about")
 
 
 def test_what_a_person_did_is_shown_beside_it_on_the_same_clock(chromium, copied):
@@ -150,6 +198,7 @@ def test_what_a_person_did_is_shown_beside_it_on_the_same_clock(chromium, copied
     chromium.wait(f"!({titles}).includes('real')")  # of which no clip is known
 
 
+@on_every_screen
 def test_a_group_opens_with_its_samples_in_order_of_reward(page, run):
     rows = [row for row in read_rollout(run / "rollouts" / "000000.parquet") if row["group"] == 1]
     page.set("#groups-iteration", 0)
@@ -188,6 +237,34 @@ def test_the_critical_path_of_an_iteration_is_told_without_repeating_itself(page
     assert page.run(f"runsOf({json.dumps(steps)})") == ["3 × gradient (sampler 0) 1.5 s", "step (learner) 0.1 s"]
     page.set("#timeline-iteration", 0)
     assert page.text("#timeline .clock").startswith("iteration 1: ")
+
+
+def test_every_span_is_in_the_timeline_with_its_seconds(page, run):
+    page.set("#timeline-iteration", 0)
+    spans = [json.loads(line) for line in (run / "spans.jsonl").read_text().splitlines()]
+    own = sorted((span for span in spans if span["iteration"] == 0), key=lambda span: span["start"])
+    cells = "[...document.querySelectorAll('#timeline tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    found = page.run(cells)
+    assert [row[:2] for row in found] == [[span["actor"], span["what"]] for span in own]
+    assert [float(row[3]) for row in found] == pytest.approx([span["end"] - span["start"] for span in own], abs=0.006)
+    seconds = sum(span["end"] - span["start"] for span in spans if span["what"] == "sample")
+    assert f"sample {seconds:.1f} s" in page.text("#timeline .legend")
+
+
+def test_a_token_has_its_log_prob_beside_it(page):
+    text = page.run("tokensOf('#1', {tokens: ['yes', '\\n'], log_probs: [-0.25, null]}).textContent")
+    assert text == "#1 yes-0.25↵–"
+
+
+def test_best_and_worst_answer_stand_with_their_questions(page):
+    group = "const group = run.rollouts.at(-1).groups[0]; group.prompt = 'Which?'; group.truth = 'B'; "
+    shown = "run.shown = { kind: 'text', tags: ['answer'], points: null }; run.rollouts.at(-1).groups.splice(1); "
+    packed = "run.outputs = run.outputs.map(() => 'eJyzScwrLk8tsnO00YeyAD3CBoU='); "
+    page.run(f"(() => {{ const run = (content.runs[0] = structuredClone(content.runs[0])); {group}{shown}{packed}render(); }})()")
+    page.wait("document.querySelectorAll('#groups .extremes .answer').length === 2")
+    words = "[...document.querySelectorAll('#groups .extremes strong')].map((each) => each.innerText)"
+    assert page.run(words) == ["best", "B", "worst", "B"]
+    assert page.text("#groups .extremes .question") == "Which?"
 
 
 def test_prompts_are_found_by_their_words(page, run):

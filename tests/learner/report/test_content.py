@@ -238,6 +238,17 @@ def test_where_room_is_short_best_and_worst_of_every_iteration_come_first(run):
         assert {min(group["rewards"]), max(group["rewards"])} <= set(kept)
 
 
+@pytest.mark.parametrize("room, kept", [(10**7, 2), (0, 1)])
+def test_of_many_evaluations_the_page_has_some_the_ends_whole_and_those_between_where_there_is_room(run, tmp_path, monkeypatch, room, kept):
+    monkeypatch.setattr("learner.report.samples.MOST_STOPS", 3)
+    for number in range(9):
+        shutil.copy(run / "evaluations" / "000000.parquet", tmp_path / f"{number:06d}.parquet")
+    found = Samples(MOTION, None, room).evaluations(tmp_path)
+    assert [(entry["iterations"], entry["skipped"]) for entry in found] == [(0, 0), (4, 3), (8, 3)]
+    for entry, count in zip(found, (2, kept, 2)):
+        assert {sum(output is not None for output in group["outputs"]) for group in entry["groups"]} == {count}
+
+
 @pytest.mark.parametrize("count, order", [(0, []), (1, [0]), (2, [1, 0]), (5, [4, 0, 2, 1, 3]), (6, [5, 0, 3, 2, 4, 1])])
 def test_iterations_are_taken_as_far_apart_as_can_be(count, order):
     found = _farthest_first(list(range(count)))

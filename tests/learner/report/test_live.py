@@ -168,6 +168,14 @@ def test_bad_input_is_one_line(run, capsys, words, message):
     assert error.count("\n") == 1 and message in error
 
 
+def alive(chromium, kind):
+    """How many of a class are not yet garbage."""
+    prototype = chromium.call("Runtime.evaluate", expression=f"{kind}.prototype")["result"]["objectId"]
+    found = chromium.call("Runtime.queryObjects", prototypeObjectId=prototype)["objects"]["objectId"]
+    length = "function () { return this.length; }"
+    return chromium.call("Runtime.callFunctionOn", objectId=found, functionDeclaration=length, returnByValue=True)["result"]["value"]
+
+
 def test_the_page_takes_up_an_iteration_without_losing_ones_place(chromium, training, run):
     chromium.errors.clear()
     with served(training) as address:
@@ -176,13 +184,37 @@ def test_the_page_takes_up_an_iteration_without_losing_ones_place(chromium, trai
         assert "1 of 2 iterations are done" in chromium.text("h1")
         assert "is under way for" in chromium.wait("document.querySelector('.live')?.innerText")
         chromium.set("#watch-prompt", 1)
-        chromium.run("window.mine = document.querySelector('h1'); document.querySelectorAll('details')[1].open = true")
+        chromium.set("#watch select[aria-label=Speed]", 0.25)
+        chromium.run("document.querySelectorAll('.group')[1].click()")
+        prompt = chromium.text("#opened h3")
+        chromium.run("document.querySelector('#curves details:not([open])').open = document.querySelector('#opened details').open = true")
+        chromium.wait("Boolean(document.querySelector('#opened .chart').painted)")
+        turn = "dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))"
+        chromium.run(f"document.querySelector('#watch canvas').{turn}; document.querySelector('#watch .play').click()")
+        chromium.run("document.querySelector('#blind .play').click()")
+        chromium.wait("document.querySelectorAll('#blind canvas').length === 2")
+        pair = chromium.text("#blind h3")
+        chromium.run("window.mine = document.querySelector('h1'); document.querySelector('#opened .play').focus()")
+        opened, camera = "details[open] > summary", "document.querySelector('#watch .player').player.camera"
+        before = chromium.run(f"[...document.querySelectorAll('{opened}')].map((each) => each.innerText)"), chromium.run(camera)
+        top = chromium.run("document.querySelector('#opened').getBoundingClientRect().top")
         (training / "later.parquet").rename(training / "rollouts" / "000001.parquet")
         (training / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
         chromium.wait("document.querySelector('h1').innerText.includes('2 of 2 iterations are done')")
         assert chromium.run("mine.isConnected") is False and chromium.text("#groups .clock") == "iteration 2"  # which is the last
+        assert "2 of 2 iterations are done" in chromium.text(".heard")
         assert chromium.run("document.querySelector('#watch-prompt').value") == "1"
-        assert chromium.run("document.querySelectorAll('details')[1].open") and chromium.errors == []
+        assert chromium.text("#opened h3") == prompt and chromium.text("#blind h3") == pair != ""
+        assert chromium.run("document.activeElement === document.querySelector('#opened .play')")
+        assert chromium.run("document.querySelector('#opened').getBoundingClientRect().top") == pytest.approx(top, abs=2)
+        assert (chromium.run(f"[...document.querySelectorAll('{opened}')].map((each) => each.innerText)"), chromium.run(camera)) == before
+        assert chromium.text("#watch .play").endswith("Pause")
+        assert chromium.run("document.querySelector('#watch [aria-label=Speed]').value") == "0.25"
+        chromium.run("mine = null; document.querySelector('#curves .chart').scrollIntoView({block: 'center', behavior: 'instant'})")
+        chromium.wait("[...document.querySelectorAll('#curves .chart')].some((each) => each.painted)")
+        chromium.wait("Bokeh.documents.length === [...document.querySelectorAll('.chart')].filter((each) => each.painted).length")
+        assert alive(chromium, "Player") == chromium.run("document.querySelectorAll('.player').length")  # nothing of the page of before
+        assert chromium.errors == []
         assert all(request.startswith(address) for request in chromium.requests)
     chromium.wait("document.querySelector('.live').innerText.includes('does not answer')")
     chromium.call("Page.navigate", url="about:blank")
