@@ -1,7 +1,7 @@
 "use strict";
 // Where the time went.
 
-const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet", "slides", "teal", "olive"];
+const TONES = ["accent", "trail", "right", "good", "faint", "trunk", "violet", "slides", "teal", "olive", "ink"];
 
 function timelineSection(run) {
   const { measured, list, iterations } = run.spans;
@@ -38,7 +38,8 @@ function timelineSection(run) {
       inside = within.get(iteration);
     const begin = Math.min(...inside.map((span) => span[3])),
       length = Math.max(seconds, 1e-9);
-    said.textContent = `iteration ${iteration + 1}: ${seconds.toFixed(1)} s`;
+    const named = run.iterations.includes(iteration + 1) ? `iteration ${iteration + 1}` : "after the last iteration";
+    said.textContent = `${named}: ${seconds.toFixed(1)} s`;
     slider.setAttribute("aria-valuetext", said.textContent);
     bars.replaceChildren(
       ...actors
@@ -72,7 +73,7 @@ function timelineSection(run) {
     words.textContent = measured ? `Critical path: ${runsOf(critical).join(" → ")}.` : "";
     numbers.replaceChildren(
       table(
-        `Iteration ${iteration + 1}, in order of begin`,
+        `What was done in order of begin, ${named}`,
         ["actor", "what", "begins, s", "takes, s"],
         inside
           .sort((a, b) => a[3] - b[3])
@@ -98,7 +99,7 @@ function timelineSection(run) {
         measured
           ? "What every actor did."
           : "What the driver waited for, one stage after the other, as the metrics have it; who else worked meanwhile was not measured.",
-        "trace.json beside this page opens in Perfetto and chrome://tracing.",
+        content.runs.length === 1 && !document.body.dataset.live ? "The trace beside this page opens in Perfetto and chrome://tracing." : "",
       ),
       legend,
       chart({
