@@ -47,6 +47,8 @@ def test_the_text_is_that_of_the_golden_file(capsys, name, monkeypatch):
     [
         (["--slurm", "--", *ARGS[2:]], "--run_name: found none, expected it after --"),
         (["--kuberay", "--", *ARGS[:2]], "--run_dir: found none, expected it after --"),
+        (["--kuberay", "--", *ARGS[:2], "--run_dir", "/b"], "--run_dir: the run would be /first, expected it in a folder that all nodes share"),
+        (["--slurm", "--", *ARGS[:2], "--run_dir", "/"], "--run_dir: the run would be /first, expected it in a folder that all nodes share"),
         (["--slurm", "--", *ARGS, "--seed", "x"], "--seed: found 'x', expected a whole number"),
         (["--slurm", "--", "--run_name", "it's mine", *ARGS[2:]], """--run_name: found "it's mine", expected letters, digits and ._-"""),
         (["--slurm", "--", *ARGS, "--tracking.experiment", "a\nb"], "ARGS: found 'a\\nb', expected words of one line"),
@@ -62,6 +64,22 @@ def test_what_cannot_be_rendered_or_begun_is_one_line(capsys, monkeypatch, words
     assert main(words) == 2
     said = capsys.readouterr()
     assert said.out == "" and message in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["--slurm", "--kuberay"])
+@pytest.mark.parametrize(
+    "given", [["--run_dir", "my/x"], ["--run_dir=runs/x"], ["--run_dir", "{}/link/x"], ["--run_dir", "~/my/x"], ["--config", "{}/a.yaml"]]
+)
+def test_the_run_goes_where_the_nodes_share_a_folder(capsys, monkeypatch, tmp_path, kind, given):
+    """Wherever the script is submitted from, and whatever a link or a home is to a pod."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "my")
+    (tmp_path / "a.yaml").write_text("run_dir: my/x\n")
+    text = rendered(capsys, [kind, "--", *(word.format(tmp_path) for word in given), "--run_name", "first", "--seed", "3"])
+    place = tmp_path / ("runs" if "--run_dir=runs/x" in given else "my")
+    assert f"--run_name first --seed 3 --run_dir {place}/first" in text and "/x" not in text
+    assert f"\nruns={place}\n" in text or f'mountPath: "{place}"' in text
 
 
 def test_nodes_have_room_for_the_most_of_a_range_of_samplers(capsys):
