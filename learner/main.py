@@ -12,11 +12,10 @@ import time
 from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config.parse import parse_config
-from learner.config.resume import ended
+from learner.config.resume import over
 from learner.config.seeds import of_seeds
 from learner.config.settings import Config
 from learner.run.folder import RunFolder
@@ -134,9 +133,9 @@ def run(config: Config) -> str:
     from cluster.gpu import use_gpu
     from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
 
-    if config.run_name and config.resume and (status := ended(Path(config.resume), config.iterations)):
-        print(f"run_name: {config.resume} has {status} already{'; --resume goes on with it' if status == 'stopped' else ''}")
-        return status
+    if end := over(config):
+        print(end[1])
+        return end[0]
     require_platform(config.tracking.platform)
     use_gpu(config.cluster.device)
     plans = Plan.of_seeds(of_seeds(config))

@@ -15,13 +15,14 @@ from rollout.io.errors import InputError
 
 @dataclass(frozen=True)
 class BatchJob:
-    """folder: of the run, on storage that outlives a node. cpus, gpus: of each node."""
+    """folder: of the run, on storage that outlives a node. cpus, gpus: of each node. args: of learner.main."""
 
     folder: Path
-    command: str
     nodes: int
     cpus: int
     gpus: int
+    wait_s: float
+    args: Sequence[str]
 
     @classmethod
     def of(cls, config: Config, args: Sequence[str], nodes: int, wait_s: float) -> "BatchJob":
@@ -32,7 +33,7 @@ class BatchJob:
         it. Where ARGS say the place otherwise than from the root, as a link, or in a file, the command says it as it is here.
         """
         places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        places.add_argument("--run_dir", type=Path)
+        places.add_argument("--run_dir", *Config.model_fields["run_dir"].json_schema_extra["flags"], type=Path)
         place, others = places.parse_known_args(args)
         folder, given = Path(config.run_dir or ""), place.run_dir
         for name, found in (("run_name", config.run_name), ("run_dir", given or folder.parent != Path("runs").resolve())):
@@ -50,5 +51,8 @@ class BatchJob:
         samplers = cluster.samplers.high
         cpus = ceil(samplers / nodes) * cluster.sampler_cpus + 1
         gpus = (cluster.gpus_per_actor or 0) * (samplers + apart(cluster, 1 + cluster.reward_actors))
-        command = f"python -m cluster.launch --nodes {nodes} --wait_s {wait_s:g} -- {shlex.join(args)}"
-        return cls(folder, command, nodes, cpus, ceil(gpus / nodes))
+        return cls(folder, nodes, cpus, ceil(gpus / nodes), wait_s, args)
+
+    def command(self, nodes: object) -> str:
+        """Of the shell, which waits for `nodes`: a number, or words that stand for names."""
+        return f"python -m cluster.launch --nodes {nodes} --wait_s {self.wait_s:g} -- {shlex.join(self.args)}"

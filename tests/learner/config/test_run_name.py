@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cluster.launch.__main__ import main as launch
 from learner.config.parse import parse_config, write_config
 from learner.main import main
 from learner.run.checkpoint import Checkpoint, Checkpoints
@@ -95,10 +96,13 @@ def test_the_settings_that_a_run_keeps_name_no_run(begun):
     "status, code, words",
     [("finished", 0, "mine has finished already"), ("stopped", 3, "mine has stopped already; --resume goes on")],
 )
-def test_one_that_has_ended_is_left_as_it_is(begun, capsys, status, code, words):
+def test_one_that_has_ended_is_left_as_it_is(begun, capsys, monkeypatch, status, code, words):
     (begun / "summary.json").write_text(json.dumps({"status": status, "iterations": 20}))
     before = sorted((path, path.stat().st_mtime_ns) for path in begun.rglob("*"))
     assert main(COMMAND) == code
+    assert words in capsys.readouterr().out
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("the run began"))
+    assert launch(["--nodes", "9", "--", *COMMAND]) == 0  # or a job that is tried again would be tried once more
     assert words in capsys.readouterr().out
     assert sorted((path, path.stat().st_mtime_ns) for path in begun.rglob("*")) == before
 
