@@ -2,13 +2,16 @@
 
 import logging
 import os
+import re
 import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import ray
@@ -19,6 +22,7 @@ from rollout.io.errors import InputError, RunFailed
 log = logging.getLogger(__name__)
 OLDEST = (2, 59)  # the first Ray whose own local cluster answers only who knows a token
 PROBE_S = 10  # for a cluster to say that it is there
+ADDRESS = re.compile(r"([^\s:]+|\[[\da-fA-F:.]+\]):\d+")
 SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"  # what Ray adds to the name of a folder
 LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes
 
@@ -62,26 +66,44 @@ def connected() -> Iterator[None]:
 
 
 def _require_cluster(address: str) -> None:
-    """A cluster that is gone is refused in seconds: `ray.init` would ask it for minutes."""
+    """A cluster that is gone, or has no node on this machine, is refused in seconds: `ray.init` would ask it for minutes."""
     from ray._private.grpc_utils import init_grpc_channel  # not in a Ray that is too old
-    from ray._private.services import get_ray_address_from_environment
-    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray._private.services import canonicalize_bootstrap_address, get_ray_address_from_environment
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest, GetAllNodeInfoRequest
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
     try:
         head = get_ray_address_from_environment(address, None)
     except ConnectionError:
         raise InputError("RAY_ADDRESS: found auto, and no Ray cluster runs on this machine") from None
-    if "/" in head or not head.rpartition(":")[2].isdigit():
+    if "/" in head or not ADDRESS.fullmatch(head):
         raise InputError(f"RAY_ADDRESS: found {redacted(head)}, expected HOST:PORT as `ray start --head` prints it, or auto")
+    asked = canonicalize_bootstrap_address(head)  # of loopback Ray makes this machine's own address, where a tunnel does not listen
+    named = head if asked == head else f"{head}, which for Ray is {asked}"
     try:
-        with init_grpc_channel(head, [("grpc.enable_http_proxy", 0)]) as channel:
-            NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=PROBE_S)
+        with init_grpc_channel(asked, [("grpc.enable_http_proxy", 0)]) as channel:
+            head_service = NodeInfoGcsServiceStub(channel)
+            head_service.CheckAlive(CheckAliveRequest(), timeout=PROBE_S)
+            _require_node(lambda: head_service.GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=PROBE_S).node_info_list, named)
     except grpc.RpcError as error:
         if address == "auto" and error.code() is grpc.StatusCode.UNAUTHENTICATED:
             return  # for such a cluster `ray.init` looks for a token itself
         remedy = "; export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if error.code() is grpc.StatusCode.UNAUTHENTICATED else ""
-        raise InputError(f"RAY_ADDRESS: no Ray cluster at {head} ({error.code().name}: {error.details()[:200]}){remedy}") from None
+        raise InputError(f"RAY_ADDRESS: no Ray cluster at {named} ({error.code().name}: {error.details()[:200]}){remedy}") from None
+
+
+def _require_node(nodes: Callable[[], Iterable[Any]], named: str) -> None:
+    """One of the cluster's `nodes` on this machine, which may have only just been started."""
+    from ray._private.services import find_node_ids
+
+    end = time.monotonic() + PROBE_S
+    while not find_node_ids() & {node.node_id.hex() for node in nodes()}:
+        if time.monotonic() > end:
+            raise InputError(
+                f"RAY_ADDRESS: the Ray cluster at {named} has no node on this machine, expected one (`ray start --address=HOST:PORT`):"
+                " from elsewhere `ray job submit` starts a driver on the cluster"
+            )
+        time.sleep(0.5)
 
 
 @contextmanager

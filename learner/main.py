@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learner.config.parse import parse_config
-from learner.config.resume import ended
+from learner.config.resume import over
 from learner.config.seeds import of_seeds
 from learner.config.settings import Config
-from learner.run.folder import RunFolder
+from learner.run.folder import LOST_S, RunFolder
 from learner.run.platforms import require_platform
 from learner.watch.health import Action
 from rollout.io.command import exit_code, stop_on_signals
@@ -134,9 +133,9 @@ def run(config: Config) -> str:
     from cluster.gpu import use_gpu
     from learner.run.plan import Plan  # what needs torch, and below Ray, takes seconds to import: only once the settings are good
 
-    if config.run_name and config.resume and (status := ended(Path(config.resume), config.iterations)):
-        print(f"run_name: {config.resume} has {status} already{'; --resume goes on with it' if status == 'stopped' else ''}")
-        return status
+    if end := over(config):
+        print(end[1])
+        return end[0]
     require_platform(config.tracking.platform)
     use_gpu(config.cluster.device)
     plans = Plan.of_seeds(of_seeds(config))
@@ -160,12 +159,15 @@ def run(config: Config) -> str:
         if config.seeds:
             together = Together(config, write_report)
             folders.append(together.folder)
-        keepers = []
+        keepers, wait_s = [], LOST_S if config.run_name else 0.0
         stop_on_signals()
         for plan in plans:
             own = plan.config
             place = together.folder.path / own.run_name if together else own.run_dir
-            folders.append(RunFolder.reopen(own.resume) if own.resume else RunFolder.create(place, own.seed))
+            folders.append(RunFolder.reopen(own.resume, wait_s=wait_s) if own.resume else RunFolder.create(place, own.seed))
+            if end := over(config):  # by whom it was waited for
+                print(end[1])
+                return end[0]
             keepers.append(Keeper(plan, folders[-1]))
         with contextlib.ExitStack() as shown:
             progress = {}

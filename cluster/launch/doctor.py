@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ DRIVER = "driver"
 ANSWER_S = 120  # for a node to say all of itself: torch is imported, weights are read
 
 
-def check(config: Config, nodes: int, wait_s: float) -> str:
+def check(config: Config, nodes: int, wait_s: float, hosts: Sequence[str]) -> str:
     """Prints a line of each finding and what helps, or that there is none; returns the command's status. Raises InputError for a model
     that is not there."""
     weights = weights_of(config)
@@ -35,7 +35,7 @@ def check(config: Config, nodes: int, wait_s: float) -> str:
         with connected():
             findings = []
             try:
-                await_nodes(nodes, wait_s, lambda line: print(line, flush=True))
+                await_nodes(nodes, wait_s, lambda line: print(line, flush=True), hosts)
             except RunFailed as error:
                 findings.append(str(error))
             seen = look(config, weights)

@@ -21,8 +21,6 @@ metadata:
 spec:
   entrypoint: {entrypoint}
   backoffLimit: 3  # other tries, each on a new cluster: --run_name goes on with the run, or finds it finished
-  submitterConfig:
-    backoffLimit: 0  # a driver is submitted once a try
   shutdownAfterJobFinishes: true
   ttlSecondsAfterFinished: 600
   rayClusterSpec:
@@ -81,5 +79,5 @@ def manifest(kind: str, job: BatchJob) -> str:
 
     spec = SPEC.format(version=ray.__version__, cpus=job.cpus, workers=job.nodes - 1, head=pod("head", 4), worker=pod("worker", 6))
     if kind == "RayCluster":
-        return CLUSTER.format(name=name, entrypoint=job.command, cluster=textwrap.indent(spec, "  "))
-    return JOB.format(name=name, entrypoint=json.dumps(job.command), cluster=textwrap.indent(spec, "    "))
+        return CLUSTER.format(name=name, entrypoint=job.command(job.nodes), cluster=textwrap.indent(spec, "  "))
+    return JOB.format(name=name, entrypoint=json.dumps(job.command(job.nodes)), cluster=textwrap.indent(spec, "    "))

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -23,27 +24,47 @@ def given_cluster(nodes: int) -> bool:
     return False
 
 
-def await_nodes(wanted: int, wait_s: float, tell: Callable[[str], None]) -> None:
+def await_nodes(wanted: int, wait_s: float, tell: Callable[[str], None], hosts: Sequence[str] = ()) -> None:
     """Returns once `wanted` nodes or more answer, and every other that Ray takes for living too: to one that has just died it would
     go on giving actors for half a minute.
 
-    tell: is given a line whenever a node came or went meanwhile. Raises RunFailed, with who is there, after `wait_s` seconds.
+    tell: is given a line whenever a node came or went meanwhile. hosts: what the nodes are called, where that is known. Raises
+    RunFailed, with who is there and who is not, after `wait_s` seconds.
     """
-    end, before, asked = time.monotonic() + wait_s, None, {}
+    end, before, asked, seen = time.monotonic() + wait_s, None, {}, {}
     while True:
-        living = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        living = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        seen |= living
         asked = {name: asked.get(name) or _ask(name) for name in living}
-        there = sorted(living[name] for name, ref in asked.items() if _answered(ref))
-        found = f"{len(there)} of {wanted} nodes answer ({', '.join(there) or 'none yet'})"
-        if wanted <= len(there) == len(living):
+        answering = {name for name, ref in asked.items() if _answered(ref)}
+        found = f"{len(answering)} of {wanted} nodes answer ({_addresses(living, answering) or 'none yet'})"
+        if wanted <= len(answering) == len(living):
             return
         if time.monotonic() >= end:
-            raise RunFailed(f"--nodes: {found} after {wait_s:g} s; see what `ray start` said on the others, or wait longer with --wait_s")
+            words = f"{found} after {wait_s:g} s{missing(seen, {*living}, answering, hosts)}"
+            raise RunFailed(f"--nodes: {words}; see what `ray start` said there, or wait longer with --wait_s")
         if found != before:
             tell(f"waiting: {found}")
         before = found
         stop_if_asked()
         time.sleep(POLL_S)
+
+
+def missing(seen: Mapping[str, Mapping[str, Any]], living: Set[str], answering: Set[str], hosts: Sequence[str]) -> str:
+    """Words for who is. seen: by id every node that lived meanwhile, as Ray describes it. A host is known by its node's address or name,
+    with or without the domain."""
+    names = {name for node in seen.values() for name in (node["NodeManagerAddress"], node["NodeManagerHostname"].partition(".")[0])}
+    back = {seen[name]["NodeManagerAddress"] for name in living}
+    gone = {name for name, node in seen.items() if node["NodeManagerAddress"] not in back}
+    found = {
+        "no answer from": _addresses(seen, living - answering), "lost": _addresses(seen, gone),
+        "no node is called": ", ".join(host for host in hosts if not {host, host.partition(".")[0]} & names),
+    }  # fmt: skip
+    return "".join(f"; {what} {which}" for what, which in found.items() if which)
+
+
+def _addresses(nodes: Mapping[str, Mapping[str, Any]], ids: Set[str]) -> str:
+    return ", ".join(sorted(nodes[name]["NodeManagerAddress"] for name in ids))
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -1,6 +1,6 @@
 """`--slurm`: a script for sbatch.
 
-Every Ray that this project runs on has `ray symmetric-run`, which starts the head on the first node, waits for the others, runs the
+Every Ray that this project runs on has `ray symmetric-run`, which starts the head on the first node, lets the others join, runs the
 entrypoint on the head and stops Ray again. Around it the script has what Slurm asks for: the CPUs that Slurm gave, a token that
 nobody else can read, and a signal before time is up, at which the run saves and the job goes back into the queue.
 """
@@ -25,11 +25,13 @@ TEMPLATE = """\
 # --exclusive: when it ends, ray symmetric-run stops every Ray that you have on a node.
 # --requeue, --signal: after a node's failure, or when time is up, the job waits again, and --run_name goes on with its run.
 set -euo pipefail
+unset RAY_ADDRESS  # of the profile: another cluster's
 
 runs={runs}
 mine=$runs/.{name}.$SLURM_JOB_ID  # on storage that every node sees
 head=$(hostname -I | cut -d' ' -f1)  # this script runs on the first node; its name may stand for the loopback there
 address=$head:$((20000 + SLURM_JOB_ID % 10000))
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -) || hosts=$SLURM_JOB_NUM_NODES
 mkdir -p "$runs"
 rm -rf "$mine"
 umask 077
@@ -46,9 +48,10 @@ told=
 trap 'told=yes; kill -TERM "$(cat "$mine/driver")" || true' TERM
 
 # Without --cpus-per-task a step may get one CPU, whatever the job has. --wait: the other nodes do not notice that the head has left.
+# The driver itself waits for the nodes: Ray's --min-nodes would not say which never came.
 # shellcheck disable=SC2016  # what is in single quotes is for the shell around the driver
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" --wait=10 \\
-    ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
+    ray symmetric-run --address "$address" \\
     --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${{SLURM_GPUS_ON_NODE:-0}}" --disable-usage-stats -- \\
     bash -c 'RAY_ADDRESS=$RAY_HEAD "$@" & echo $! > "$MINE/driver"; wait $!; echo $? > "$MINE/status"' driver \\
     {entrypoint} &
@@ -70,5 +73,5 @@ exit "$status"
 def script(job: BatchJob) -> str:
     return TEMPLATE.format(
         name=job.folder.name, runs=shlex.quote(str(job.folder.parent)), nodes=job.nodes, cpus=job.cpus, lead=LEAD_S,
-        gpus=f"#SBATCH --gpus-per-node={job.gpus}\n" if job.gpus else "", entrypoint=job.command,
+        gpus=f"#SBATCH --gpus-per-node={job.gpus}\n" if job.gpus else "", entrypoint=job.command('"$hosts"'),
     )  # fmt: skip

@@ -101,7 +101,7 @@ def _named(config: Config) -> Config:
 
     Unlike with --resume the command says all: nothing that it leaves out is taken from what the run began with.
     """
-    folder = Path(config.run_dir or "runs/NAME").resolve().with_name(config.run_name)
+    folder = Path(config.run_dir or "runs/NAME").resolve().parent / config.run_name
     config = config.replace(run_dir=str(folder))
     if not begun(folder):
         return config

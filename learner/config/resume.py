@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from learner.config.settings import Config
 from rewards.trust import RUN
 from rollout.io.errors import InputError
 
@@ -73,6 +74,13 @@ def require_work_left(run: Path, done: int | None, iterations: int) -> None:
         raise InputError(f"iterations: found {iterations}, expected at least the {done} that {run} has done")
     if ended(run, iterations) == "finished":
         raise InputError(f"resume: {run} has finished its {iterations} iterations; nothing to do unless --iterations is above that")
+
+
+def over(config: Config) -> tuple[str, str] | None:
+    """Of a run that goes on by its name: how it ended, if it did, and the line that says so."""
+    if config.run_name and config.resume and (status := ended(Path(config.resume), config.iterations)):
+        return status, f"run_name: {config.resume} has {status} already{'; --resume goes on with it' if status == 'stopped' else ''}"
+    return None
 
 
 def ended(run: Path, iterations: int) -> str | None:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -28,6 +29,8 @@ from rollout.io.machine import machine, versions
 
 log = logging.getLogger(__name__)
 LOCK, PRESENT = ".lock", "present.json"
+LOST_S = 120  # after a node's death a file server may keep its locks for nearly as long
+POLL_S = 0.5  # for a lock
 SPAN = re.compile(r'\{"iteration": (\d+), .*\}')  # a line of spans.jsonl that is whole
 REAL = "real.parquet"  # among the evaluations, what was recorded for their prompts
 NOT_FINITE = ("nan", "inf", "-inf")
@@ -95,10 +98,11 @@ class RunFolder(Folder):
         return dataclasses.replace(folder, lock=locked(folder.path, "run_dir"))
 
     @classmethod
-    def reopen(cls, path: str | Path, parts: tuple[str, ...] = PARTS) -> "RunFolder":
-        """The folder of a run that goes on. Raises InputError when another process works in it, or it cannot be written in."""
+    def reopen(cls, path: str | Path, parts: tuple[str, ...] = PARTS, wait_s: float = 0.0) -> "RunFolder":
+        """The folder of a run that goes on. Raises InputError when another process works in it, for `wait_s` seconds more, or it cannot
+        be written in."""
         path = Path(path).expanduser().resolve()
-        folder = cls(path, made=False, lock=locked(path, "run_dir"), begun=True)
+        folder = cls(path, made=False, lock=locked(path, "run_dir", wait_s), begun=True)
         for part in parts:
             (path / part).mkdir(exist_ok=True)
         return folder
@@ -216,20 +220,29 @@ class RunFolder(Folder):
         write_json(self.summary, summary)
 
 
-def locked(path: Path, key: str) -> TextIO | None:
-    """The lock of folder `path`, of setting `key`, taken. None on a file system that has no locks."""
+def locked(path: Path, key: str, wait_s: float = 0.0) -> TextIO | None:
+    """The lock of folder `path`, of setting `key`, taken, if need be after `wait_s` seconds. None on a file system that has no locks."""
     try:
         file = (path / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{key}: cannot write in {path} ({error.strerror})") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise InputError(f"{key}: {path} is in use by {file.read() or 'another process'}") from None
-    except OSError as error:
-        log.warning("%s: %s cannot be locked (%s); see that no other process writes there", key, path, error.strerror)
-        return None
+    end, told = time.monotonic() + wait_s, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            file.seek(0)
+            taken = f"{key}: {path} is in use by {file.read() or 'another process'}"
+        except OSError as error:
+            log.warning("%s: %s cannot be locked (%s); see that no other process writes there", key, path, error.strerror)
+            return None
+        if time.monotonic() >= end:
+            raise InputError(taken)
+        if not told:
+            log.warning("%s; waiting for up to %g s", taken, wait_s)
+        told = True
+        time.sleep(POLL_S)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()

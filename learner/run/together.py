@@ -13,7 +13,7 @@ import numpy as np
 
 from learner.config.parse import write_config
 from learner.config.settings import Config
-from learner.run.folder import LOCK, NOT_FINITE, RunFolder
+from learner.run.folder import LOCK, LOST_S, NOT_FINITE, RunFolder
 from learner.run.pictures import seeds_png
 from learner.run.progress import Progress, measured
 from learner.run.report import Page
@@ -34,7 +34,8 @@ class Together:
         self.config, self.page, self.started = config, page, time.time()
         parts = tuple(f"seed{seed}" for seed in config.seeds)
         name = f"s{'-'.join(map(str, config.seeds))}"
-        self.folder = RunFolder.reopen(config.resume, parts) if config.resume else RunFolder.create(config.run_dir, name, parts)
+        wait_s = LOST_S if config.run_name else 0.0
+        self.folder = RunFolder.reopen(config.resume, parts, wait_s) if config.resume else RunFolder.create(config.run_dir, name, parts)
         write_config(config, self.folder.config)
         self.progress = Progress(config.iterations, name="all seeds")
         self.progress.log_to(self.folder.log)

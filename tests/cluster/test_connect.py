@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 import ray
+from ray._common.network_utils import node_ip_address_from_perspective
+from ray._private import services
 from ray.core.generated.gcs_service_pb2 import InternalKVKeysRequest
 from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
@@ -76,10 +79,14 @@ def test_its_processes_do_not_hear_that_the_terminal_is_closed():
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
-def test_a_client_with_another_token_hears_so_in_one_line():
-    address = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+def entered(**environment) -> subprocess.CompletedProcess:
+    """What a process that tries to join says."""
     code = "from cluster.connect import connected\nfrom rollout.io.command import exit_code\nexit(exit_code(connected().__enter__))"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **address}, capture_output=True, text=True, timeout=100)
+    return subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60)
+
+
+def test_a_client_with_another_token_hears_so_in_one_line():
+    done = entered(RAY_ADDRESS=ray.get_runtime_context().gcs_address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: RAY_ADDRESS: ") and "UNAUTHENTICATED" in done.stderr and "RAY_AUTH_TOKEN" in done.stderr
 
@@ -111,7 +118,7 @@ def refused(**environment) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:80", "head", ":", "head:port", "ray://me:sesame@head:1"])
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:80", "head", ":", ":6379", "::1:6379", "head:port", "ray://me:sesame@head:1"])
 def test_an_address_that_is_none(address):
     words = refused(RAY_ADDRESS=address)
     assert words.startswith("RAY_ADDRESS: found ") and "expected HOST:PORT" in words and "sesame" not in words
@@ -119,11 +126,48 @@ def test_an_address_that_is_none(address):
 
 def test_a_cluster_that_is_gone_or_never_was_one(monkeypatch):
     monkeypatch.setattr(connect, "PROBE_S", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("", 0)) as silent:
         heard = refused(RAY_ADDRESS=f"127.0.0.1:{silent.getsockname()[1]}")
         assert "no Ray cluster at 127.0.0.1" in heard and "DEADLINE_EXCEEDED" in heard
         gone = silent.getsockname()[1]
     assert "UNAVAILABLE" in refused(RAY_ADDRESS=f"127.0.0.1:{gone}")
+
+
+@contextmanager
+def head_service(listens: str, folder: Path):
+    """A real control service without a node, that listens at one address. Gives its port."""
+    with socket.create_server((listens, 0)) as free:
+        port = free.getsockname()[1]
+    words = [services.GCS_SERVER_EXECUTABLE, f"--log_dir={folder}", f"--config_list={services.serialize_config({})}"]
+    words += [f"--gcs_server_port={port}", "--metrics-agent-port=0", f"--node-ip-address={listens}", "--session-name=x"]
+    process = subprocess.Popen(words, env={**os.environ, "RAY_AUTH_MODE": "disabled"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        with socket.socket() as probe:
+            while probe.connect_ex((listens, port)):
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_at_the_other_end_of_a_tunnel_is_refused_as_what_ray_will_ask(tmp_path):
+    """`ssh -L` and `kubectl port-forward` listen on loopback, which Ray takes for this machine's own address."""
+    if (own := node_ip_address_from_perspective()).startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    with head_service("127.0.0.1", tmp_path) as port:
+        done = entered(RAY_ADDRESS=f"127.0.0.1:{port}", RAY_AUTH_MODE="disabled")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: RAY_ADDRESS: no Ray cluster at 127.0.0.1:{port}, which for Ray is {own}:{port} (UNAVAILABLE: ")
+
+
+def test_a_cluster_without_a_node_on_this_machine_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(connect, "PROBE_S", 1)
+    with head_service(own := ray.util.get_node_ip_address(), tmp_path) as port:
+        words = refused(RAY_ADDRESS=f"{own}:{port}")
+    assert words.startswith(f"RAY_ADDRESS: the Ray cluster at {own}:{port} has no node on this machine") and "ray job submit" in words
 
 
 def test_auto_follows_the_address_file_of_a_cluster_that_is_gone(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ mounted there nobody else sees. Its faults are real ones: none is told to what l
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -164,9 +165,10 @@ def test_one_that_has_finished_does_nothing(launch, resumed, own):
 
 
 def test_a_cluster_that_never_gets_big_enough_is_one_line(launch, runs):
-    done = launch("--nodes", 3, "--wait_s", 5, "--", "--run_dir", runs / "never")
+    hosts = ",".join([socket.gethostname(), "gpu02", "gpu03.site"])
+    done = launch("--nodes", hosts, "--wait_s", 5, "--", "--run_dir", runs / "never")
     assert done.returncode == 1
-    assert re.fullmatch(r"error: --nodes: 1 of 3 nodes answer \([\d.]+\) after 5 s; .*\n", done.stderr)
+    assert re.fullmatch(r"error: --nodes: 1 of 3 nodes answer \([\d.]+\) after 5 s; no node is called gpu02, gpu03\.site; see .*\n", done.stderr)
     assert not (runs / "never").exists()
 
 

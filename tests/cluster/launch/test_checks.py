@@ -103,7 +103,7 @@ def test_a_run_without_a_folder_works_in_a_copy():
 
 @pytest.mark.parametrize(
     "address, words",
-    [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1 "), ("http://head:8265", "found http://head:8265, expected HOST:PORT")],
+    [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("http://head:8265", "found http://head:8265, expected HOST:PORT")],
 )
 def test_an_address_of_no_cluster_is_a_finding(monkeypatch, capsys, address, words):
     monkeypatch.setenv("RAY_ADDRESS", address)

@@ -47,13 +47,19 @@ def test_the_text_is_that_of_the_golden_file(capsys, name, monkeypatch):
     [
         (["--slurm", "--", *ARGS[2:]], "--run_name: found none, expected it after --"),
         (["--kuberay", "--", *ARGS[:2]], "--run_dir: found none, expected it after --"),
+        (["--kuberay", "--", *ARGS[:2], "--run_dir", "/b"], "--run_dir: the run would be /first, expected it in a folder that all nodes share"),
+        (["--slurm", "--", *ARGS[:2], "--run_dir", "/"], "--run_dir: the run would be /first, expected it in a folder that all nodes share"),
         (["--slurm", "--", *ARGS, "--seed", "x"], "--seed: found 'x', expected a whole number"),
         (["--slurm", "--", "--run_name", "it's mine", *ARGS[2:]], """--run_name: found "it's mine", expected letters, digits and ._-"""),
         (["--slurm", "--", *ARGS, "--tracking.experiment", "a\nb"], "ARGS: found 'a\\nb', expected words of one line"),
         (["--kuberay", "--", "--run_name", "First_1", *ARGS[2:]], "--run_name: found First_1, expected at most 47 of a to z"),
-        (["--nodes", "0", "--", *ARGS], "--nodes: found 0, expected a whole number of at least 1"),
+        (["--nodes", "0", "--", *ARGS], "--nodes: found 0, expected a whole number of at least 1, or names of hosts: A,B,..."),
+        (["--nodes", "1.5", "--", *ARGS], "--nodes: found 1.5, expected a whole number"),
+        (["--nodes", "a,,b", "--", *ARGS], "--nodes: found a,,b, expected a whole number"),
         (["--wait_s", "nan", "--", *ARGS], "--wait_s: found nan, expected a number of seconds"),
-        (["--nodes", "2", "--", *ARGS], "--nodes: found 2 and no RAY_ADDRESS"),
+        (["--wait_s", "1e999", "--", *ARGS], "--wait_s: found 1e999, expected a number of seconds"),
+        (["--wait_s", "1e3", "--nodes", "2", "--", *ARGS], "--nodes: found 2 and no RAY_ADDRESS"),
+        (["--nodes", "gpu01,gpu02.site", "--", *ARGS], "--nodes: found 2 and no RAY_ADDRESS"),
         (["--slurm", "--kuberay", "--", *ARGS], "not allowed with argument"),
     ],
 )  # fmt: skip
@@ -62,6 +68,22 @@ def test_what_cannot_be_rendered_or_begun_is_one_line(capsys, monkeypatch, words
     assert main(words) == 2
     said = capsys.readouterr()
     assert said.out == "" and message in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["--slurm", "--kuberay"])
+@pytest.mark.parametrize(
+    "given", [["--save_dir", "my/x"], ["--run_dir=runs/x"], ["--run_dir", "{}/link/x"], ["--run_dir", "~/my/x"], ["--config", "{}/a.yaml"]]
+)
+def test_the_run_goes_where_the_nodes_share_a_folder(capsys, monkeypatch, tmp_path, kind, given):
+    """Wherever the script is submitted from, and whatever a link or a home is to a pod."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "my")
+    (tmp_path / "a.yaml").write_text("run_dir: my/x\n")
+    text = rendered(capsys, [kind, "--", *(word.format(tmp_path) for word in given), "--run_name", "first", "--seed", "3"])
+    place = tmp_path / ("runs" if "--run_dir=runs/x" in given else "my")
+    assert f"--run_name first --seed 3 --run_dir {place}/first" in text and "/x" not in text
+    assert f"\nruns={place}\n" in text or f'mountPath: "{place}"' in text
 
 
 def test_nodes_have_room_for_the_most_of_a_range_of_samplers(capsys):
@@ -98,7 +120,7 @@ def test_bash_reads_the_script_and_so_does_shellcheck(name):
 STEP = """\
 #!/bin/bash
 # Stands for Slurm and Ray: what the script starts on the head node, without either.
-echo "srun $*" >> "$HERE/called"
+echo "srun $* in Ray ${RAY_ADDRESS-of its own}" >> "$HERE/called"
 while [ "$1" != ray ]; do shift; done
 while [ "$1" != -- ]; do shift; done
 shift
@@ -116,6 +138,13 @@ touch "$HERE/runs-now"
 while :; do read -t 0.1 <> <(:) || true; done
 """
 
+SCONTROL = """\
+#!/bin/bash
+[ "$ENDS" != 2 ] || exit 1
+[ "$*" != "show hostnames gpu[01-02]" ] || { echo gpu01; echo gpu02; exit; }
+echo "scontrol $*" >> "$HERE/called"
+"""
+
 
 @pytest.fixture
 def batch(tmp_path, capsys):
@@ -125,14 +154,15 @@ def batch(tmp_path, capsys):
     words = ["--slurm", "--", "--run_name", "mine", "--run_dir", str(tmp_path / "runs" / "x")]
     (tmp_path / "script").write_text(rendered(capsys, words))
     (tmp_path / "bin").mkdir()
-    for name, text in {"srun": STEP, "python": DRIVER, "scontrol": '#!/bin/bash\necho "scontrol $*" >> "$HERE/called"\n'}.items():
+    for name, text in {"srun": STEP, "python": DRIVER, "scontrol": SCONTROL}.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
 
     def start(ends: str) -> subprocess.Popen:
-        slurm = {"SLURM_JOB_ID": "70123", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "3", "HERE": str(tmp_path), "ENDS": ends}
+        slurm = {"SLURM_JOB_ID": "70123", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "3", "SLURM_JOB_NODELIST": "gpu[01-02]", "HERE": str(tmp_path), "ENDS": ends}
         path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-        return subprocess.Popen(["bash", tmp_path / "script"], env={**os.environ, **slurm, "PATH": path}, stderr=subprocess.PIPE, text=True)
+        outside = {**os.environ, "RAY_ADDRESS": "another:6379"}
+        return subprocess.Popen(["bash", tmp_path / "script"], env={**outside, **slurm, "PATH": path}, stderr=subprocess.PIPE, text=True)
 
     return start
 
@@ -142,8 +172,8 @@ def test_the_script_gives_ray_what_slurm_gave_and_a_token_that_nobody_else_reads
     step, driver, token = (tmp_path / "called").read_text().splitlines()
     assert "--nodes=1 --ntasks=1 --cpus-per-task=3 --wait=10 ray symmetric-run --address" in step and "--num-cpus=3 --num-gpus=0" in step
     address = driver.rpartition(" at ")[2]
-    assert f"--address {address} " in step and address.endswith(":20123")
-    assert driver.startswith("python -m cluster.launch --nodes 1 --wait_s 300 -- --run_name mine --run_dir ")
+    assert f"--address {address} " in step and step.endswith(" in Ray of its own") and address.endswith(":20123")
+    assert driver.startswith("python -m cluster.launch --nodes gpu01,gpu02 --wait_s 300 -- --run_name mine --run_dir ")
     assert token == "600 64"
     assert list((tmp_path / "runs").iterdir()) == []  # the token is gone
     assert stat.S_IMODE((tmp_path / "runs").stat().st_mode) & 0o077  # and the runs are as open as any folder
@@ -164,7 +194,8 @@ def test_a_run_that_was_told_to_save_waits_in_the_queue_again(batch, tmp_path):
 def test_one_that_ends_otherwise_does_not(batch, tmp_path, ends):
     """75 without the signal: somebody cancelled the job."""
     assert batch(ends).wait(60) == int(ends)
-    assert "scontrol" not in (tmp_path / "called").read_text()
+    said = (tmp_path / "called").read_text()
+    assert "scontrol" not in said and ("--nodes 1 " if ends == "2" else "--nodes gpu01,gpu02 ") in said  # 2: where Slurm does not say
 
 
 # The manifests ------------------------------------------------------------------------------------------------------------
@@ -188,7 +219,7 @@ CLUSTER = {
 SPECS = {
     "RayCluster": CLUSTER,
     "RayJob": {
-        "entrypoint": str, "backoffLimit": int, "submitterConfig": {"backoffLimit": int}, "shutdownAfterJobFinishes": bool,
+        "entrypoint": str, "backoffLimit": int, "shutdownAfterJobFinishes": bool,
         "ttlSecondsAfterFinished": int, "rayClusterSpec": CLUSTER,
     },
 }  # fmt: skip
@@ -256,6 +287,7 @@ def test_a_pod_that_is_retried_finds_the_run_where_the_claim_is():
     spec = yaml.safe_load((GOLDEN / "job.yaml").read_text())["spec"]
     head, (workers,) = spec["rayClusterSpec"]["headGroupSpec"], spec["rayClusterSpec"]["workerGroupSpecs"]
     assert "--run_name first --run_dir /shared/runs/first" in spec["entrypoint"] and spec["backoffLimit"] > 0
+    assert "submitterConfig" not in spec  # KubeRay submits a driver once, however often a submitter is begun: it asks for its status first
     assert f"--nodes {1 + workers['replicas']} " in spec["entrypoint"]
     for group in (head, workers):
         pod = group["template"]["spec"]

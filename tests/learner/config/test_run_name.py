@@ -1,13 +1,15 @@
 """The same command, given again with --run_name, goes on with its run: it begins, resumes or finds that nothing is left to do."""
 
 import json
+import logging
 
 import pytest
 
+from cluster.launch.__main__ import main as launch
 from learner.config.parse import parse_config, write_config
 from learner.main import main
 from learner.run.checkpoint import Checkpoint, Checkpoints
-from learner.run.folder import RunFolder
+from learner.run.folder import RunFolder, locked
 from learner.run.keeper import Keeper
 from learner.run.plan import Plan
 from rollout.io.errors import InputError
@@ -95,12 +97,61 @@ def test_the_settings_that_a_run_keeps_name_no_run(begun):
     "status, code, words",
     [("finished", 0, "mine has finished already"), ("stopped", 3, "mine has stopped already; --resume goes on")],
 )
-def test_one_that_has_ended_is_left_as_it_is(begun, capsys, status, code, words):
+def test_one_that_has_ended_is_left_as_it_is(begun, capsys, monkeypatch, status, code, words):
     (begun / "summary.json").write_text(json.dumps({"status": status, "iterations": 20}))
     before = sorted((path, path.stat().st_mtime_ns) for path in begun.rglob("*"))
     assert main(COMMAND) == code
     assert words in capsys.readouterr().out
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("the run began"))
+    assert launch(["--nodes", "9", "--", *COMMAND]) == 0  # or a job that is tried again would be tried once more
+    assert words in capsys.readouterr().out
     assert sorted((path, path.stat().st_mtime_ns) for path in begun.rglob("*")) == before
+
+
+class Holder(logging.Handler):
+    """Another driver of the run in `folder`, which does its last `act` once it is waited for."""
+
+    def __init__(self, folder, act):
+        super().__init__()
+        self.taken, self.act, self.said = locked(folder, "run_dir"), act, []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+        self.act(self.taken)
+
+
+@pytest.fixture
+def held(begun, monkeypatch):
+    """Says how the run ends elsewhere; gives what is said of waiting for that."""
+    log = logging.getLogger("learner.run.folder")
+    monkeypatch.setenv("RAY_ADDRESS", "none")  # no run begins here, whatever it did not wait for
+
+    def held(act):
+        holder = Holder(begun, act)
+        monkeypatch.setattr(log, "handlers", [holder])
+        return holder.said
+
+    return held
+
+
+def test_one_that_another_driver_finishes_meanwhile_is_over(begun, held, capsys):
+    def finish(lock):
+        (begun / "summary.json").write_text(json.dumps({"status": "finished", "iterations": 20}))
+        lock.close()
+
+    said = held(finish)
+    assert main(COMMAND) == 0
+    assert "mine has finished already" in capsys.readouterr().out
+    assert len(said) == 1 and said[0].endswith("; waiting for up to 120 s")
+
+
+def test_only_one_that_goes_on_by_its_name_waits_for_another_driver(begun, held, monkeypatch, capsys):
+    """A node that died may leave its lock on the file server for a while, and a retried job finds it."""
+    monkeypatch.setattr("learner.main.LOST_S", 0.1)
+    said = held(lambda lock: None)
+    assert main(COMMAND) == 2 and len(said) == 1
+    assert main(["--resume", str(begun)]) == 2 and len(said) == 1
+    assert capsys.readouterr().err.count("mine is in use by process") == 2
 
 
 @pytest.mark.parametrize("left", [[], ["config.yaml"]])

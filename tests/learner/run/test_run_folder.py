@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_what_is_under_way_takes_the_place_of_what_was_and_ends_no_run(tmp_path)
     folder.show_present({"done": 3})
 
 
-def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+def test_one_process_at_a_time_works_in_a_folder(tmp_path, caplog):
     first = RunFolder.create(tmp_path / "run")
     with pytest.raises(InputError, match=rf"run_dir: {tmp_path}/run is in use by process {os.getpid()} on "):
         RunFolder.reopen(tmp_path / "run")
@@ -93,10 +94,14 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
     words = [sys.executable, "-c", code, str(tmp_path / "run")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "in\n"
-        with pytest.raises(InputError, match=f"in use by process {other.pid} on "):
-            RunFolder.reopen(tmp_path / "run")
-        other.kill()
-    again = RunFolder.reopen(tmp_path / "run")
+        for wait_s in (0, 0.1):
+            assert not caplog.records
+            with pytest.raises(InputError, match=f"in use by process {other.pid} on "):
+                RunFolder.reopen(tmp_path / "run", wait_s=wait_s)
+        assert caplog.messages[0].startswith(f"run_dir: {tmp_path}/run is in use by process {other.pid} on ")
+        assert caplog.messages[0].endswith("; waiting for up to 0.1 s")
+        threading.Timer(0.3, other.kill).start()
+        again = RunFolder.reopen(tmp_path / "run", wait_s=60)
     assert again.path == tmp_path / "run" and again.rollouts.is_dir()
 
 
