@@ -45,6 +45,8 @@ def _run(path: Path, room: int, summary: Mapping[str, Any] | None) -> dict[str, 
     evaluations, iterations = samples.evaluations(record.path / "evaluations"), samples.iterations(record.path / "rollouts")
     spans, measured = spans_of(record.path, record.rows)
     record.defects += samples.defects
+    if record.rows and record.summary.get("status") == "finished":  # else the weights that were examined may be of before
+        record.rows[-1] = _examined(record, "after") | record.rows[-1]
     names = [name for name in dict.fromkeys(name for row in record.rows for name in row) if name != "iteration"]
     return {
         "name": record.path.name, "seed": record.config.seed if record.config else None, "family": family, "final": bool(_heldout(record)),
@@ -73,13 +75,18 @@ def _heldout(record: Record) -> dict[str, Any]:
 
 
 def _before(record: Record) -> dict[str, float]:
-    """Held-out metrics of the base model, which no iteration has; by their name in the metrics."""
-    found, heldout = {}, _heldout(record)
-    if not heldout and record.checkpoint:
+    """Held-out metrics of the base model, which no iteration has."""
+    if not _heldout(record) and record.checkpoint:
         return _checked_before(record.checkpoint)
+    return _examined(record, "before")
+
+
+def _examined(record: Record, when: str) -> dict[str, float]:
+    """What held-out prompts gave `before` or `after` training, by the names of metrics."""
+    found, heldout = {}, _heldout(record)
     parts = heldout.get("components") if isinstance(heldout.get("components"), dict) else {}
     for name, entry in {**heldout, **{f"component_{part}": entry for part, entry in parts.items()}}.items():
-        value = entry.get("before") if isinstance(entry, dict) else None
+        value = entry.get(when) if isinstance(entry, dict) else None
         value = _finite(value.get("mean") if isinstance(value, dict) else value)
         if value is not None:
             found[f"heldout_{name}"] = value

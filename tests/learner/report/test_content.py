@@ -166,6 +166,17 @@ def test_several_runs_have_a_band_where_each_has_a_number(run, copied, tmp_path)
     assert content_of([run, nothing])["across"]["curves"] == {}
 
 
+def test_the_curve_of_held_out_prompts_reaches_the_end_of_a_run_that_finished(copied):
+    rows = [json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((copied / "summary.json").read_text())
+    rows[-1] = {name: value for name, value in rows[-1].items() if not name.startswith("heldout_")}  # it is evaluated more seldom
+    (copied / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reached = content_of([copied])["runs"][0]["metrics"]["heldout_reward"]["values"]
+    assert reached == [rows[0]["heldout_reward"], summary["heldout"]["reward"]["after"]["mean"]]
+    (copied / "summary.json").write_text(json.dumps({**summary, "status": "stopped"}))  # maybe rolled back to older weights
+    assert content_of([copied])["runs"][0]["metrics"]["heldout_reward"]["values"] == [rows[0]["heldout_reward"], None]
+
+
 def test_what_a_run_without_an_end_was_warned_of_is_read_from_its_log(copied):
     (copied / "summary.json").unlink()
     (copied / "log.txt").write_text("warning: kl at iteration 2\niteration 2/2\nwarning: kl at iteration 2\nwarning: the disk\n")
