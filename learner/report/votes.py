@@ -78,7 +78,7 @@ def write_preferences(run: Path, votes: Path, out: Path) -> int:
     for number in {number for each in preferences for number in (each.chosen, each.rejected)}:
         rows = read_rollout(run / "evaluations" / f"{number:06d}.parquet", family(name).columns())
         kept[number] = {(row["group"], row["sample"]): row for row in rows}
-    lines = []
+    lines, motions = [], {}
     for each in preferences:
         line = {"prompt": each.prompt}
         for side, number, adapter in zip(("chosen", "rejected"), (each.chosen, each.rejected), each.adapters):
@@ -91,9 +91,12 @@ def write_preferences(run: Path, votes: Path, out: Path) -> int:
             line[side] = value = row[shown.column]
             if not isinstance(value, str):
                 line[side] = f"{out.stem}/{number:06d}-{each.group}-{each.sample}.npy"
-                out.with_suffix("").mkdir(exist_ok=True)
-                with replacing(out.parent / line[side]) as file:
-                    np.save(file, value)
+                motions[line[side]] = value
         lines.append(line | {name: getattr(each, name) for name in ("group", "sample")} | {"iterations": [each.chosen, each.rejected]})
+    if motions:  # once every vote is known to be good
+        out.with_suffix("").mkdir(exist_ok=True)
+    for name, features in motions.items():
+        with replacing(out.parent / name) as file:
+            np.save(file, features)
     replace_file(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     return len(lines)

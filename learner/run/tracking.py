@@ -142,7 +142,7 @@ class Tracker:
 
         def store() -> None:
             if description:
-                self._client.set_tag(self.run_id, DESCRIPTION, description[:TAG_LIMIT] + picture)
+                self._client.set_tag(self.run_id, DESCRIPTION, description[: TAG_LIMIT - len(picture)] + picture)
             while unstored:
                 self._client.log_artifact(self.run_id, str(unstored[0]))
                 del unstored[0]

@@ -80,6 +80,9 @@ def test_artifacts_are_files_and_folders_in_the_runs_folder(runs, tmp_path, monk
     client, run = read(tracker)
     shown = f"![reward.png](get-artifact?path=reward.png&run_uuid={tracker.run_id})"
     assert run.data.tags["mlflow.note.content"] == f"**It learned**\n\n{shown}"
+    tracker.finish("FINISHED", [tmp_path / "reward.png"], "x" * 6000)
+    told = read(tracker)[1].data.tags["mlflow.note.content"]
+    assert len(told) == 5000 and told.endswith(shown)
     assert {item.path for item in client.list_artifacts(tracker.run_id)} == {"adapter", "reward.png"}
     assert [item.path for item in client.list_artifacts(tracker.run_id, "adapter")] == ["adapter/weights.bin"]
     assert run.info.artifact_uri.startswith((runs / "mlartifacts").as_uri())
