@@ -1,4 +1,4 @@
-"""What the page is made of: meanings, verdict, samples that fit, time, provenance, votes; and what it does about damage."""
+"""What the page is made of: meanings, verdict, samples that fit, time, provenance; and what it does about damage."""
 
 import argparse
 import base64
@@ -23,14 +23,12 @@ from learner.report.meanings import METRICS, OTHER, meaning_of
 from learner.report.motion import MOTION
 from learner.report.provenance import nearest
 from learner.report.samples import Samples, _farthest_first
-from learner.report.votes import Preference, read_votes
 from learner.report.write import write_report
 from learner.run.spans import Span, by_iteration, spans_of, trace
 from learner.tally import AVERAGED, IDLE, LOSSES
 from rewards.language.family import NAMES, POINTS, RULES
 from rewards.motion.family import FIDS, JOINTS
 from rewards.motion.physics import ALL_PHYSICS
-from rollout.io.errors import InputError
 from rollout.motion.features import features_to_joints
 from rollout.motion.model_flags import SAMPLED, add_model_flags, model_of
 from rollout.motion.record import COLUMNS, read_rollout
@@ -298,107 +296,6 @@ def test_a_family_without_samples_to_show_has_all_numbers(copied):
     assert found["shown"] is None and found["outputs"] == [] and len(found["rollouts"]) == 2 and found["metrics"]
 
 
-@pytest.fixture
-def answers(copied):
-    """A run of the language family: what it was asked is what ships with its model."""
-    from learner.config.parse import parse_config, write_config
-    from learner.run.checkpoint import Checkpoints
-    from learner.run.plan import deal
-    from rollout.language.items import read_items
-    from rollout.language.record import COLUMNS as ANSWERS
-    from rollout.language.settings import SHIPPED
-    from rollout.policy import arrays_digest
-
-    write_config(parse_config(["--config", "people"]), copied / "config.yaml")
-    items = read_items(SHIPPED["people"] / "train.jsonl")
-    for iteration in range(2):
-        rows = [
-            {
-                "iteration": iteration, "group": 0, "sample": sample, "prompt": items[deal(0, 8 * iteration, len(items))].text,
-                "seed": f"0,0,{iteration},0", "length": 3, "adapter_version": 0, "adapter_sha256": "a" * 64, "advantage": 1.0 - sample,
-                "reward": 0.5 - sample, "components": {"accuracy": 1.0}, "log_probs": np.float32([-1, -2, -3, 0, 0]), "truncated": False,
-                "text": f"<think>he {'walks' if sample else 'runs'}</think><answer>B</answer>", "token_ids": np.int32([1, 2, 3]),
-            } for sample in range(2)
-        ]  # fmt: skip
-        write_rollout(copied / "rollouts" / f"{iteration:06d}.parquet", rows, ANSWERS)
-        (copied / "evaluations" / f"{iteration:06d}.parquet").unlink(missing_ok=True)
-    (copied / "evaluations" / "000002.parquet").unlink(missing_ok=True)
-    place = Checkpoints(copied / "checkpoints", 2)
-    last = place.latest()
-    last.facts["standing"]["training prompts"] = ["those that ship", arrays_digest({}, repr(items))]
-    place.save(last)
-    return copied, items[deal(0, 8, len(items))]
-
-
-def test_answers_have_what_was_shown_and_what_is_right(answers):
-    folder, item = answers
-    found = content_of([folder])["runs"][0]
-    assert found["shown"]["kind"] == "text" and found["verdict"]["defects"] == []
-    (group,) = found["rollouts"][1]["groups"]
-    assert group["prompt"] == item.text and f"<answer>{group['truth']}</answer>" == item.solution
-    assert found["pictures"][group["picture"]].startswith("data:image/webp;base64,")
-    assert zlib.decompress(base64.b64decode(found["outputs"][group["outputs"][1]])) == b"<think>he walks</think><answer>B</answer>"
-    assert found["actions"][group["outputs"][0]]["log_probs"] == [-1, -2, -3] and group["log_prob"] == [-2, -2]  # no more than the answer is long
-
-
-def test_an_answer_is_told_by_token_where_the_model_would_write_it_so(answers):
-    from tokenizers import Tokenizer
-
-    from rollout.language.record import COLUMNS as ANSWERS
-    from rollout.language.settings import SHIPPED
-    from rollout.record import read_rollout as read_record
-
-    folder, _ = answers
-    path = folder / "rollouts" / "000001.parquet"
-    first, second = read_record(path, ANSWERS)
-    tokenizer = Tokenizer.from_file(str(SHIPPED["people"] / "tokenizer.json"))
-    ids = tokenizer.encode("<think>a person</think><answer>B</answer>", add_special_tokens=False).ids
-    text = tokenizer.decode(ids, skip_special_tokens=False)
-    told = first | {"text": text, "token_ids": np.int32(ids), "length": len(ids), "log_probs": np.full(len(ids), -1, np.float32)}
-    for name in ("log_ratio", "kl"):
-        told[name] = np.full(len(ids), np.nan, np.float32)
-    write_rollout(path, [told, second], ANSWERS)
-    found = content_of([folder])["runs"][0]
-    one, two = (found["actions"][place] for place in found["rollouts"][1]["groups"][0]["outputs"])
-    assert "".join(one["tokens"]) == text and len(one["tokens"]) == len(one["log_probs"]) == len(ids) > 3
-    assert set(one) == {"log_probs", "tokens"} and set(two) == {"log_probs"}  # whose ids are of another text
-
-
-def test_a_prompt_that_is_not_that_of_its_seed_has_no_picture(answers):
-    folder, _ = answers
-    path = folder / "rollouts" / "000001.parquet"
-    table = pq.read_table(path)
-    place = table.schema.names.index("prompt")
-    pq.write_table(table.set_column(place, "prompt", [["another question"] * 2]), path)
-    (group,) = content_of([folder])["runs"][0]["rollouts"][1]["groups"]
-    assert "picture" not in group and "truth" not in group
-
-
-def test_items_that_are_no_longer_those_of_the_run_are_shown_beside_none_of_its_groups(answers):
-    folder, _ = answers
-    for checkpoint in (folder / "checkpoints").iterdir():
-        checkpoint.unlink()
-    (group,) = content_of([folder])["runs"][0]["rollouts"][1]["groups"]
-    assert "picture" not in group and "truth" not in group
-
-
-def test_points_of_an_answer_are_shares_of_its_image(answers):
-    from learner.config.parse import parse_config, write_config
-
-    folder, _ = answers
-    assert content_of([folder])["runs"][0]["shown"]["points"] is None
-    write_config(parse_config(["--config", "points"]), folder / "config.yaml")
-    assert content_of([folder])["runs"][0]["shown"]["points"] == 1000
-
-
-def test_a_run_of_other_settings_than_there_are_now_still_shows_what_it_made(copied, answers):
-    for family in ("motion", "language"):
-        (copied / "config.yaml").write_text(f"family: {family}\nno_longer_a_setting: 3\n")
-        found = content_of([copied])["runs"][0]
-        assert found["shown"]["kind"] == {"motion": "motion", "language": "text"}[family] and found["provenance"]["settings"] == []
-        assert any("no_longer_a_setting" in line for line in found["verdict"]["defects"])
-
-
 SPANS = [
     Span("sampler 0", "sample", 0, 0.0, 4.0), Span("sampler 1", "sample", 0, 0.0, 2.0), Span("reward", "score", 0, 2.0, 3.0),
     Span("reward", "score", 0, 4.0, 5.0), Span("learner", "gradient", 0, 5.0, 9.0), Span("sampler 0", "publish", 0, 9.0, 10.0),
@@ -496,71 +393,3 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, words, message):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith("error: ") and message.format(tmp=tmp_path) in error
     assert list(tmp_path.iterdir()) == []
-
-
-VOTE = {"prompt": "a person walks", "group": 9, "sample": 1, "left": 0, "right": 60, "chosen": "right", "seconds": 2.5}
-VOTES = {"format": 2, "run": "r", "adapters": {"0": "a" * 12, "60": "b" * 12}}
-
-
-def test_votes_are_preferences(tmp_path):
-    votes = [VOTE, VOTE | {"chosen": "neither"}, VOTE | {"chosen": "left"}]
-    (tmp_path / "votes.json").write_text(json.dumps(VOTES | {"votes": votes}))
-    two = [Preference("a person walks", 9, 1, 60, 0, ("b" * 12, "a" * 12)), Preference("a person walks", 9, 1, 0, 60, ("a" * 12, "b" * 12))]
-    assert read_votes(tmp_path / "votes.json") == two
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ([], "expected the votes that the report's blind comparison downloads"),
-        (VOTES | {"format": 1, "votes": []}, "format 2"),
-        ({"format": 2, "votes": []}, "format 2"),
-        (VOTES | {"adapters": {"0": 3}, "votes": []}, "format 2"),
-        (VOTES | {"votes": [3]}, "vote 1: expected a prompt"),
-        (VOTES | {"votes": [VOTE, VOTE | {"left": "0"}]}, "vote 2: expected a prompt"),
-        (VOTES | {"votes": [VOTE | {"chosen": "A"}]}, "vote 1: chosen is 'A', expected left, right or neither"),
-        (VOTES | {"votes": [VOTE | {"left": 30}]}, "vote 1: the file names no adapter of iteration 30"),
-    ],
-)
-def test_votes_of_another_form_are_refused(tmp_path, content, message):
-    (tmp_path / "votes.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=re.escape(message)):
-        read_votes(tmp_path / "votes.json")
-
-
-def voted(run, tmp_path, rows, **other):
-    """The command, given a vote for the second of two rows of evaluations."""
-    adapters = {str(row["iteration"]): row["adapter_sha256"][:12] for row in rows}
-    vote = {name: rows[0][name] for name in ("prompt", "group", "sample")} | {"left": rows[0]["iteration"], "right": rows[1]["iteration"]}
-    (tmp_path / "votes.json").write_text(json.dumps({"format": 2, "adapters": adapters, "votes": [vote | {"chosen": "right"} | other]}))
-    return main([str(run), "--votes", str(tmp_path / "votes.json"), "--out", str(tmp_path / "out.jsonl")])
-
-
-@pytest.mark.parametrize(
-    "change, other, message",
-    [
-        ({"adapter_sha256": "another run's"}, {}, "made by adapter another run' of"),
-        ({}, {"group": 63}, "votes on group 63, sample 1 after 2 iterations"),
-        ({}, {"prompt": "a person flies"}, "of 'a person flies': "),
-        ({"iteration": 7}, {}, "000007.parquet: file not found"),
-    ],
-)
-def test_votes_of_another_run_are_refused(run, tmp_path, capsys, change, other, message):
-    rows = [read_rollout(run / "evaluations" / f"{number:06d}.parquet")[1] for number in (0, 2)]
-    assert voted(run, tmp_path, [rows[0], rows[1] | change], **other) == 2
-    assert message in (error := capsys.readouterr().err) and error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["votes.json"]
-
-
-def test_answers_that_were_voted_on_stand_in_the_preferences_as_text(answers, tmp_path):
-    from rollout.language.record import COLUMNS as ANSWERS
-    from rollout.record import read_rollout as read_record
-
-    folder, _ = answers
-    rows = [read_record(folder / "rollouts" / "000000.parquet", ANSWERS)[sample] | {"sample": 0, "iteration": sample} for sample in (0, 1)]
-    for row in rows:
-        write_rollout(folder / "evaluations" / f"{row['iteration']:06d}.parquet", [row], ANSWERS)
-    assert voted(folder, tmp_path, rows) == 0
-    assert json.loads((tmp_path / "out.jsonl").read_text()) == {
-        "prompt": rows[0]["prompt"], "chosen": rows[1]["text"], "rejected": rows[0]["text"], "group": 0, "sample": 0, "iterations": [1, 0],
-    }  # fmt: skip
